@@ -1,0 +1,314 @@
+"""Passwords: the rules, and a hasher that keeps its bounds (with real Argon2)."""
+
+import asyncio
+import logging
+import threading
+import time
+import unicodedata
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from importlib import resources
+
+import argon2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kingpost.passwords import LONGEST_RAW, PasswordHasher, PasswordRules, normalise
+from kingpost.problems import Unavailable
+from tools.common_passwords import common_passwords
+
+RULES = PasswordRules()
+GOOD = "correct horse battery"
+
+
+def codes(password: str, email: str = "mike@kingpost.test") -> list[str]:
+    return [code for code, _ in RULES.faults(password, email)]
+
+
+# --- rules -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("password", "expected"),
+    [
+        ("", ["too_short"]),
+        ("x7#kQ2p", ["too_short"]),
+        ("x7#kQ2pL", []),
+        ("        ", []),
+        ("\U0001f600" * 8, []),
+        ("\U0001f600" * 7, ["too_short"]),
+        ("é" * 256, []),
+        ("é" * 257, ["too_long"]),
+        ("e\u0301" * 256, []),  # 256 code points after normalisation
+        ("e\u0301" * 7, ["too_short"]),  # 14 before, 7 after
+        ("x" * 1_000_000, ["too_long"]),
+        ("password", ["common"]),
+        ("PassWord", ["common"]),
+        ("12345678", ["common"]),
+        ("password, but longer", []),
+        (" password ", []),
+        ("a mike of sorts", ["contains_email"]),
+        ("a MIKE of sorts", ["contains_email"]),
+        ("\uff4d\uff49\uff4b\uff45 of sorts", ["contains_email"]),  # full-width
+        ("m\u0131ke of sorts", []),  # dotless i
+    ],
+)
+def test_rules(password: str, expected: list[str]) -> None:
+    assert codes(password) == expected
+
+
+@pytest.mark.parametrize(
+    ("email", "expected"),
+    [
+        ("al@kingpost.test", []),
+        ("ale@kingpost.test", ["contains_email"]),
+        ("ALE@kingpost.test", ["contains_email"]),
+        ("ale", []),  # not an address: that is another rule's business
+        ("", []),
+        ("@kingpost.test", []),
+        ("brew@kingpost.test", []),
+    ],
+)
+def test_the_local_part_counts_from_three_characters(email: str, expected: list[str]) -> None:
+    assert codes("an ale at the inn", email) == expected
+
+
+def test_all_faults_are_found_together() -> None:
+    assert codes("mike", "mike@kingpost.test") == ["too_short", "contains_email"]
+    assert codes("liverpool", "liverpool@kingpost.test") == ["common", "contains_email"]
+
+
+@given(st.text(min_size=4, max_size=12))
+def test_details_repeat_nothing(password: str) -> None:
+    details = [detail for _, detail in RULES.faults(password, f"{password}@kingpost.test")]
+    fixed = {
+        "A password has at least 8 characters",
+        "A password has at most 256 characters",
+        "This password is one of those that everyone tries first",
+        "A password may not contain your e-mail's local part",
+    }
+    assert set(details) <= fixed
+
+
+def test_endless_combining_marks_cost_no_time() -> None:
+    began = time.perf_counter()
+    assert codes("a" + "\u0301\u0316" * 250_000) == ["too_long"]
+    assert time.perf_counter() - began < 0.5
+
+
+def test_what_is_refused_unread_is_too_long_in_any_case() -> None:
+    """NFC makes one code point out of four at most: those that have the longest decomposition."""
+    longest = max(len(unicodedata.normalize("NFD", chr(point))) for point in range(0x110000))
+    assert longest == LONGEST_RAW // 256
+
+
+def test_the_list_is_what_the_tool_makes() -> None:
+    text = resources.files("kingpost").joinpath("common_passwords.txt").read_text("utf-8")
+    assert text.splitlines() == common_passwords()
+
+
+def test_every_entry_of_the_list_is_refused() -> None:
+    assert [word for word in common_passwords() if "common" not in codes(word)] == []
+
+
+# --- normalisation ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("e\u0301", "é"),
+        ("a\u00a0b\u3000c", "a b c"),  # spaces of all scripts
+        ("  trimmed? ", "  trimmed? "),
+        ("Case", "Case"),
+        ("\uff41", "\uff41"),  # width is kept, as RFC 8265 demands
+        ("\t\x00", "\t\x00"),
+    ],
+)
+def test_normalise(typed: str, meant: str) -> None:
+    assert normalise(typed) == meant
+
+
+@given(st.text())
+def test_normalising_twice_changes_nothing(text: str) -> None:
+    assert normalise(normalise(text)) == normalise(text)
+
+
+# --- the hasher ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hasher() -> Iterator[PasswordHasher]:
+    hasher = PasswordHasher()
+    yield hasher
+    hasher.close()
+
+
+class Gate:
+    """Holds a hasher's threads until it is opened; counts the jobs that were begun."""
+
+    def __init__(self, hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.open = threading.Event()
+        self.begun = 0
+        check = hasher._check
+
+        def held(stored_hash: str, password: bytes) -> bool:
+            self.begun += 1
+            self.open.wait(10)
+            return check(stored_hash, password)
+
+        monkeypatch.setattr(hasher, "_check", held)
+
+    async def wait_for(self, begun: int) -> None:
+        async with asyncio.timeout(5):
+            while self.begun < begun:  # noqa: ASYNC110 (threads set no asyncio.Event)
+                await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def narrow(
+    monkeypatch: pytest.MonkeyPatch, *, waiting: int, deadline: float
+) -> AsyncIterator[tuple[PasswordHasher, Gate]]:
+    """A hasher with one thread, whose gate is shut."""
+    hasher = PasswordHasher(threads=1, waiting=waiting, deadline=deadline)
+    gate = Gate(hasher, monkeypatch)
+    try:
+        yield hasher, gate
+    finally:
+        gate.open.set()
+        hasher.close()
+
+
+async def test_hash_and_verify(hasher: PasswordHasher) -> None:
+    stored = await hasher.hash(GOOD)
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert await hasher.verify(stored, GOOD)
+    assert not await hasher.verify(stored, GOOD + " ")
+    assert not await hasher.verify(stored, "")
+
+
+async def test_every_hash_has_its_salt(hasher: PasswordHasher) -> None:
+    assert await hasher.hash(GOOD) != await hasher.hash(GOOD)
+
+
+async def test_keyboards_that_compose_differently_log_in_alike(hasher: PasswordHasher) -> None:
+    stored = await hasher.hash("cafe\u0301 au\u00a0lait")
+    assert await hasher.verify(stored, "café au lait")
+
+
+async def test_nothing_is_cut(hasher: PasswordHasher) -> None:
+    stored = await hasher.hash("é" * 255 + "a")
+    assert not await hasher.verify(stored, "é" * 255 + "b")
+    assert not await hasher.verify(await hasher.hash("before\x00after"), "before")
+
+
+async def test_lone_surrogates_are_a_password_like_any_other(hasher: PasswordHasher) -> None:
+    assert await hasher.verify(await hasher.hash("\udcff" * 8), "\udcff" * 8)
+
+
+async def test_a_password_beyond_the_rules_is_not_hashed(hasher: PasswordHasher) -> None:
+    with pytest.raises(ValueError, match="rules"):
+        await hasher.hash("x" * (LONGEST_RAW + 1))
+    stored = await hasher.hash(GOOD)
+    began = time.perf_counter()
+    assert not await hasher.verify(None, "a" + "\u0301\u0316" * 250_000)
+    assert not await hasher.verify(stored, "a" + "\u0301\u0316" * 250_000)
+    assert time.perf_counter() - began < 0.5
+
+
+async def test_an_unknown_account_takes_as_long_as_a_wrong_password(hasher: PasswordHasher) -> None:
+    stored = await hasher.hash(GOOD)
+    times: dict[str | None, list[float]] = {stored: [], None: []}
+    for _ in range(15):
+        for candidate, taken in times.items():
+            began = time.perf_counter()
+            assert not await hasher.verify(candidate, "a wrong password")
+            taken.append(time.perf_counter() - began)
+    known, unknown = min(times[stored]), min(times[None])
+    assert 0.6 < known / unknown < 1.6
+
+
+async def test_the_dummy_has_todays_parameters(hasher: PasswordHasher) -> None:
+    assert argon2.extract_parameters(hasher._dummy) == argon2.extract_parameters(await hasher.hash(GOOD))
+
+
+async def test_rehash_is_due_when_parameters_change(hasher: PasswordHasher) -> None:
+    old = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(GOOD)
+    assert hasher.needs_rehash(old)
+    assert hasher.needs_rehash("corrupt")
+    assert not hasher.needs_rehash(await hasher.hash(GOOD))
+    assert await hasher.verify(old, GOOD)
+
+
+@pytest.mark.parametrize(
+    "stored", ["corrupt", "", "$argon2id$v=19$m=19456,t=2,p=1$!!!$!!!", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA"]
+)
+async def test_a_corrupt_hash_matches_nothing_and_is_logged(
+    hasher: PasswordHasher, stored: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        assert not await hasher.verify(stored, GOOD)
+    assert "a stored password hash cannot be checked" in caplog.text
+    assert GOOD not in caplog.text
+    assert "19456" not in caplog.text
+
+
+async def test_the_loop_runs_on_while_threads_hash(hasher: PasswordHasher) -> None:
+    hashing = asyncio.gather(*(hasher.verify(None, GOOD) for _ in range(10)))
+    ticks = 0
+    while not hashing.done():
+        await asyncio.sleep(0)
+        ticks += 1
+    assert ticks > 100
+
+
+async def test_a_full_queue_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with narrow(monkeypatch, waiting=2, deadline=10) as (hasher, gate):
+        accepted = [asyncio.create_task(hasher.verify(None, GOOD)) for _ in range(3)]
+        await gate.wait_for(begun=1)
+        began = time.perf_counter()
+        with pytest.raises(Unavailable) as caught:
+            await hasher.verify(None, GOOD)
+        assert time.perf_counter() - began < 0.1
+        assert caught.value.headers == {"Retry-After": "1"}
+        gate.open.set()
+        assert await asyncio.gather(*accepted) == [False] * 3
+        assert not await hasher.verify(None, GOOD)
+
+
+async def test_a_passed_deadline_is_unavailable_and_what_waited_is_never_hashed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with narrow(monkeypatch, waiting=5, deadline=0.1) as (hasher, gate):
+        outcomes = await asyncio.gather(*(hasher.verify(None, GOOD) for _ in range(6)), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Unavailable] * 6
+        gate.open.set()
+        assert not await hasher.verify(None, GOOD)
+        assert gate.begun == 2  # the one that held the thread, and the last
+
+
+async def test_a_caller_who_leaves_frees_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with narrow(monkeypatch, waiting=1, deadline=10) as (hasher, gate):
+        first, second = [asyncio.create_task(hasher.verify(None, GOOD)) for _ in range(2)]
+        await gate.wait_for(begun=1)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        third = asyncio.create_task(hasher.verify(None, GOOD))
+        await asyncio.sleep(0)
+        gate.open.set()
+        assert not any(await asyncio.gather(first, third))
+        assert gate.begun == 2
+
+
+async def test_closing_finishes_what_was_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with narrow(monkeypatch, waiting=5, deadline=10) as (hasher, gate):
+        stored = argon2.PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1).hash(GOOD)
+        accepted = [asyncio.create_task(hasher.verify(stored, GOOD)) for _ in range(3)]
+        await gate.wait_for(begun=1)
+        hasher.close()
+        with pytest.raises(Unavailable):
+            await hasher.verify(None, GOOD)
+        gate.open.set()
+        assert await asyncio.gather(*accepted) == [True] * 3
