@@ -1,0 +1,187 @@
+"""The keys that sign access tokens: asymmetric, sealed at rest, the same on every node."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from kingpost import base64url, clock
+from kingpost.secret import MasterSecret
+from kingpost.storage import SealedKey, SigningKeys
+
+ALGORITHM = "ES256"
+"""ECDSA on P-256 with SHA-256 (RFC 7518, section 3.4): the one asymmetric algorithm every JWT library knows."""
+
+COORDINATE = 32
+"""Bytes of a P-256 coordinate, and of each half of a signature."""
+
+NONCE = 12
+"""Bytes of an AES-GCM nonce (NIST SP 800-38D, section 8.2.2)."""
+
+PUBLISHED_BEFORE_USE = 600
+"""Seconds for which a new key is only published before it signs, so that every cached JWKS holds it by then."""
+
+RELOAD_EVERY = 1.0
+"""Seconds between two look-ups of unknown keys: what forged key ids can cost the database."""
+
+
+class SigningKeyError(Exception):
+    """A key in the database cannot be used; the message is a sentence for the operator."""
+
+
+class WrongSecret(SigningKeyError):
+    """The master secret is not the one that the keys were sealed with, or a key was tampered with."""
+
+    def __init__(self) -> None:
+        super().__init__("KINGPOST_SECRET does not open the signing keys in this database")
+
+
+class SigningKey:
+    """One key pair. It knows one algorithm, and nothing in a token can make it use another."""
+
+    algorithm = ALGORITHM
+
+    def __init__(self, key_id: str, created_at: str, private_key: ec.EllipticCurvePrivateKey) -> None:
+        self.id = key_id
+        self.created_at = created_at
+        self._private_key = private_key
+        self._public_key = private_key.public_key()
+        self._ecdsa = ec.ECDSA(hashes.SHA256())
+
+    @classmethod
+    def generate(cls) -> "SigningKey":
+        """A new key with a new id."""
+        return cls(*clock.new_id(), ec.generate_private_key(ec.SECP256R1()))
+
+    @classmethod
+    def unseal(cls, sealed: SealedKey, secret: MasterSecret) -> "SigningKey":
+        """Open a key from the database.
+
+        Raises:
+            WrongSecret: it was sealed under another secret, for another id or algorithm, or was tampered with.
+            SigningKeyError: it is for an algorithm that this version does not know.
+        """
+        nonce, ciphertext = sealed.sealed[:NONCE], sealed.sealed[NONCE:]
+        try:
+            pkcs8 = _cipher(secret).decrypt(nonce, ciphertext, _context(sealed.id, sealed.algorithm))
+        # The library calls a text that is too short to hold a nonce or a tag a ValueError.
+        except (InvalidTag, ValueError):
+            raise WrongSecret from None
+        private_key = serialization.load_der_private_key(pkcs8, password=None)
+        if sealed.algorithm != ALGORITHM or not isinstance(private_key, ec.EllipticCurvePrivateKey):
+            raise SigningKeyError(f"Signing keys for {sealed.algorithm} need a newer version of Kingpost")
+        return cls(sealed.id, sealed.created_at, private_key)
+
+    def seal(self, secret: MasterSecret) -> SealedKey:
+        """Encrypt the key for the database: AES-256-GCM, bound to its id and algorithm."""
+        pkcs8 = self._private_key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        nonce = os.urandom(NONCE)
+        ciphertext = _cipher(secret).encrypt(nonce, pkcs8, _context(self.id, self.algorithm))
+        return SealedKey(self.id, self.algorithm, nonce + ciphertext, self.created_at)
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature as JWS has it: both numbers, 32 bytes each (RFC 7518, section 3.4)."""
+        r, s = decode_dss_signature(self._private_key.sign(message, self._ecdsa))
+        return r.to_bytes(COORDINATE) + s.to_bytes(COORDINATE)
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Whether this key made the signature."""
+        if len(signature) != 2 * COORDINATE:
+            return False
+        r, s = int.from_bytes(signature[:COORDINATE]), int.from_bytes(signature[COORDINATE:])
+        try:
+            self._public_key.verify(encode_dss_signature(r, s), message, self._ecdsa)
+        except InvalidSignature:
+            return False
+        return True
+
+    def public_jwk(self) -> dict[str, str]:
+        """The public half as a JSON Web Key (RFC 7517; RFC 7518, section 6.2.1)."""
+        point = self._public_key.public_numbers()
+        x, y = (base64url.encode(number.to_bytes(COORDINATE)) for number in (point.x, point.y))
+        return {"kid": self.id, "use": "sig", "alg": self.algorithm, "kty": "EC", "crv": "P-256", "x": x, "y": y}
+
+
+def _cipher(secret: MasterSecret) -> AESGCM:
+    return AESGCM(secret.derive("signing-keys"))
+
+
+def _context(key_id: str, algorithm: str) -> bytes:
+    """What a sealed key is bound to: it opens in no other row and for no other algorithm."""
+    return f"{algorithm}\n{key_id}".encode()
+
+
+class KeyRing:
+    """The keys of a running server, by id. All nodes hold the same ones and choose alike."""
+
+    def __init__(
+        self, stored: SigningKeys, secret: MasterSecret, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """An empty ring: `load` it before use. `monotonic` gives seconds."""
+        self._stored = stored
+        self._secret = secret
+        self._monotonic = monotonic
+        self._keys: dict[str, SigningKey] = {}
+        self._reload: asyncio.Task[None] | None = None
+        self._reloaded_at = 0.0
+
+    async def load(self) -> None:
+        """Take the keys from the database, and make the first one where there is none.
+
+        Call it at the start and every few minutes, so that a new key is published here before it signs
+        elsewhere. Nodes that start at once agree on one first key. What fails leaves the ring as it was.
+
+        Raises:
+            SigningKeyError: a key cannot be used (`WrongSecret`: the master secret does not open it).
+            Unavailable: the database does not answer.
+        """
+        sealed = await self._stored.list()
+        if not sealed:
+            await self._stored.add_first(SigningKey.generate().seal(self._secret))
+            sealed = await self._stored.list()
+        self._keys = self._unsealed(sealed)
+
+    def signing_key(self) -> SigningKey:
+        """The key to sign with: the newest that has been published for ten minutes, else the oldest."""
+        keys = sorted(self._keys.values(), key=lambda key: (key.created_at, key.id))
+        known_to_all = clock.after(-PUBLISHED_BEFORE_USE)
+        return next((key for key in reversed(keys) if key.created_at <= known_to_all), keys[0])
+
+    async def find(self, key_id: str) -> SigningKey | None:
+        """The key with this id, or None.
+
+        For an unknown id the database is asked again, at most once a second however many ask.
+
+        Raises:
+            Unavailable: the id is unknown and the database does not answer.
+        """
+        key = self._keys.get(key_id)
+        if key is None:
+            await self._reload_now_and_then()
+            key = self._keys.get(key_id)
+        return key
+
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """The public halves of all keys, oldest first, as a JWK set (RFC 7517, section 5)."""
+        return {"keys": [key.public_jwk() for key in self._keys.values()]}
+
+    async def _reload_now_and_then(self) -> None:
+        """Load again, unless that was done within the last second; then share its outcome, good or bad."""
+        now = self._monotonic()
+        if self._reload is None or (self._reload.done() and now - self._reloaded_at >= RELOAD_EVERY):
+            self._reloaded_at = now
+            self._reload = asyncio.create_task(self.load())
+        # Shielded, since a caller who gives up must not take the others' answer away.
+        await asyncio.shield(self._reload)
+
+    def _unsealed(self, sealed: Sequence[SealedKey]) -> dict[str, SigningKey]:
+        """The keys by id; those already open are kept, for opening costs more than comparing."""
+        return {key.id: self._keys.get(key.id) or SigningKey.unseal(key, self._secret) for key in sealed}

@@ -1,0 +1,127 @@
+"""The master secret: one per installation, whole on the disk, and shown to nobody."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kingpost.secret import MasterSecret, SecretFileError, load_or_create
+
+
+def test_keys_derive_by_purpose() -> None:
+    secret = MasterSecret("correct horse battery staple")
+    keys = {secret.derive(purpose) for purpose in ("signing-keys", "cursors", "refresh-tokens/tag")}
+    assert len(keys) == 3
+    assert {len(key) for key in keys} == {32}
+
+
+def test_keys_are_the_same_on_every_node_and_in_every_version() -> None:
+    """Whoever changes this value locks every installation out of its own signing keys."""
+    key = MasterSecret("secret").derive("signing-keys")
+    assert key.hex() == "7731a5c44f60340534dd795703da0bf9a65310496a57aba62554e405ee43efe1"
+
+
+def test_another_secret_gives_other_keys() -> None:
+    assert MasterSecret("a").derive("cursors") != MasterSecret("b").derive("cursors")
+
+
+def test_an_empty_secret_is_refused() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        MasterSecret("")
+
+
+def test_any_bytes_of_the_environment_make_a_secret() -> None:
+    assert len(MasterSecret(os.fsdecode(b"\xff\xfe")).derive("cursors")) == 32
+
+
+def test_the_secret_is_not_printed() -> None:
+    assert "hidden" not in f"{MasterSecret('hidden')} {MasterSecret('hidden')!r}"
+
+
+def test_the_file_is_made_once_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "kingpost.secret"
+    secret = load_or_create(path)
+    assert len(secret) >= 43
+    assert load_or_create(path) == secret
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["kingpost.secret"]
+
+
+def test_every_installation_gets_its_own(tmp_path: Path) -> None:
+    assert load_or_create(tmp_path / "a") != load_or_create(tmp_path / "b")
+
+
+def test_white_space_around_the_secret_is_not_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "kingpost.secret"
+    path.write_text("  by hand \r\n")
+    assert load_or_create(path) == "by hand"
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"", "is empty"), (b" \n", "is empty"), (b"\xff\xfe", "text")])
+def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "kingpost.secret"
+    path.write_bytes(content)
+    with pytest.raises(SecretFileError, match=reason):
+        load_or_create(path)
+    assert path.read_bytes() == content
+
+
+def test_a_directory_in_its_place_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(SecretFileError, match=r"cannot be used: Is a directory\.$"):
+        load_or_create(tmp_path)
+
+
+def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(SecretFileError, match="No such file or directory"):
+        load_or_create(tmp_path / "missing" / "kingpost.secret")
+
+
+def test_a_link_to_nowhere_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "kingpost.secret"
+    path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(SecretFileError, match="No such file or directory"):
+        load_or_create(path)
+    assert os.listdir(tmp_path) == ["kingpost.secret"]
+
+
+def test_who_comes_second_takes_the_first_ones_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process creates its file between our look and our link."""
+    path = tmp_path / "kingpost.secret"
+    link = os.link
+
+    def overtaken(source: Path, target: Path) -> None:
+        path.write_text("theirs\n")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", overtaken)
+    assert load_or_create(path) == "theirs"
+    assert os.listdir(tmp_path) == ["kingpost.secret"]
+
+
+def test_processes_that_start_at_once_share_one_secret(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from kingpost.secret import load_or_create;"
+        "print('ready', flush=True); sys.stdin.readline(); print(load_or_create(Path(sys.argv[1])))"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "kingpost.secret")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    secrets = {process.communicate()[0] for process in processes}
+    assert secrets == {load_or_create(tmp_path / "kingpost.secret") + "\n"}
+    assert os.listdir(tmp_path) == ["kingpost.secret"]

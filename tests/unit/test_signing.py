@@ -1,0 +1,310 @@
+"""Signing keys: sealed at rest, and one ring on every node."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.hashes import SHA256
+from joserfc.jwk import ECKey
+
+from kingpost import clock, signing
+from kingpost.problems import Unavailable
+from kingpost.secret import MasterSecret
+from kingpost.signing import PUBLISHED_BEFORE_USE, KeyRing, SigningKey, SigningKeyError, WrongSecret
+from kingpost.storage import SealedKey
+
+SECRET = MasterSecret("one secret")
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+class Stored:
+    """A table of keys in memory that can be slow, can fail, and counts its look-ups."""
+
+    def __init__(self) -> None:
+        self.keys: list[SealedKey] = []
+        self.listed = 0
+        self.down = False
+
+    async def list(self) -> Sequence[SealedKey]:
+        self.listed += 1
+        await asyncio.sleep(0.001)
+        if self.down:
+            raise Unavailable("The database does not answer")
+        return sorted(self.keys, key=lambda key: key.created_at)
+
+    async def add_first(self, key: SealedKey) -> None:
+        await asyncio.sleep(0.001)
+        if not self.keys:
+            self.keys.append(key)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def key_of_age(seconds: float) -> SigningKey:
+    return SigningKey(clock.new_id()[0], clock.after(-seconds), ec.generate_private_key(ec.SECP256R1()))
+
+
+async def ring_of(*keys: SigningKey) -> KeyRing:
+    stored = Stored()
+    stored.keys = [key.seal(SECRET) for key in keys]
+    ring = KeyRing(stored, SECRET)
+    await ring.load()
+    return ring
+
+
+# --- keys ------------------------------------------------------------------------------------------
+
+
+def test_what_a_key_signs_it_verifies() -> None:
+    key = SigningKey.generate()
+    signature = key.sign(b"message")
+    assert len(signature) == 64
+    assert key.verify(b"message", signature)
+    assert not key.verify(b"another", signature)
+    assert not SigningKey.generate().verify(b"message", signature)
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        b"",
+        b"\x00" * 64,
+        b"\xff" * 64,
+        b"\x00" * 31 + b"\x01" + b"\x00" * 32,
+        ORDER.to_bytes(32) * 2,
+        b"\x00" * 63,
+        b"\x00" * 65,
+    ],
+)
+def test_nonsense_is_no_signature(signature: bytes) -> None:
+    assert not SigningKey.generate().verify(b"message", signature)
+
+
+def test_a_signature_has_one_length() -> None:
+    """Leading zeros leave both numbers what they are; the signature would have a second spelling."""
+    key = SigningKey.generate()
+    signature = key.sign(b"message")
+    assert not key.verify(b"message", signature[:32] + b"\x00" + signature[32:])
+
+
+def test_a_der_signature_is_not_taken_for_a_jws_one() -> None:
+    key = SigningKey.generate()
+    der = key._private_key.sign(b"message", ec.ECDSA(SHA256()))
+    assert not key.verify(b"message", der)
+
+
+def test_the_public_jwk_is_complete_and_public() -> None:
+    key = SigningKey.generate()
+    jwk = key.public_jwk()
+    assert set(jwk) == {"kid", "use", "alg", "kty", "crv", "x", "y"}
+    assert (jwk["kid"], jwk["use"], jwk["alg"], jwk["kty"], jwk["crv"]) == (key.id, "sig", "ES256", "EC", "P-256")
+    imported = ECKey.import_key(dict(jwk))
+    assert not imported.is_private
+    assert imported.get_op_key("verify").public_numbers() == key._public_key.public_numbers()
+
+
+# --- seals -----------------------------------------------------------------------------------------
+
+
+def test_seal_and_unseal() -> None:
+    key = SigningKey.generate()
+    again = SigningKey.unseal(key.seal(SECRET), MasterSecret("one secret"))
+    assert (again.id, again.algorithm, again.created_at) == (key.id, "ES256", key.created_at)
+    assert again.verify(b"message", key.sign(b"message"))
+
+
+def test_no_two_seals_are_alike() -> None:
+    key = SigningKey.generate()
+    assert key.seal(SECRET).sealed != key.seal(SECRET).sealed
+
+
+def test_the_private_key_is_not_in_the_seal() -> None:
+    key = SigningKey.generate()
+    number = key._private_key.private_numbers().private_value.to_bytes(32)
+    assert number not in key.seal(SECRET).sealed
+
+
+def test_another_secret_does_not_open_it() -> None:
+    with pytest.raises(WrongSecret) as caught:
+        SigningKey.unseal(SigningKey.generate().seal(SECRET), MasterSecret("another secret"))
+    assert str(caught.value) == "KINGPOST_SECRET does not open the signing keys in this database"
+
+
+def test_a_seal_opens_in_no_other_row() -> None:
+    one, other = SigningKey.generate().seal(SECRET), SigningKey.generate().seal(SECRET)
+    for changed in (
+        msgspec.structs.replace(one, id=other.id),
+        msgspec.structs.replace(one, algorithm="HS256"),
+        msgspec.structs.replace(one, id=f"{one.id} ", algorithm="ES256"),
+    ):
+        with pytest.raises(WrongSecret):
+            SigningKey.unseal(changed, SECRET)
+
+
+def test_a_tampered_seal_does_not_open() -> None:
+    sealed = SigningKey.generate().seal(SECRET)
+    for place in range(len(sealed.sealed)):
+        changed = bytearray(sealed.sealed)
+        changed[place] ^= 1
+        with pytest.raises(WrongSecret):
+            SigningKey.unseal(msgspec.structs.replace(sealed, sealed=bytes(changed)), SECRET)
+
+
+@pytest.mark.parametrize("length", [0, 5, 11, 12, 20, 27, 28])
+def test_a_truncated_seal_does_not_open(length: int) -> None:
+    sealed = SigningKey.generate().seal(SECRET)
+    with pytest.raises(WrongSecret):
+        SigningKey.unseal(msgspec.structs.replace(sealed, sealed=sealed.sealed[:length]), SECRET)
+
+
+def test_a_key_of_a_newer_version_is_not_taken_for_one_of_ours() -> None:
+    pkcs8 = ed25519.Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    nonce = b"n" * 12
+    ciphertext = signing._cipher(SECRET).encrypt(nonce, pkcs8, signing._context("k", "EdDSA"))
+    with pytest.raises(SigningKeyError, match=r"^Signing keys for EdDSA need a newer version of Kingpost$"):
+        SigningKey.unseal(SealedKey("k", "EdDSA", nonce + ciphertext, clock.now()), SECRET)
+
+
+# --- the ring --------------------------------------------------------------------------------------
+
+
+async def test_the_first_key_is_made_once() -> None:
+    stored = Stored()
+    first = KeyRing(stored, SECRET)
+    await first.load()
+    await first.load()
+    second = KeyRing(stored, SECRET)
+    await second.load()
+    assert len(stored.keys) == 1
+    assert first.signing_key().id == second.signing_key().id == stored.keys[0].id
+
+
+async def test_nodes_that_start_at_once_agree() -> None:
+    stored = Stored()
+    rings = [KeyRing(stored, SECRET) for _ in range(8)]
+    await asyncio.gather(*(ring.load() for ring in rings))
+    assert len(stored.keys) == 1
+    assert {ring.signing_key().id for ring in rings} == {stored.keys[0].id}
+    assert len({str(ring.jwks()) for ring in rings}) == 1
+
+
+async def test_the_wrong_secret_is_told_at_the_start() -> None:
+    stored = Stored()
+    await KeyRing(stored, SECRET).load()
+    with pytest.raises(WrongSecret):
+        await KeyRing(stored, MasterSecret("another secret")).load()
+
+
+async def test_the_newest_key_that_all_know_signs() -> None:
+    ages = (30_000, 20_000, PUBLISHED_BEFORE_USE + 1, PUBLISHED_BEFORE_USE - 5, 0)
+    keys = [key_of_age(age) for age in ages]
+    assert (await ring_of(*keys)).signing_key().id == keys[2].id
+
+
+async def test_a_lone_key_signs_at_once_and_until_the_next_is_known() -> None:
+    first, second = key_of_age(20), key_of_age(0)
+    assert (await ring_of(first)).signing_key().id == first.id
+    assert (await ring_of(first, second)).signing_key().id == first.id
+
+
+async def test_keys_of_one_moment_are_told_apart_by_id() -> None:
+    keys = [key_of_age(20_000) for _ in range(4)]
+    moment = keys[0].created_at
+    keys = [SigningKey(key.id, moment, key._private_key) for key in keys]
+    assert (await ring_of(*keys)).signing_key().id == (await ring_of(*reversed(keys))).signing_key().id
+
+
+async def test_the_jwks_holds_all_keys_oldest_first() -> None:
+    keys = [key_of_age(20_000), key_of_age(0)]
+    assert (await ring_of(*keys)).jwks() == {"keys": [key.public_jwk() for key in keys]}
+
+
+async def test_a_known_key_is_found_without_a_look_up() -> None:
+    stored = Stored()
+    ring = KeyRing(stored, SECRET)
+    await ring.load()
+    listed = stored.listed
+    key = ring.signing_key()
+    assert await ring.find(key.id) is key
+    assert stored.listed == listed
+
+
+async def test_a_key_that_another_node_added_is_found() -> None:
+    stored = Stored()
+    ring = KeyRing(stored, SECRET)
+    await ring.load()
+    known = ring.signing_key()
+    added = SigningKey.generate()
+    stored.keys.append(added.seal(SECRET))
+    found = await ring.find(added.id)
+    assert found is not None
+    assert found.verify(b"message", added.sign(b"message"))
+    assert await ring.find(known.id) is known
+
+
+async def test_a_key_that_was_removed_is_forgotten() -> None:
+    removed, kept = key_of_age(30_000), key_of_age(20_000)
+    stored = Stored()
+    stored.keys = [removed.seal(SECRET), kept.seal(SECRET)]
+    ring = KeyRing(stored, SECRET)
+    await ring.load()
+    stored.keys = stored.keys[1:]
+    await ring.load()
+    assert await ring.find(removed.id) is None
+
+
+async def test_unknown_ids_cost_one_look_up_a_second() -> None:
+    stored, monotonic = Stored(), Clock()
+    ring = KeyRing(stored, SECRET, monotonic=monotonic)
+    await ring.load()
+    listed = stored.listed
+    assert await asyncio.gather(*(ring.find(f"forged {n}") for n in range(50))) == [None] * 50
+    assert stored.listed == listed + 1
+    monotonic.seconds += 0.9
+    assert await ring.find("forged") is None
+    assert stored.listed == listed + 1
+    monotonic.seconds += 0.2
+    assert await ring.find("forged") is None
+    assert stored.listed == listed + 2
+
+
+async def test_a_database_that_is_down_is_asked_once_a_second_and_takes_no_key_away() -> None:
+    stored, monotonic = Stored(), Clock()
+    ring = KeyRing(stored, SECRET, monotonic=monotonic)
+    await ring.load()
+    known = ring.signing_key()
+    stored.down, listed = True, stored.listed
+    outcomes = await asyncio.gather(*(ring.find(f"unknown {n}") for n in range(20)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
+    with pytest.raises(Unavailable):
+        await ring.find("unknown")
+    assert stored.listed == listed + 1
+    assert await ring.find(known.id) is known
+    stored.down = False
+    monotonic.seconds += 1
+    assert await ring.find("unknown") is None
+
+
+async def test_a_caller_who_leaves_takes_no_answer_away() -> None:
+    stored = Stored()
+    ring = KeyRing(stored, SECRET)
+    await ring.load()
+    added = SigningKey.generate()
+    stored.keys.append(added.seal(SECRET))
+    first, second = (asyncio.create_task(ring.find(added.id)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    found = await second
+    assert found is not None
+    assert found.id == added.id

@@ -1,0 +1,480 @@
+"""Access tokens: ours are accepted everywhere, forged ones of every kind nowhere."""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from hypothesis import example, given
+from hypothesis import strategies as st
+from joserfc import jwe, jwt
+from joserfc.jwk import ECKey, KeySet, OctKey
+
+from kingpost import base64url, clock
+from kingpost.model import Principal
+from kingpost.problems import Unauthenticated
+from kingpost.secret import MasterSecret
+from kingpost.signing import KeyRing, SigningKey
+from kingpost.storage import SealedKey
+from kingpost.tokens import AccessTokens, VerifiedToken, VerifiedTokens
+
+ISSUER = "https://api.kingpost.test"
+USER, SESSION = "0193a1b2-0000-7000-8000-000000000001", "0193a1b2-0000-7000-8000-000000000002"
+NOW = 1_795_343_730.5
+
+
+class Stored:
+    """A table of keys in memory that counts its look-ups."""
+
+    def __init__(self) -> None:
+        self.keys: list[SealedKey] = []
+        self.listed = 0
+
+    async def list(self) -> Sequence[SealedKey]:
+        self.listed += 1
+        return list(self.keys)
+
+    async def add_first(self, key: SealedKey) -> None:
+        if not self.keys:
+            self.keys.append(key)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = NOW
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+class Node:
+    """A server's tokens with all that they stand on, and a forger's workshop."""
+
+    def __init__(self) -> None:
+        self.stored = Stored()
+        self.ring = KeyRing(self.stored, MasterSecret("one secret"))
+        self.clock = Clock()
+        self.tokens = AccessTokens(self.ring, ISSUER, lambda issuer: issuer == ISSUER, seconds=self.clock)
+        asyncio.run(self.ring.load())
+        self.key = self.ring.signing_key()
+        self.looked_up = self.stored.listed
+
+    def header(self, **changes: Any) -> dict[str, Any]:
+        return changed({"alg": "ES256", "kid": self.key.id, "typ": "at+jwt"}, changes)
+
+    def claims(self, **changes: Any) -> dict[str, Any]:
+        claims = {
+            "iss": ISSUER, "aud": ISSUER, "sub": USER, "sid": SESSION, "client_id": "kingpost",
+            "iat": int(NOW), "exp": int(NOW) + 600, "jti": clock.new_id()[0], "roles": ["user"],
+        }  # fmt: skip
+        return changed(claims, changes)
+
+    def signed(self, header: Any, claims: Any, key: SigningKey | None = None) -> str:
+        """A token with a true signature over whatever it is given (text, bytes or a value)."""
+        content = f"{segment(header)}.{segment(claims)}"
+        return f"{content}.{base64url.encode((key or self.key).sign(content.encode()))}"
+
+    def verify(self, token: str) -> VerifiedToken:
+        return asyncio.run(self.tokens.verify(token))
+
+    def refuses(self, token: str, *, look_ups: int = 0) -> bool:
+        """Whether a token is refused, and after how many look-ups."""
+        with pytest.raises(Unauthenticated):
+            self.verify(token)
+        return self.stored.listed - self.looked_up == look_ups
+
+
+def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Some values changed or added, those set to `...` left out."""
+    return {name: value for name, value in {**values, **changes}.items() if value is not ...}
+
+
+def segment(value: Any) -> str:
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogatepass")
+    if not isinstance(value, bytes):
+        value = json.dumps(value, separators=(",", ":")).encode()
+    return base64url.encode(value)
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+# --- ours ------------------------------------------------------------------------------------------
+
+
+def test_what_is_issued_is_verified(node: Node) -> None:
+    verified = node.verify(node.tokens.issue(USER, SESSION, ("user", "admin")))
+    assert verified == VerifiedToken(Principal(USER, SESSION, frozenset({"user", "admin"})), int(NOW) + 600)
+
+
+def test_the_workshop_makes_good_tokens(node: Node) -> None:
+    """Otherwise the refusals below would prove nothing."""
+    assert node.verify(node.signed(node.header(), node.claims())).principal.user_id == USER
+
+
+def test_it_has_the_profile_of_rfc_9068(node: Node) -> None:
+    header, claims, _ = node.tokens.issue(USER, SESSION, ("user",)).split(".")
+    assert json.loads(base64url.decode(header)) == {"alg": "ES256", "kid": node.key.id, "typ": "at+jwt"}
+    payload = json.loads(base64url.decode(claims))
+    assert uuid.UUID(payload.pop("jti")).version == 7
+    assert payload == {
+        "iss": ISSUER, "aud": ISSUER, "sub": USER, "sid": SESSION, "client_id": "kingpost",
+        "iat": int(NOW), "exp": int(NOW) + 600, "roles": ["user"],
+    }  # fmt: skip
+
+
+def test_others_verify_it_by_the_jwks(node: Node) -> None:
+    keys = KeySet.import_key_set(json.loads(json.dumps(node.ring.jwks())))
+    token = jwt.decode(node.tokens.issue(USER, SESSION, ("user",)), keys, algorithms=["ES256"])
+    assert (token.header["typ"], token.claims["sub"]) == ("at+jwt", USER)
+
+
+def test_no_two_are_alike(node: Node) -> None:
+    assert node.tokens.issue(USER, SESSION, ()) != node.tokens.issue(USER, SESSION, ())
+
+
+def test_another_node_verifies_it() -> None:
+    one, other = Node(), Node()
+    other.stored.keys.append(one.stored.keys[0])
+    token = one.tokens.issue(USER, SESSION, ("user",))
+    assert other.verify(token).principal.user_id == USER
+    assert other.stored.listed == other.looked_up + 1
+
+
+def test_the_servers_other_addresses_are_good_issuers(node: Node) -> None:
+    local = AccessTokens(node.ring, "http://127.0.0.1:8000", lambda _: True, seconds=node.clock)
+    assert asyncio.run(local.verify(node.tokens.issue(USER, SESSION, ()))).principal.user_id == USER
+    assert node.refuses(local.issue(USER, SESSION, ()))
+
+
+def test_the_lifetime_is_configurable(node: Node) -> None:
+    tokens = AccessTokens(node.ring, ISSUER, lambda _: True, 30, seconds=node.clock)
+    assert tokens.lifetime == 30
+    assert node.verify(tokens.issue(USER, SESSION, ())).expires_at == int(NOW) + 30
+
+
+def test_claims_of_later_versions_are_no_fault(node: Node) -> None:
+    """RFC 7519, section 4: what is not understood is ignored. Nodes of two versions run side by side."""
+    assert node.verify(node.signed(node.header(), node.claims(acr="mfa"))).principal.user_id == USER
+
+
+# --- form ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("token", ["", ".", "..", "...", "a.b.c", "a.b", "kp_secret", "\x00", "é.é.é", "\ud800.a.b"])
+def test_what_is_no_token_is_refused(node: Node, token: str) -> None:
+    assert node.refuses(token)
+
+
+@given(token=st.text(max_size=80) | st.lists(st.binary(max_size=40).map(base64url.encode)).map(".".join))
+@example(token="e30.e30.")
+def test_any_text_is_refused_and_nothing_else_happens(token: str) -> None:
+    assert SHARED.refuses(token)
+
+
+@given(claims=st.binary(max_size=60) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
+def test_any_claims_with_a_true_signature_are_refused(claims: bytes | str) -> None:
+    assert SHARED.refuses(SHARED.signed(SHARED.header(), claims))
+
+
+def test_four_kilobytes_are_the_limit(node: Node) -> None:
+    def token_of(padding: int) -> str:
+        return node.signed(node.header(), node.claims(jti="x" * padding))
+
+    padding = 2000
+    while len(token_of(padding + 1)) <= 4096:
+        padding += 1
+    assert node.verify(token_of(padding)).principal.user_id == USER
+    assert node.refuses(token_of(padding + 4))
+    assert node.refuses("." * 10_000_000)
+
+
+def test_parts_are_counted(node: Node) -> None:
+    token = node.tokens.issue(USER, SESSION, ())
+    header, claims, signature = token.split(".")
+    for other in (
+        f"{header}.{claims}", f"{token}.", f".{token}", f"{token}.{signature}", f"{header}..{signature}",
+        f"{header}.{claims}.", f".{claims}.{signature}",
+    ):  # fmt: skip
+        assert node.refuses(other)
+
+
+def test_a_token_has_one_spelling(node: Node) -> None:
+    token = node.tokens.issue(USER, SESSION, ())
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    others = [token[:-1] + char for char in alphabet if char != token[-1]]
+    others += [token + "==", token + "\n", " " + token, token.replace(".", "=.", 1), token.replace(".", ".\n", 1)]
+    assert all(node.refuses(other) for other in others)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"alg":"ES256","kid":"KID","typ":"at+jwt","kid":"KID"}',
+        '{"alg":"none","alg":"ES256","kid":"KID","typ":"at+jwt"}',
+        '{"alg":"ES256","kid":"KID","typ":"at+jwt","typ":"at+jwt"}',
+        '{"alg": "ES256", "kid": "KID", "typ": "at+jwt"}',
+        '{"kid":"KID","alg":"ES256","typ":"at+jwt"}',
+        '{"alg":"\\u0045S256","kid":"KID","typ":"at+jwt"}',
+        '\ufeff{"alg":"ES256","kid":"KID","typ":"at+jwt"}',
+        '{"alg":"ES256","kid":"KID","typ":"at+jwt"} ',
+        '["ES256","KID","at+jwt"]',
+        "null",
+        "",
+        "[" * 2500,
+    ],
+)
+def test_a_header_is_written_in_one_way(node: Node, header: str) -> None:
+    assert node.refuses(node.signed(header.replace("KID", node.key.id), node.claims()))
+
+
+@pytest.mark.parametrize("claims", ["", "null", "[]", "{}", "{", b"\xff", "[" * 2500, '{"a":' * 400, "\ud800"])
+def test_claims_are_an_object(node: Node, claims: str | bytes) -> None:
+    assert node.refuses(node.signed(node.header(), claims))
+
+
+def test_deep_claims_overflow_nothing(node: Node) -> None:
+    claims = json.dumps(node.claims())[:-1] + ',"x":' + "[" * 1100 + "]" * 1100 + "}"
+    token = node.signed(node.header(), claims)
+    assert len(token) <= 4096
+    with contextlib.suppress(Unauthenticated):
+        node.verify(token)
+
+
+# --- header ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"crit": ["exp"]},
+        {"crit": []},
+        {"b64": False, "crit": ["b64"]},
+        {"b64": False},
+        {"jku": "https://evil.example/jwks.json"},
+        {"x5u": "https://evil.example/cert.pem"},
+        {"x5c": ["MIIB"]},
+        {"x5t": "abc"},
+        {"zip": "DEF"},
+        {"cty": "JWT"},
+        {"enc": "A256GCM"},
+        {"typ": "JWT"},
+        {"typ": "at+JWT"},
+        {"typ": "application/at+jwt"},
+        {"typ": ...},
+        {"typ": None},
+        {"kid": ...},
+        {"kid": 7},
+        {"alg": ...},
+        {"alg": "none"},
+        {"alg": "None"},
+        {"alg": ""},
+        {"alg": "es256"},
+        {"alg": "ES384"},
+        {"alg": "HS256"},
+        {"alg": "RS256"},
+        {"alg": ["ES256"]},
+    ],
+)
+def test_a_truly_signed_token_with_another_header_is_refused(node: Node, changes: dict[str, Any]) -> None:
+    assert node.refuses(node.signed(node.header(**changes), node.claims()))
+
+
+def test_a_key_in_the_header_is_not_used(node: Node) -> None:
+    mine = SigningKey.generate()
+    assert node.refuses(node.signed(node.header(jwk=mine.public_jwk()), node.claims(), mine))
+    assert node.refuses(node.signed(node.header(kid=mine.id, jwk=mine.public_jwk()), node.claims(), mine))
+
+
+@pytest.mark.parametrize("algorithm", ["none", "NONE", "None", "nOnE", "ES256"])
+def test_an_unsigned_token_is_refused(node: Node, algorithm: str) -> None:
+    assert node.refuses(f"{segment(node.header(alg=algorithm))}.{segment(node.claims())}.")
+
+
+def test_the_public_key_is_no_hmac_secret(node: Node) -> None:
+    public = node.key._public_key
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    jwk = json.dumps(node.key.public_jwk()).encode()
+    for secret in (pem, pem.strip(), der, jwk, b""):
+        for algorithm in ("HS256", "ES256"):
+            content = f"{segment(node.header(alg=algorithm))}.{segment(node.claims())}"
+            tag = hmac.digest(secret, content.encode(), hashlib.sha256)
+            assert node.refuses(f"{content}.{base64url.encode(tag)}")
+            assert node.refuses(f"{content}.{base64url.encode(tag + tag)}")
+
+
+def test_an_encrypted_token_is_refused(node: Node) -> None:
+    shared = jwe.encrypt_compact(
+        {"alg": "dir", "enc": "A256GCM", "kid": node.key.id, "typ": "at+jwt"},
+        json.dumps(node.claims()),
+        OctKey.import_key(b"k" * 32),
+    )
+    agreed = jwe.encrypt_compact(
+        {"alg": "ECDH-ES", "enc": "A256GCM", "kid": node.key.id, "typ": "at+jwt"},
+        json.dumps(node.claims()),
+        ECKey.import_key(node.key._public_key),
+    )
+    assert node.refuses(shared)
+    assert node.refuses(agreed)
+
+
+# --- signature -------------------------------------------------------------------------------------
+
+
+def test_a_changed_token_is_refused(node: Node) -> None:
+    header, _, signature = node.tokens.issue(USER, SESSION, ("user",)).split(".")
+    assert node.refuses(f"{header}.{segment(node.claims(roles=['admin']))}.{signature}")
+
+
+@pytest.mark.parametrize("signature", [b"", b"\x00" * 64, b"\xff" * 64, b"\x00" * 63, b"\x00" * 65, b"\x01" * 70])
+def test_nonsense_is_no_signature(node: Node, signature: bytes) -> None:
+    assert node.refuses(f"{segment(node.header())}.{segment(node.claims())}.{base64url.encode(signature)}")
+
+
+def test_every_flipped_bit_is_noticed(node: Node) -> None:
+    head, _, last = node.tokens.issue(USER, SESSION, ()).rpartition(".")
+    for place in range(64):
+        signature = bytearray(base64url.decode(last))
+        signature[place] ^= 1
+        assert node.refuses(f"{head}.{base64url.encode(bytes(signature))}")
+
+
+def test_anothers_key_under_our_id_is_refused(node: Node) -> None:
+    assert node.refuses(node.signed(node.header(), node.claims(), SigningKey.generate()))
+
+
+def test_an_unknown_key_costs_one_look_up(node: Node) -> None:
+    mine = SigningKey.generate()
+    token = node.signed(node.header(kid=mine.id), node.claims(), mine)
+    assert node.refuses(token, look_ups=1)
+
+
+# --- claims ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iss": "https://evil.example"},
+        {"iss": "https://evil.example", "aud": "https://evil.example"},
+        {"aud": "https://evil.example"},
+        {"aud": [ISSUER]},
+        {"aud": [ISSUER, "https://evil.example"]},
+        {"iss": ISSUER + "/", "aud": ISSUER + "/"},
+        {"exp": int(NOW)},
+        {"exp": int(NOW) - 1},
+        {"exp": 0},
+        {"exp": -1},
+        {"exp": str(int(NOW) + 600)},
+        {"exp": int(NOW) + 600.5},
+        {"exp": True},
+        {"exp": None},
+        {"iat": int(NOW) + 120},
+        {"iat": 10**18},
+        {"iat": "now"},
+        {"sub": 7},
+        {"sub": None},
+        {"sid": ["a"]},
+        {"client_id": 7},
+        {"jti": {}},
+        {"roles": "admin"},
+        {"roles": [1]},
+        {"roles": None},
+        *({name: ...} for name in ("iss", "aud", "sub", "sid", "client_id", "iat", "exp", "jti", "roles")),
+    ],
+)
+def test_a_truly_signed_token_with_other_claims_is_refused(node: Node, changes: dict[str, Any]) -> None:
+    assert node.refuses(node.signed(node.header(), node.claims(**changes)))
+
+
+def test_what_the_claims_condemn_costs_no_look_up(node: Node) -> None:
+    mine = SigningKey.generate()
+    for changes in ({"exp": int(NOW) - 1}, {"iss": "https://evil.example", "aud": "https://evil.example"}):
+        assert node.refuses(node.signed(node.header(kid=mine.id), node.claims(**changes), mine))
+
+
+def test_it_expires_to_the_second(node: Node) -> None:
+    token = node.tokens.issue(USER, SESSION, ())
+    node.clock.seconds = int(NOW) + 599.9
+    node.verify(token)
+    node.clock.seconds = int(NOW) + 600.0
+    with pytest.raises(Unauthenticated, match="expired"):
+        node.verify(token)
+
+
+def test_a_clock_that_is_a_little_behind_accepts_it(node: Node) -> None:
+    token = node.tokens.issue(USER, SESSION, ())
+    node.clock.seconds -= 30
+    assert node.verify(token).principal.user_id == USER
+
+
+def test_refusals_say_nothing_about_the_token(node: Node) -> None:
+    with pytest.raises(Unauthenticated) as caught:
+        node.verify("secret.secret.secret")
+    assert "secret" not in caught.value.detail
+    assert caught.value.__cause__ is None
+
+
+# --- what is remembered ----------------------------------------------------------------------------
+
+
+def verified_until(expires_at: float) -> VerifiedToken:
+    return VerifiedToken(Principal(USER, SESSION, frozenset({"user"})), expires_at)
+
+
+def test_a_verified_token_is_remembered_until_it_expires() -> None:
+    seconds = Clock()
+    tokens = VerifiedTokens(seconds=seconds)
+    verified = verified_until(NOW + 10)
+    assert tokens.remembered("token") is None
+    tokens.remember("token", verified)
+    assert tokens.remembered("token") is verified
+    seconds.seconds = NOW + 9.9
+    assert tokens.remembered("token") is verified
+    seconds.seconds = NOW + 10
+    assert tokens.remembered("token") is None
+
+
+def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
+    tokens = VerifiedTokens(3, seconds=Clock())
+    for name in "abcd":
+        tokens.remember(name, verified_until(NOW + 10))
+        tokens.remember(name, verified_until(NOW + 10))
+    assert [name for name in "abcd" if tokens.remembered(name)] == ["b", "c", "d"]
+    assert len(tokens) == 3
+
+
+def test_expired_tokens_make_room_before_it_is_needed() -> None:
+    seconds = Clock()
+    tokens = VerifiedTokens(1000, seconds=seconds)
+    for n in range(100):
+        tokens.remember(f"old {n}", verified_until(NOW + 10))
+    seconds.seconds += 20
+    for n in range(50):
+        tokens.remember(f"new {n}", verified_until(NOW + 60))
+    assert len(tokens) == 50
+
+
+def test_a_remembered_token_costs_next_to_nothing() -> None:
+    """The budget is a microsecond; the bound leaves room for slow machines."""
+    tokens = VerifiedTokens()
+    tokens.remember("x" * 600, verified_until(time.time() + 600))
+    began = time.perf_counter()
+    for _ in range(10_000):
+        tokens.remembered("x" * 600)
+    assert (time.perf_counter() - began) / 10_000 < 20e-6
+
+
+SHARED = Node()
+"""For hypothesis, which wants one node for all its examples."""
