@@ -1,0 +1,283 @@
+"""The storage port: what the features ask of a database, and what every implementation promises.
+
+Each method is one intent and is atomic: it happens whole or not at all, and what it has returned is
+durable. Conditions (a version, a token not yet used, the last administrator) are decided in the write
+itself, so of any number of concurrent callers exactly as many win as the docstring says. A database
+that cannot be reached, or does not answer in time, raises `Unavailable`; nothing else leaks from a
+driver. After a write has returned, every read by this process sees it.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from kingpost.model import Page, Position, Resource, Session, SortKey, Status, User
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What a login is checked against."""
+
+    user: User
+    password_hash: str
+
+
+class UserChange(msgspec.Struct, frozen=True):
+    """New values of an account; `UNSET` leaves a field as it is."""
+
+    email: str | msgspec.UnsetType = msgspec.UNSET
+    email_key: str | msgspec.UnsetType = msgspec.UNSET
+    name: str | None | msgspec.UnsetType = msgspec.UNSET
+    metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    roles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    status: Status | msgspec.UnsetType = msgspec.UNSET
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """Which part of a list is wanted.
+
+    `sort` is never empty. `after` continues behind a position (it was made by the same `sort`);
+    `offset` skips rows instead. `count` asks for the exact total as well.
+    """
+
+    sort: tuple[SortKey, ...]
+    limit: int
+    after: Position | None = None
+    offset: int = 0
+    count: bool = False
+
+
+class CannotOpen(Exception):
+    """A database that cannot be used. Its text is one sentence for the operator."""
+
+
+class Users(Protocol):
+    """Accounts. `email_key` is the address as it is compared: no two accounts share one."""
+
+    async def create(self, user: User, email_key: str, password_hash: str) -> None:
+        """Store a new account.
+
+        Raises:
+            Conflict: the `email_key` is taken. Of N concurrent calls with one key exactly one succeeds.
+        """
+        ...
+
+    async def find(self, user_id: str) -> User | None:
+        """The account, or None."""
+        ...
+
+    async def find_credentials(self, email_key: str) -> Credentials | None:
+        """The account with this address and its password hash, or None."""
+        ...
+
+    async def find_password_hash(self, user_id: str) -> str | None:
+        """The password hash of an account, or None where there is no such account."""
+        ...
+
+    async def list(self, listing: Listing) -> Page[User]:
+        """Accounts in the order of `listing.sort` (`created_at`, `updated_at`, `email`, `id`), ties by id."""
+        ...
+
+    async def change(
+        self, user_id: str, change: UserChange, at: str, versions: Sequence[int] | None
+    ) -> tuple[User, Sequence[str]]:
+        """Change an account, add one to its version, and return it with the ids of the sessions this ended.
+
+        A suspension ends all of the account's sessions with the change.
+
+        Args:
+            at: the time of the change.
+            versions: change only one of these versions; None changes any.
+
+        Raises:
+            NotFound: there is no such account.
+            VersionMismatch: it has another version. Of N callers that name one version exactly one wins.
+            Conflict: the new address is taken, or no active administrator would be left (also when
+                several are demoted at the same moment).
+        """
+        ...
+
+    async def change_password(self, user_id: str, password_hash: str, at: str, keep_session: str) -> Sequence[str]:
+        """Set a new password hash and end every session of the account but one; return the ended ones' ids.
+
+        Raises:
+            NotFound: there is no such account.
+        """
+        ...
+
+    async def delete(self, user_id: str, versions: Sequence[int] | None) -> Sequence[str]:
+        """Delete an account with all that it owns; return the ids of the sessions this ended.
+
+        The address is free again. What becomes of the account's resources is decided here and nowhere else.
+
+        Raises:
+            NotFound, VersionMismatch: as for `change`.
+            Conflict: no active administrator would be left.
+        """
+        ...
+
+
+class Rotation(msgspec.Struct, frozen=True):
+    """A refresh that succeeded. `session` is as after it."""
+
+    user: User
+    session: Session
+
+
+class Sessions(Protocol):
+    """Sign-ins, each a family of refresh tokens of which only hashes are known here."""
+
+    async def create(self, session: Session, token_hash: bytes) -> None:
+        """Store a new session whose first refresh token has this hash.
+
+        Raises:
+            Unauthenticated: the account is gone or suspended.
+        """
+        ...
+
+    async def rotate(
+        self, session_id: str, token_hash: bytes, successor_hash: bytes, at: str, not_before: str, idle_since: str
+    ) -> Rotation | None:
+        """Consume a refresh token and put its successor in its place.
+
+        The token with `token_hash` is consumed if it is the session's present one. If it is the parent of
+        the present one and was consumed at `not_before` or later, the same rotation is returned again and
+        nothing changes (the successor is derived from the parent, so it is the same one). Of N concurrent
+        calls with one token exactly one consumes it, the others get the same rotation.
+
+        Any other token of the session is stolen or long used: the session ends, and None is returned.
+        None also if the session has ended, has expired, was last used before `idle_since`, or its account
+        is gone or suspended.
+        """
+        ...
+
+    async def list(self, user_id: str, at: str, idle_since: str) -> Sequence[Session]:
+        """The account's sessions that are alive at `at`, latest use first."""
+        ...
+
+    async def end(self, session_id: str, user_id: str | None) -> str | None:
+        """End one living session and return its account's id; None if there is no such living session.
+
+        Where `user_id` is given, the session must be that account's.
+        """
+        ...
+
+    async def end_all(self, user_id: str) -> Sequence[str]:
+        """End all sessions of an account and return their ids."""
+        ...
+
+    async def is_alive(self, session_id: str, at: str) -> bool:
+        """Whether the session has neither ended nor expired."""
+        ...
+
+    async def ended_within(self, seconds: int) -> Sequence[str]:
+        """The ids of the sessions that ended in the last so many seconds, by the database's own clock."""
+        ...
+
+    async def forget_expired(self, before: str) -> None:
+        """Drop all sessions whose absolute end lies before a time."""
+        ...
+
+
+class SealedKey(msgspec.Struct, frozen=True):
+    """A signing key at rest: the private part is encrypted, `sealed` means nothing without the master secret."""
+
+    id: str
+    algorithm: str
+    sealed: bytes
+    created_at: str
+
+
+class SigningKeys(Protocol):
+    """The keys that sign access tokens, the same for every node."""
+
+    async def list(self) -> Sequence[SealedKey]:
+        """All keys, oldest first."""
+        ...
+
+    async def add_first(self, key: SealedKey) -> None:
+        """Store a key if there is none yet. Of N concurrent calls exactly one stores its key."""
+        ...
+
+
+class ResourceListing(Listing, frozen=True):
+    """Which resources are wanted: those of one type, those of one owner, or both, or all."""
+
+    type: str | None = None
+    owner_id: str | None = None
+
+
+class Resources(Protocol):
+    """Documents with owners."""
+
+    async def create(self, resource: Resource) -> None:
+        """Store a new resource.
+
+        Raises:
+            Unauthenticated: its owner is gone.
+        """
+        ...
+
+    async def find(self, resource_id: str) -> Resource | None:
+        """The resource, or None."""
+        ...
+
+    async def list(self, listing: ResourceListing) -> Page[Resource]:
+        """Resources in the order of `listing.sort` (any field but `data`), ties by id.
+
+        A walk by position never repeats a row and never misses one that was there all along, whatever is
+        created or deleted meanwhile. By `created_at`, `updated_at` and `id` the thousandth page costs what
+        the first did.
+        """
+        ...
+
+    async def replace(
+        self, resource_id: str, data: msgspec.Raw, at: str, versions: Sequence[int] | None
+    ) -> Resource:
+        """Replace a resource's data, add one to its version, and return it.
+
+        Args:
+            at: the time of the change.
+            versions: replace only one of these versions; None replaces any.
+
+        Raises:
+            NotFound: there is no such resource.
+            VersionMismatch: it has another version. Of N callers that name one version exactly one wins.
+        """
+        ...
+
+    async def delete(self, resource_id: str, versions: Sequence[int] | None) -> None:
+        """Delete a resource.
+
+        Raises:
+            NotFound, VersionMismatch: as for `replace`.
+        """
+        ...
+
+
+class Storage(Protocol):
+    """A database that is open."""
+
+    @property
+    def users(self) -> Users: ...
+
+    @property
+    def sessions(self) -> Sessions: ...
+
+    @property
+    def signing_keys(self) -> SigningKeys: ...
+
+    @property
+    def resources(self) -> Resources: ...
+
+    async def ping(self) -> None:
+        """Do the least that proves the database answers.
+
+        Raises:
+            Unavailable: it does not.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of the database."""
+        ...

@@ -1,0 +1,1 @@
+"""The storage port on SQL: one implementation for SQLite and PostgreSQL."""

@@ -1,0 +1,126 @@
+"""What the SQL package needs of a driver. `sqlite.py` and `postgresql.py` provide it.
+
+Statements are described once with SQLAlchemy Core and compiled once for the dialect in use; what is
+executed is text with positional parameters. A transaction of several steps is written once, as a
+generator: it yields a query, receives the rows, and returns its result. SQLite drives it inside its
+writer thread, PostgreSQL on the event loop, and neither has to know about the other.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from sqlalchemy import Executable
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.compiler import SQLCompiler
+
+type Row = Sequence[Any]
+
+
+class Query(NamedTuple):
+    """Statement text in the driver's own form, and its positional parameters."""
+
+    text: str
+    parameters: tuple[Any, ...]
+
+
+type Script[T] = Generator[Query, Sequence[Row], T]
+"""The steps of one transaction. A failing step ends the script: it cannot catch the error and go on."""
+
+PATIENCE = 10.0
+"""Seconds after which a database that does not answer counts as unavailable, waiting for a connection included."""
+
+
+class Statement:
+    """A statement compiled for one dialect. Call it with all of its parameters by name to get a `Query`.
+
+    Raises:
+        KeyError: a parameter that has no value in the statement itself was left out.
+    """
+
+    __slots__ = ("_defaults", "_order", "text")
+
+    def __init__(self, statement: Executable, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
+        assert isinstance(compiled, SQLCompiler)
+        assert compiled.positiontup is not None
+        self.text: str = str(compiled)
+        self._order: tuple[str, ...] = tuple(compiled.positiontup)
+        # A `bindparam` without a value is not NULL by default: whoever forgets it shall notice.
+        self._defaults: Mapping[str, Any] = {
+            name: value for name, value in compiled.params.items() if not compiled.binds[name].required
+        }
+
+    def __call__(self, **parameters: Any) -> Query:
+        return Query(self.text, tuple([parameters[n] if n in parameters else self._defaults[n] for n in self._order]))
+
+
+class Lookup(NamedTuple):
+    """A read of one row by its key, in both forms.
+
+    `one` takes the key as its only parameter. `many` takes an array of keys as its only parameter and
+    returns the rows found, in any order, with the key in the first column (PostgreSQL only).
+    """
+
+    one: str
+    many: str
+
+
+class Insert(NamedTuple):
+    """An insert of one row, in both forms.
+
+    `one` takes one parameter a column. `many` takes one array a column (PostgreSQL only).
+    """
+
+    one: str
+    many: str
+
+
+class UniqueViolation(Exception):
+    """A write would have made two rows share a unique value. Nothing was written."""
+
+
+class ForeignKeyViolation(Exception):
+    """A write refers to a row that does not exist. Nothing was written."""
+
+
+class Database(Protocol):
+    """One open database. Every method raises `Unavailable` where the database cannot be reached in time,
+    `UniqueViolation` and `ForeignKeyViolation` where a write breaks such a rule."""
+
+    dialect: Dialect
+
+    async def read(self, query: Query) -> Sequence[Row]:
+        """Run one short read and return its rows: point reads and bounded pages."""
+        ...
+
+    async def scan(self, query: Query) -> Sequence[Row]:
+        """Run one read that may take long, such as a count, without holding up anything else."""
+        ...
+
+    async def lookup(self, lookup: Lookup, key: str) -> Row | None:
+        """Read one row by its key. Calls that wait at the same moment may share one statement."""
+        ...
+
+    async def insert(self, insert: Insert, row: tuple[Any, ...]) -> None:
+        """Insert one row durably. Calls that wait at the same moment may share one statement or commit;
+        each still gets its own outcome, and a failing one never harms its neighbours."""
+        ...
+
+    async def write(self, query: Query) -> Sequence[Row]:
+        """Run one writing statement as a transaction of its own; return the rows of its RETURNING."""
+        ...
+
+    async def transact[T](self, script: Script[T], patience: float | None = PATIENCE) -> T:
+        """Run a script as one transaction. An exception raised in it undoes all of it and reaches the caller.
+
+        `patience` is how long it may take, in seconds; None means as long as it takes.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Return if the database answers and can be written to, as far as that shows without writing."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of the database."""
+        ...

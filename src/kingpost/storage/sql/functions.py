@@ -1,0 +1,63 @@
+"""The few expressions that SQLite and PostgreSQL spell differently."""
+
+from typing import Any
+
+from sqlalchemy import Text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class database_now(FunctionElement[str]):
+    """The time by the database's own clock: the one clock that all nodes share."""
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(database_now, "postgresql")
+def _(element: database_now, compiler: SQLCompiler, **options: Any) -> str:
+    return "clock_timestamp()"
+
+
+@compiles(database_now, "sqlite")
+def _(element: database_now, compiler: SQLCompiler, **options: Any) -> str:
+    return "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+
+
+class database_seconds_ago(FunctionElement[str]):
+    """The time so many seconds (an integer) ago by the database's own clock."""
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(database_seconds_ago, "postgresql")
+def _(element: database_seconds_ago, compiler: SQLCompiler, **options: Any) -> str:
+    return f"clock_timestamp() - make_interval(secs => {compiler.process(element.clauses, **options)})"
+
+
+@compiles(database_seconds_ago, "sqlite")
+def _(element: database_seconds_ago, compiler: SQLCompiler, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%dT%H:%M:%fZ', 'now', printf('-%d seconds', {seconds}))"
+
+
+class exclusive_section(FunctionElement[str]):
+    """Let one transaction at a time pass, by an integer that names the section.
+
+    PostgreSQL takes an advisory lock until the transaction ends. SQLite has one writer anyway.
+    """
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(exclusive_section, "postgresql")
+def _(element: exclusive_section, compiler: SQLCompiler, **options: Any) -> str:
+    return f"pg_advisory_xact_lock({compiler.process(element.clauses, **options)})::text"
+
+
+@compiles(exclusive_section, "sqlite")
+def _(element: exclusive_section, compiler: SQLCompiler, **options: Any) -> str:
+    return "NULL"

@@ -1,0 +1,40 @@
+"""How rows become values and values become columns."""
+
+from typing import Any
+
+import msgspec
+
+from kingpost.model import Resource, Session, User
+from kingpost.storage import UserChange
+from kingpost.storage.sql.database import Row
+from kingpost.storage.sql.schema import resources, sessions, users
+
+RESOURCE = [resources.c[field] for field in Resource.__struct_fields__]
+SESSION = [sessions.c[field] for field in Session.__struct_fields__]
+USER = [users.c[field] for field in User.__struct_fields__]
+
+
+def resource_of(row: Row) -> Resource:
+    """The resource in a row of the columns `RESOURCE`."""
+    return Resource(row[0], row[1], row[2], msgspec.Raw(row[3]), row[4], row[5], row[6])
+
+
+def session_of(row: Row) -> Session:
+    """The session in a row of the columns `SESSION`."""
+    return Session(*row)
+
+
+def user_of(row: Row) -> User:
+    """The account in a row that starts with the columns `USER`."""
+    roles = tuple(msgspec.json.decode(row[5], type=list[str]))
+    return User(row[0], row[1], bool(row[2]), row[3], msgspec.Raw(row[4]), roles, row[6], row[7], row[8], row[9])
+
+
+def user_columns(values: User | UserChange) -> dict[str, Any]:
+    """The columns of an account or of a change to one; documents as JSON text, `UNSET` kept."""
+    columns = msgspec.structs.asdict(values)
+    if isinstance(columns["metadata"], msgspec.Raw):
+        columns["metadata"] = bytes(columns["metadata"]).decode()
+    if isinstance(columns["roles"], tuple):
+        columns["roles"] = msgspec.json.encode(columns["roles"]).decode()
+    return columns

@@ -1,0 +1,147 @@
+"""Sessions on SQL."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import ColumnElement, Text, Update, and_, bindparam, delete, insert, literal, or_, select, update
+
+from kingpost.model import Session
+from kingpost.problems import Unauthenticated
+from kingpost.storage import Rotation
+from kingpost.storage.sql.database import Database, Row, Script, Statement
+from kingpost.storage.sql.functions import database_now, database_seconds_ago
+from kingpost.storage.sql.rows import SESSION, USER, session_of, user_of
+from kingpost.storage.sql.schema import Identifier, Time, sessions, users
+
+
+def end_sessions() -> Update:
+    """End the living sessions of the account `user_id`, but not the session `kept`; return their ids."""
+    kept = bindparam("kept", type_=Identifier)
+    return (
+        update(sessions)
+        .where(
+            sessions.c.user_id == bindparam("user_id"),
+            sessions.c.ended_at.is_(None),
+            or_(kept.is_(None), sessions.c.id != kept),
+        )
+        .values(ended_at=database_now(), device=None, address=None)
+        .returning(sessions.c.id)
+    )
+
+
+def _end() -> Update:
+    """End the session `session_id`, unless it has ended or belongs to another account than `user_id` (if any)."""
+    user_id = bindparam("user_id", type_=Identifier)
+    return (
+        update(sessions)
+        .where(
+            sessions.c.id == bindparam("session_id"),
+            sessions.c.ended_at.is_(None),
+            or_(user_id.is_(None), sessions.c.user_id == user_id),
+        )
+        .values(ended_at=database_now(), device=None, address=None)
+        .returning(sessions.c.id, sessions.c.user_id)
+    )
+
+
+def _alive() -> ColumnElement[bool]:
+    return and_(sessions.c.ended_at.is_(None), sessions.c.expires_at > bindparam("at", type_=Time))
+
+
+def _in_use() -> ColumnElement[bool]:
+    return and_(_alive(), sessions.c.last_used_at > bindparam("idle_since", type_=Time))
+
+
+class SQLSessions:
+    """`kingpost.storage.Sessions` on SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        dialect = database.dialect
+        is_this = sessions.c.id == bindparam("session_id")
+        active_user = select(*USER).where(users.c.id == bindparam("user_id"), users.c.status == literal("active", Text))
+        self._find_active_user = Statement(active_user, dialect)
+        self._lock_active_user = Statement(active_user.with_for_update(read=True), dialect)
+        created = [*SESSION, sessions.c.token_hash]
+        self._insert = Statement(insert(sessions).values({c.name: bindparam(c.name) for c in created}), dialect)
+        self._consume = Statement(
+            update(sessions)
+            .where(is_this, sessions.c.token_hash == bindparam("presented"), _in_use())
+            .values(
+                token_hash=bindparam("successor"),
+                parent_hash=bindparam("presented"),
+                rotated_at=bindparam("at", type_=Time),
+                last_used_at=bindparam("at", type_=Time),
+            )
+            .returning(*SESSION),
+            dialect,
+        )
+        self._find_rotated = Statement(
+            select(*SESSION).where(
+                is_this,
+                sessions.c.token_hash == bindparam("successor"),
+                sessions.c.parent_hash == bindparam("presented"),
+                sessions.c.rotated_at >= bindparam("not_before", type_=Time),
+                _in_use(),
+            ),
+            dialect,
+        )
+        self._end = Statement(_end(), dialect)
+        self._end_all = Statement(end_sessions(), dialect)
+        mine = select(*SESSION).where(sessions.c.user_id == bindparam("user_id"), _in_use())
+        self._list = Statement(mine.order_by(sessions.c.last_used_at.desc(), sessions.c.id.desc()), dialect)
+        self._is_alive = Statement(select(sessions.c.id).where(is_this, _alive()), dialect)
+        recently = sessions.c.ended_at > database_seconds_ago(bindparam("seconds"))
+        self._ended_within = Statement(select(sessions.c.id).where(recently), dialect)
+        self._forget = Statement(
+            delete(sessions).where(sessions.c.expires_at < bindparam("before", type_=Time)), dialect
+        )
+
+    async def create(self, session: Session, token_hash: bytes) -> None:
+        def script() -> Script[None]:
+            if not (yield self._lock_active_user(user_id=session.user_id)):
+                raise Unauthenticated("The account is gone or suspended")
+            yield self._insert(token_hash=token_hash, **msgspec.structs.asdict(session))
+
+        await self._database.transact(script())
+
+    async def rotate(
+        self, session_id: str, token_hash: bytes, successor_hash: bytes, at: str, not_before: str, idle_since: str
+    ) -> Rotation | None:
+        presented = {"session_id": session_id, "presented": token_hash, "successor": successor_hash}
+
+        def script() -> Script[Rotation | None]:
+            rows = yield self._consume(**presented, at=at, idle_since=idle_since)
+            if not rows:
+                rows = yield self._find_rotated(**presented, at=at, idle_since=idle_since, not_before=not_before)
+            if rows:
+                session = session_of(rows[0])
+                users_found = yield self._find_active_user(user_id=session.user_id)
+                if users_found:
+                    return Rotation(user_of(users_found[0]), session)
+            yield self._end(session_id=session_id, user_id=None)
+            return None
+
+        return await self._database.transact(script())
+
+    async def list(self, user_id: str, at: str, idle_since: str) -> Sequence[Session]:
+        rows = await self._database.read(self._list(user_id=user_id, at=at, idle_since=idle_since))
+        return [session_of(row) for row in rows]
+
+    async def end(self, session_id: str, user_id: str | None) -> str | None:
+        rows = await self._database.write(self._end(session_id=session_id, user_id=user_id))
+        return rows[0][1] if rows else None
+
+    async def end_all(self, user_id: str) -> Sequence[str]:
+        rows = await self._database.write(self._end_all(user_id=user_id, kept=None))
+        return [row[0] for row in rows]
+
+    async def is_alive(self, session_id: str, at: str) -> bool:
+        return bool(await self._database.read(self._is_alive(session_id=session_id, at=at)))
+
+    async def ended_within(self, seconds: int) -> Sequence[str]:
+        rows = await self._database.read(self._ended_within(seconds=seconds))
+        return [row[0] for row in rows]
+
+    async def forget_expired(self, before: str) -> None:
+        await self._database.write(self._forget(before=before))

@@ -1,0 +1,176 @@
+"""Accounts on SQL."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from sqlalchemy import Select, Text, bindparam, cast, delete, func, insert, literal, select, update
+
+from kingpost.model import ADMIN, Page, SortKey, User
+from kingpost.problems import Conflict, NotFound, VersionMismatch
+from kingpost.storage import Credentials, Listing, UserChange
+from kingpost.storage.sql.database import Database, Row, Script, Statement, UniqueViolation
+from kingpost.storage.sql.functions import exclusive_section
+from kingpost.storage.sql.pages import Order
+from kingpost.storage.sql.rows import USER, user_columns, user_of
+from kingpost.storage.sql.schema import resources, users
+from kingpost.storage.sql.sessions import end_sessions
+
+SORTED_BY = {"created_at": "id", "email": "email_key"}
+ADMINISTRATORS = 0x6B696E67  # the section of all that could leave no administrator
+
+
+class SQLUsers:
+    """`kingpost.storage.Users` on SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        dialect = database.dialect
+        found = select(*USER)
+        by_id = found.where(users.c.id == bindparam("id"))
+        by_key = select(*USER, users.c.password_hash).where(users.c.email_key == bindparam("email_key"))
+        hash_by_id = select(users.c.password_hash).where(users.c.id == bindparam("id"))
+        self._insert = Statement(insert(users).values({c.name: bindparam(c.name) for c in users.columns}), dialect)
+        self._find = Statement(by_id, dialect)
+        self._find_to_change = Statement(by_id.with_for_update(), dialect)
+        self._find_credentials = Statement(by_key, dialect)
+        self._find_hash = Statement(hash_by_id, dialect)
+        self._set_hash = Statement(
+            update(users)
+            .where(users.c.id == bindparam("user_id"))
+            .values(
+                password_hash=bindparam("hash"),
+                updated_at=bindparam("at", type_=users.c.updated_at.type),
+                version=users.c.version + 1,
+            )
+            .returning(users.c.id),
+            dialect,
+        )
+        self._administrators_in_turn = Statement(select(exclusive_section(literal(ADMINISTRATORS))), dialect)
+        is_admin = cast(users.c.roles, Text).like(f'%"{ADMIN}"%')
+        self._some_admin = Statement(
+            select(users.c.id).where(is_admin, users.c.status == literal("active")).limit(1), dialect
+        )
+        self._end_sessions = Statement(end_sessions(), dialect)
+        self._delete_resources = Statement(delete(resources).where(resources.c.owner_id == bindparam("id")), dialect)
+        self._delete = Statement(delete(users).where(users.c.id == bindparam("id")), dialect)
+        self._page = lru_cache(maxsize=64)(self._make_page)
+        self._update = lru_cache(maxsize=64)(self._make_update)
+        self._count = Statement(select(func.count()).select_from(users), dialect)
+
+    async def create(self, user: User, email_key: str, password_hash: str) -> None:
+        columns = user_columns(user) | {"email_key": email_key, "password_hash": password_hash}
+        try:
+            await self._database.write(self._insert(**columns))
+        except UniqueViolation as error:
+            raise _address_taken() from error
+
+    async def find(self, user_id: str) -> User | None:
+        rows = await self._database.read(self._find(id=user_id))
+        return user_of(rows[0]) if rows else None
+
+    async def find_credentials(self, email_key: str) -> Credentials | None:
+        rows = await self._database.read(self._find_credentials(email_key=email_key))
+        return Credentials(user_of(rows[0]), rows[0][-1]) if rows else None
+
+    async def find_password_hash(self, user_id: str) -> str | None:
+        rows = await self._database.read(self._find_hash(id=user_id))
+        return rows[0][0] if rows else None
+
+    async def list(self, listing: Listing) -> Page[User]:
+        order, statement = self._page(listing.sort, listing.after is not None)
+        query = statement(**order.parameters(listing.after), limit=listing.limit + 1, offset=listing.offset)
+        rows = await self._database.read(query)
+        total = (await self._database.scan(self._count()))[0][0] if listing.count else None
+        items = [user_of(row) for row in rows[: listing.limit]]
+        more = len(rows) > listing.limit
+        # The columns of the order stand at the end of each row.
+        return Page(items, tuple(rows[listing.limit - 1][len(USER) :]) if more else None, total)
+
+    async def change(
+        self, user_id: str, change: UserChange, at: str, versions: Sequence[int] | None
+    ) -> tuple[User, Sequence[str]]:
+        try:
+            return await self._database.transact(self._change(user_id, change, at, versions))
+        except UniqueViolation as error:
+            raise _address_taken() from error
+
+    def _change(
+        self, user_id: str, change: UserChange, at: str, versions: Sequence[int] | None
+    ) -> Script[tuple[User, Sequence[str]]]:
+        demotes = change.status == "suspended" or (change.roles is not msgspec.UNSET and ADMIN not in change.roles)
+        was_admin = (yield from self._find_changeable(user_id, versions, demotes)).roles.count(ADMIN) > 0
+        values = {name: value for name, value in user_columns(change).items() if value is not msgspec.UNSET}
+        rows = yield self._update(tuple(sorted(values)))(user_id=user_id, at=at, **values)
+        changed = user_of(rows[0])
+        if demotes and was_admin:
+            yield from self._keep_an_admin()
+        ended: Sequence[Row] = ()
+        if changed.status == "suspended":
+            ended = yield self._end_sessions(user_id=user_id, kept=None)
+        return changed, [row[0] for row in ended]
+
+    async def change_password(self, user_id: str, password_hash: str, at: str, keep_session: str) -> Sequence[str]:
+        def script() -> Script[Sequence[str]]:
+            if not (yield self._set_hash(user_id=user_id, hash=password_hash, at=at)):
+                raise NotFound()
+            ended = yield self._end_sessions(user_id=user_id, kept=keep_session)
+            return [row[0] for row in ended]
+
+        return await self._database.transact(script())
+
+    async def delete(self, user_id: str, versions: Sequence[int] | None) -> Sequence[str]:
+        def script() -> Script[Sequence[str]]:
+            user = yield from self._find_changeable(user_id, versions, demotes=True)
+            ended = yield self._end_sessions(user_id=user_id, kept=None)
+            yield self._delete_resources(id=user_id)
+            yield self._delete(id=user_id)
+            if ADMIN in user.roles:
+                yield from self._keep_an_admin()
+            return [row[0] for row in ended]
+
+        return await self._database.transact(script())
+
+    def _find_changeable(self, user_id: str, versions: Sequence[int] | None, demotes: bool) -> Script[User]:
+        """Lock the account, and before it all that could leave no administrator, if this could."""
+        if demotes:
+            yield self._administrators_in_turn()
+        rows = yield self._find_to_change(id=user_id)
+        if not rows:
+            raise NotFound()
+        user = user_of(rows[0])
+        if versions is not None and user.version not in versions:
+            raise VersionMismatch(user)
+        return user
+
+    def _keep_an_admin(self) -> Script[None]:
+        if not (yield self._some_admin()):
+            raise Conflict("The last active administrator must stay one")
+
+    def _make_update(self, names: tuple[str, ...]) -> Statement:
+        statement = (
+            update(users)
+            .where(users.c.id == bindparam("user_id"))
+            .values(
+                {name: bindparam(name, type_=users.c[name].type) for name in names}
+                | {
+                    "version": users.c.version + 1,
+                    "updated_at": bindparam("at", type_=users.c.updated_at.type),
+                }
+            )
+            .returning(*USER)
+        )
+        return Statement(statement, self._database.dialect)
+
+    def _make_page(self, sort: tuple[SortKey, ...], behind: bool) -> tuple[Order, Statement]:
+        order = Order(users, sort, SORTED_BY)
+        key = [users.c[name].label(f"key_{name}") for name in order.columns]
+        statement: Select[Any] = order.apply(select(*USER, *key), behind)
+        return order, Statement(
+            statement.limit(bindparam("limit")).offset(bindparam("offset")), self._database.dialect
+        )
+
+
+def _address_taken() -> Conflict:
+    return Conflict("This e-mail address belongs to an account already")
