@@ -1,0 +1,245 @@
+"""Accounts: signing up, reading, changing, deleting."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from kingpost import clock, merge_patch
+from kingpost.emails import InvalidEmail, address
+from kingpost.model import DEFAULT_ROLES, Page, Principal, User
+from kingpost.passwords import PasswordHasher, PasswordRules
+from kingpost.policy import may_touch_account
+from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unavailable, VersionMismatch
+from kingpost.revocations import Revocations
+from kingpost.storage import Listing, UserChange, Users
+
+METADATA_LIMIT = 4096
+"""Bytes of JSON that an account's metadata may have."""
+PATIENCE = 100
+"""How often a patch of metadata is applied anew because another writer was faster."""
+
+
+class NewAccount(msgspec.Struct, frozen=True):
+    """What a sign-up tells."""
+
+    email: str
+    password: str
+    name: str | None = None
+    metadata: dict[str, Any] = {}
+
+
+class AccountChange(msgspec.Struct, frozen=True):
+    """What a caller wants changed; `UNSET` leaves a field.
+
+    `metadata` replaces, `metadata_patch` is merged in (RFC 7396). `current_password` proves who changes an
+    address.
+    """
+
+    email: str | msgspec.UnsetType = msgspec.UNSET
+    name: str | None | msgspec.UnsetType = msgspec.UNSET
+    metadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    metadata_patch: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    roles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    status: Literal["active", "suspended"] | msgspec.UnsetType = msgspec.UNSET
+    current_password: str | None = None
+
+
+class Accounts:
+    """What callers may do with accounts."""
+
+    def __init__(
+        self,
+        users: Users,
+        hasher: PasswordHasher,
+        rules: PasswordRules,
+        revocations: Revocations,
+        *,
+        signup_is_open: bool,
+    ) -> None:
+        self._users = users
+        self._hasher = hasher
+        self._rules = rules
+        self._revocations = revocations
+        self._signup_is_open = signup_is_open
+
+    async def sign_up(self, principal: Principal | None, new: NewAccount) -> User:
+        """Create an account with the default roles.
+
+        Raises:
+            Forbidden: sign-up is closed and the caller is no administrator.
+            InvalidRequest: the address or the password breaks a rule.
+            Conflict: the address has an account.
+        """
+        if not self._signup_is_open and (principal is None or not principal.is_admin):
+            raise Forbidden("Sign-up is closed: ask an administrator for an account")
+        return await self.create(new, DEFAULT_ROLES)
+
+    async def create(self, new: NewAccount, roles: tuple[str, ...]) -> User:
+        """Create an account with any roles, with no question of who asks. Raises as `sign_up` does."""
+        faults = list(self.faults(new))
+        if faults:
+            raise InvalidRequest.of(*faults)
+        email = address(new.email)
+        password_hash = await self._hasher.hash(new.password)
+        user_id, now = clock.new_id()
+        user = User(
+            id=user_id,
+            email=email.address,
+            email_verified=False,
+            name=new.name,
+            metadata=msgspec.Raw(msgspec.json.encode(new.metadata)),
+            roles=roles,
+            status="active",
+            version=1,
+            created_at=now,
+            updated_at=now,
+        )
+        await self._users.create(user, email.key, password_hash)
+        return user
+
+    def faults(self, new: NewAccount) -> Iterable[Fault]:
+        """The rules of address, password and metadata that a new account breaks."""
+        yield from email_faults(new.email)
+        for code, detail in self._rules.faults(new.password, new.email):
+            yield Fault(detail, code, pointer="/password")
+        yield from metadata_faults(new.metadata)
+
+    async def read(self, principal: Principal, user_id: str) -> User:
+        """One account.
+
+        Raises:
+            Forbidden: it is neither the caller's own nor is the caller an administrator.
+            NotFound: there is none.
+        """
+        if not may_touch_account(principal, user_id):
+            # Ids cannot be guessed, so a missing account may say so.
+            raise NotFound() if await self._users.find(user_id) is None else Forbidden()
+        user = await self._users.find(user_id)
+        if user is None:
+            raise NotFound()
+        return user
+
+    async def list(self, listing: Listing) -> Page[User]:
+        """Accounts, a page at a time. For administrators: the route says so."""
+        return await self._users.list(listing)
+
+    async def change(
+        self, principal: Principal, user_id: str, change: AccountChange, versions: Sequence[int] | None
+    ) -> User:
+        """Change what is named.
+
+        Raises:
+            Forbidden: not the caller's own account, or roles or status by someone who is no administrator,
+                or a wrong `current_password`.
+            InvalidRequest: the new address breaks a rule, or `current_password` is missing for it.
+            NotFound, VersionMismatch, Conflict: as for storage's `change`.
+        """
+        user = await self.read(principal, user_id)
+        decides_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
+        if decides_access and not principal.is_admin:
+            raise Forbidden("Roles and status are set by administrators")
+        moves = change.email is not msgspec.UNSET and change.email != user.email
+        faults = list(_change_faults(user, change))
+        if moves and principal.user_id == user_id and change.current_password is None:
+            detail = "Changing your own e-mail address needs your current password"
+            faults.append(Fault(detail, "required", pointer="/current_password"))
+        if faults:
+            raise InvalidRequest.of(*faults)
+        new = UserChange(name=change.name, roles=change.roles, status=change.status)
+        if change.email is not msgspec.UNSET and moves:
+            if principal.user_id == user_id and change.current_password is not None:
+                await self._prove(user_id, change.current_password)
+            email = address(change.email)
+            new = msgspec.structs.replace(new, email=email.address, email_key=email.key)
+        if change.metadata_patch is not msgspec.UNSET:
+            return await self._patch(user, new, change.metadata_patch, versions)
+        if change.metadata is not msgspec.UNSET:
+            new = msgspec.structs.replace(new, metadata=msgspec.Raw(msgspec.json.encode(change.metadata)))
+        return await self._change(user_id, new, versions)
+
+    async def _change(self, user_id: str, new: UserChange, versions: Sequence[int] | None) -> User:
+        changed, ended = await self._users.change(user_id, new, clock.now(), versions)
+        self._revocations.add(ended)
+        return changed
+
+    async def _patch(
+        self, user: User, new: UserChange, patch: dict[str, Any], versions: Sequence[int] | None
+    ) -> User:
+        """Merge metadata into the version that was read; if another writer was faster, into what that one left."""
+        if versions is not None and user.version not in versions:
+            raise VersionMismatch(user)
+        for _ in range(PATIENCE):
+            merged = merge_patch.apply(msgspec.json.decode(user.metadata), patch)
+            if faults := metadata_faults(merged):
+                raise InvalidRequest.of(*faults)
+            metadata = msgspec.Raw(msgspec.json.encode(merged))
+            try:
+                return await self._change(
+                    user.id, msgspec.structs.replace(new, metadata=metadata), (user.version,)
+                )
+            except VersionMismatch as mismatch:
+                if versions is not None:
+                    raise
+                user = mismatch.current
+        raise Unavailable("Too many writers change this account at the same time")
+
+    async def change_password(self, principal: Principal, user_id: str, current: str, new: str) -> None:
+        """Set a new password and end all of the account's other sessions.
+
+        Raises:
+            Forbidden: it is another's account, or the current password is wrong.
+            InvalidRequest: the new password breaks a rule.
+            NotFound: there is no such account.
+        """
+        user = await self.read(principal, user_id)
+        if principal.user_id != user_id:
+            raise Forbidden("A password is changed by its own account only")
+        faults = self._rules.faults(new, user.email)
+        if faults:
+            raise InvalidRequest.of(*[Fault(detail, code, pointer="/new_password") for code, detail in faults])
+        await self._prove(user_id, current)
+        ended = await self._users.change_password(
+            user_id, await self._hasher.hash(new), clock.now(), principal.session_id
+        )
+        self._revocations.add(ended)
+
+    async def delete(self, principal: Principal, user_id: str, versions: Sequence[int] | None) -> None:
+        """Delete an account with all that it owns.
+
+        Raises:
+            Forbidden, NotFound: as for `read`.
+            VersionMismatch, Conflict: as for storage's `delete`.
+        """
+        await self.read(principal, user_id)
+        self._revocations.add(await self._users.delete(user_id, versions))
+
+    async def _prove(self, user_id: str, password: str) -> None:
+        if not await self._hasher.verify(await self._users.find_password_hash(user_id), password):
+            raise Forbidden("The current password is wrong")
+
+
+def _change_faults(user: User, change: AccountChange) -> Iterable[Fault]:
+    """The rules of address and metadata that a change of an account breaks."""
+    if change.email is not msgspec.UNSET and change.email != user.email:
+        yield from email_faults(change.email)
+    if change.metadata is not msgspec.UNSET:
+        yield from metadata_faults(change.metadata)
+    if change.metadata_patch is not msgspec.UNSET:
+        yield from metadata_faults(merge_patch.apply(msgspec.json.decode(user.metadata), change.metadata_patch))
+
+
+def metadata_faults(metadata: dict[str, Any]) -> Sequence[Fault]:
+    """What is wrong with the member `metadata` of a body."""
+    if len(msgspec.json.encode(metadata)) > METADATA_LIMIT:
+        return [Fault(f"Metadata has at most {METADATA_LIMIT} bytes of JSON", "too_long", pointer="/metadata")]
+    return []
+
+
+def email_faults(email: str) -> Sequence[Fault]:
+    """What is wrong with an address in the member `email` of a body."""
+    try:
+        address(email)
+    except InvalidEmail as error:
+        return [Fault(error.detail, error.code, pointer="/email")]
+    return []
