@@ -1,0 +1,121 @@
+"""Accounts on the wire."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from kingpost.accounts import AccountChange, NewAccount
+from kingpost.etags import format_etag, if_match, if_none_match
+from kingpost.http.bodies import USER_SORT_FIELDS, ChangePassword, ChangeUser, ReplaceUser, SignUp, UserBody, UserList
+from kingpost.http.call import NO_STORE, PRIVATE, Answer, Call, Features, answer
+from kingpost.http.input import Rules
+from kingpost.http.pages import listing, next_page
+from kingpost.model import User
+from kingpost.problems import Fault
+
+
+async def create_user(call: Call) -> Answer:
+    new: SignUp = call.body
+    principal = None if call.header(b"authorization") is None else await call.authenticate()
+    account = NewAccount(new.email, new.password, new.name, new.metadata)
+    user = await call.features.accounts.sign_up(principal, account)
+    location = (b"location", f"/api/v1/users/{user.id}".encode())
+    return answer(UserBody.of(user), NO_STORE, location, _etag(user), status=201)
+
+
+def account_rules(features: Features) -> Rules:
+    """Rules of address, password and metadata, told together with what the schema has to say."""
+
+    def rules(document: dict[str, Any]) -> Iterable[Fault]:
+        email, password, metadata = (document.get(name) for name in ("email", "password", "metadata"))
+        known = NewAccount(
+            email if isinstance(email, str) else "",
+            password if isinstance(password, str) else "",
+            metadata=metadata if isinstance(metadata, dict) else {},
+        )
+        told = [name for name, value in (("/email", email), ("/password", password)) if isinstance(value, str)]
+        return [f for f in features.accounts.faults(known) if f.pointer in (*told, "/metadata")]
+
+    return rules
+
+
+async def get_me(call: Call) -> Answer:
+    return await _get(call, call.caller.user_id)
+
+
+async def get_user(call: Call) -> Answer:
+    return await _get(call, call.path["id"])
+
+
+async def _get(call: Call, user_id: str) -> Answer:
+    user = await call.features.accounts.read(call.caller, user_id)
+    if if_none_match(call.header(b"if-none-match"), user.version):
+        return Answer(304, b"", [PRIVATE, _etag(user)])
+    return answer(UserBody.of(user), PRIVATE, _etag(user))
+
+
+async def list_users(call: Call) -> Answer:
+    part, binding = listing(call, USER_SORT_FIELDS)
+    page = await call.features.accounts.list(part)
+    cursor, headers = next_page(call, page.next, binding)
+    items = [UserBody.of(user) for user in page.items]
+    return answer(UserList(items, cursor, **({} if page.total is None else {"total": page.total})), PRIVATE, *headers)
+
+
+async def replace_user(call: Call) -> Answer:
+    body: ReplaceUser = call.body
+    change = AccountChange(
+        email=body.email,
+        name=body.name,
+        metadata=body.metadata,
+        roles=body.roles,
+        status=body.status,
+        current_password=body.current_password,
+    )
+    return await _change(call, change)
+
+
+async def patch_user(call: Call) -> Answer:
+    body: ChangeUser = call.body
+    change = AccountChange(
+        email=body.email,
+        name=body.name,
+        roles=body.roles,
+        status=body.status,
+        current_password=body.current_password,
+        **({"metadata": {}} if body.metadata is None else {"metadata_patch": body.metadata}),
+    )
+    return await _change(call, change)
+
+
+async def _change(call: Call, change: AccountChange) -> Answer:
+    versions = if_match(call.header(b"if-match"))
+    user = await call.features.accounts.change(call.caller, call.path["id"], change, versions)
+    return answer(UserBody.of(user), PRIVATE, _etag(user))
+
+
+async def change_password(call: Call) -> Answer:
+    body: ChangePassword = call.body
+    await call.features.accounts.change_password(
+        call.caller, call.path["id"], body.current_password, body.new_password
+    )
+    return Answer(204, b"", [NO_STORE])
+
+
+def new_password_rules(features: Features) -> Rules:
+    """Rules of a new password, told together with what the schema has to say."""
+
+    def rules(document: dict[str, Any]) -> Iterable[Fault]:
+        new = document.get("new_password")
+        known = features.accounts.faults(NewAccount("", new)) if isinstance(new, str) else ()
+        return [Fault(f.detail, f.code, pointer="/new_password") for f in known if f.pointer == "/password"]
+
+    return rules
+
+
+async def delete_user(call: Call) -> Answer:
+    await call.features.accounts.delete(call.caller, call.path["id"], if_match(call.header(b"if-match")))
+    return Answer(204, b"", [NO_STORE])
+
+
+def _etag(user: User) -> tuple[bytes, bytes]:
+    return b"etag", format_etag(user.version).encode()

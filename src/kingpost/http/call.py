@@ -1,0 +1,116 @@
+"""One request and its answer, as handlers see them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from kingpost.accounts import Accounts
+from kingpost.cursors import Cursors
+from kingpost.model import Principal
+from kingpost.problems import Unauthenticated
+from kingpost.resources import Resources
+from kingpost.sessions import Sessions
+from kingpost.settings import Settings
+from kingpost.signing import KeyRing
+from kingpost.storage import Storage
+
+type Header = tuple[bytes, bytes]
+
+JSON = "application/json"
+NO_STORE: Header = (b"cache-control", b"no-store")
+"""For answers that hold tokens."""
+PRIVATE: Header = (b"cache-control", b"private, no-cache")
+"""For what a signed-in caller reads: it may be kept, but is asked for again before each use."""
+
+
+class Health:
+    """Whether this process takes new work. A draining one still answers, but wants no more."""
+
+    def __init__(self) -> None:
+        self.is_draining = False
+
+
+class Features(msgspec.Struct, frozen=True):
+    """All that handlers may call. Made once, by `main`."""
+
+    settings: Settings
+    storage: Storage
+    accounts: Accounts
+    sessions: Sessions
+    resources: Resources
+    keys: KeyRing
+    cursors: Cursors
+    health: Health
+    openapi: Callable[[], bytes]
+
+
+class Call:
+    """A request that has been matched, authenticated, decoded and checked.
+
+    `path` holds the path's parameters, `query` and `body` what the route says they are.
+    """
+
+    __slots__ = ("body", "client_address", "features", "headers", "method", "path", "principal", "query", "raw_path")
+
+    def __init__(self, features: Features, scope: dict[str, Any], headers: dict[bytes, bytes]) -> None:
+        self.features = features
+        self.method: str = scope["method"]
+        self.raw_path: str = scope["path"]
+        self.headers = headers
+        client = scope.get("client")
+        self.client_address: str | None = client[0] if client else None
+        self.principal: Principal | None = None
+        self.path: dict[str, str] = {}
+        self.query: Any = None
+        self.body: Any = None
+
+    def header(self, name: bytes) -> str | None:
+        """A header's value by its lower-case name; several lines are joined by commas (RFC 9110, section 5.2)."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    async def authenticate(self) -> Principal:
+        """Tell who is calling, by the access token. Routes that need a caller have done so already.
+
+        Raises:
+            Unauthenticated: there is no token, or it is not good (any more).
+        """
+        authorization = self.headers.get(b"authorization")
+        if authorization is None:
+            raise Unauthenticated("This needs an access token: Authorization: Bearer …")
+        scheme, _, token = authorization.partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise Unauthenticated("Only bearer tokens are known here")
+        self.principal = await self.features.sessions.authenticate(token.strip().decode("latin-1"))
+        return self.principal
+
+    @property
+    def caller(self) -> Principal:
+        """Who is calling.
+
+        Raises:
+            Unauthenticated: nobody is. Routes for callers never get this far.
+        """
+        if self.principal is None:
+            raise Unauthenticated()
+        return self.principal
+
+
+class Answer:
+    """A response. `headers` come beside those that every response has."""
+
+    __slots__ = ("body", "headers", "media_type", "status")
+
+    def __init__(
+        self, status: int, body: bytes = b"", headers: Iterable[Header] = (), media_type: str = JSON
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        self.media_type = media_type
+
+
+def answer(value: Any, *headers: Header, status: int = 200) -> Answer:
+    """A value as a JSON response."""
+    return Answer(status, msgspec.json.encode(value), headers)

@@ -1,0 +1,43 @@
+"""Compressing responses, where the client accepts it and the body is worth it."""
+
+import asyncio
+import gzip
+from collections.abc import Mapping
+
+import zstandard
+
+from kingpost.http.call import NO_STORE, Answer
+from kingpost.media_types import Encoding, accepted_encoding
+
+WORTH_IT = 1024
+"""Bytes below which headers and packets outweigh what is saved."""
+LONG = 128 * 1024
+"""Bytes above which compressing would hold up other requests, and goes to a thread."""
+
+
+def choose(headers: Mapping[bytes, bytes], answer: Answer) -> Encoding | None:
+    """The coding for an answer, or None.
+
+    What must not be stored holds secrets beside what the client sent; compressed, its length would tell
+    about them (the BREACH attack). What its handler has compressed already stays as it is.
+    """
+    accepted = headers.get(b"accept-encoding")
+    if accepted is None or len(answer.body) < WORTH_IT or NO_STORE in answer.headers:
+        return None
+    if any(name == b"content-encoding" for name, _ in answer.headers):
+        return None
+    return accepted_encoding(accepted.decode("latin-1"))
+
+
+async def compress(encoding: Encoding, content: bytes) -> bytes:
+    """The content in that coding."""
+    if len(content) < LONG:
+        return encode(encoding, content)
+    return await asyncio.to_thread(encode, encoding, content)
+
+
+def encode(encoding: Encoding, content: bytes) -> bytes:
+    """The content in that coding, made here and now."""
+    if encoding == "zstd":
+        return zstandard.ZstdCompressor(level=3).compress(content)
+    return gzip.compress(content, compresslevel=5, mtime=0)

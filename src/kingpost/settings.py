@@ -1,0 +1,272 @@
+"""The configuration: read once, checked whole, frozen.
+
+`KINGPOST_*` variables win over `kingpost.toml` in the working directory, which wins over the defaults;
+what `serve` is told by flags wins over all. Every fault is reported at once.
+"""
+
+import ipaddress
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+PREFIX = "KINGPOST_"
+FILE = "kingpost.toml"
+SECRET_FILE = "kingpost.secret"
+MIN_SECRET = 32
+
+type Environment = Literal["development", "production"]
+type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in force. `docs/configuration.md` explains each one."""
+
+    host: str
+    port: int
+    workers: int
+    environment: Environment
+    database_url: str
+    secret: str | None
+    public_url: str
+    public_url_is_derived: bool
+    trusted_proxies: tuple[str, ...]
+    tls_cert: str | None
+    tls_key: str | None
+    cors_origins: frozenset[str]
+    signup: Literal["open", "closed"]
+    body_limit: int
+    json_depth: int
+    json_keys: int
+    header_limit: int
+    drain_seconds: float
+
+
+class InvalidSettings(Exception):
+    """The configuration has faults; `faults` holds a sentence for each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__(" ".join(faults))
+        self.faults = faults
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address, is this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a text that is not empty")
+    return value
+
+
+def _choice(*choices: str) -> Callable[[Any], Any]:
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"must be {' or '.join(choices)}")
+        return str(value)
+
+    return parse
+
+
+def _number(kind: type[int] | type[float], minimum: float) -> Callable[[Any], Any]:
+    def parse(value: Any) -> int | float:
+        try:
+            number = kind(value)
+        except (TypeError, ValueError):
+            raise ValueError("must be a number") from None
+        if isinstance(value, bool) or not minimum <= number < float("inf"):
+            raise ValueError(f"must be {minimum:g} or more")
+        return number
+
+    return parse
+
+
+def _list(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise ValueError("must be a list, or a text with commas")
+    return tuple(item.strip() for item in items if item.strip())
+
+
+def _networks(value: Any) -> tuple[str, ...]:
+    networks = _list(value)
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ValueError(f"must hold addresses or networks such as 10.0.0.0/8, not {network!r}") from None
+    return networks
+
+
+def _origin(value: Any) -> str:
+    text = _text(value).removesuffix("/")
+    parts = urlsplit(text)
+    try:
+        has_port = parts.port is not None or not parts.netloc.endswith(":")
+    except ValueError:
+        has_port = False
+    plain = not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain or not has_port:
+        raise ValueError("must be an origin such as https://api.example.com")
+    return text.lower()
+
+
+def _origins(value: Any) -> frozenset[str]:
+    return frozenset(_origin(item) for item in _list(value))
+
+
+def _database_url(value: Any) -> str:
+    text = _text(value)
+    scheme = urlsplit(text).scheme
+    if scheme == "sqlite" and text.startswith("sqlite:///") and len(text) > len("sqlite:///"):
+        return text
+    if scheme in ("postgresql", "postgres"):
+        return text
+    raise ValueError("must be sqlite:///FILE or postgresql://…")
+
+
+DEFAULTS: Mapping[str, Any] = {
+    "database_url": "sqlite:///kingpost.db",
+    "environment": None,
+    "secret": None,
+    "public_url": None,
+    "trusted_proxies": (),
+    "tls_cert": None,
+    "tls_key": None,
+    "cors_origins": frozenset(),
+    "signup": "open",
+    "body_limit": 1024 * 1024,
+    "json_depth": 32,
+    "json_keys": 10_000,
+    "header_limit": 16 * 1024,
+    "drain_seconds": 5.0,
+}
+
+PARSERS: Mapping[str, Callable[[Any], Any]] = {
+    "database_url": _database_url,
+    "environment": _choice("development", "production"),
+    "secret": _text,
+    "public_url": _origin,
+    "trusted_proxies": _networks,
+    "tls_cert": _text,
+    "tls_key": _text,
+    "cors_origins": _origins,
+    "signup": _choice("open", "closed"),
+    "body_limit": _number(int, 1024),
+    "json_depth": _number(int, 1),
+    "json_keys": _number(int, 1),
+    "header_limit": _number(int, 1024),
+    "drain_seconds": _number(float, 0),
+}
+
+
+def load(
+    environment: Mapping[str, str],
+    directory: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+) -> Settings:
+    """Read and check the configuration.
+
+    Args:
+        environment: the process's environment.
+        directory: where `kingpost.toml` may stand.
+
+    Raises:
+        InvalidSettings: with all the faults found.
+    """
+    faults: list[str] = []
+    values = dict(DEFAULTS)
+    for source, name, value in _given(environment, directory / FILE, faults):
+        try:
+            values[name] = PARSERS[name](value)
+        except ValueError as error:
+            faults.append(f"{source} {error}.")
+    if values["environment"] is None:
+        values["environment"] = "development" if is_loopback(host) else "production"
+    faults += _contradictions(values)
+    if faults:
+        raise InvalidSettings(faults)
+    derived = values["public_url"] is None
+    if derived:
+        values["public_url"] = _origin_of(host, port, bool(values["tls_cert"]))
+    return Settings(host=host, port=port, workers=workers, public_url_is_derived=derived, **values)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """The `KINGPOST_*` variables that mean nothing to this release.
+
+    They are no fault: an orchestrator may set some of its own (Kubernetes names one after each service).
+    """
+    return sorted(n for n in environment if n.startswith(PREFIX) and n.removeprefix(PREFIX).lower() not in PARSERS)
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """The settings as they may be shown: without the secret and without passwords in URLs."""
+    shown = msgspec.structs.asdict(settings)
+    shown["secret"] = "***" if settings.secret else None
+    parts = urlsplit(settings.database_url)
+    if parts.password:
+        shown["database_url"] = settings.database_url.replace(f":{parts.password}@", ":***@")
+    shown["cors_origins"] = sorted(settings.cors_origins)
+    return shown
+
+
+def _given(environment: Mapping[str, str], file: Path, faults: list[str]) -> list[tuple[str, str, Any]]:
+    """What is configured, as (where, name, value), weakest first."""
+    given: list[tuple[str, str, Any]] = []
+    try:
+        entries = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        entries = {}
+    except (OSError, ValueError) as error:
+        entries = {}
+        faults.append(f"{FILE} cannot be read: {error}.")
+    for name, value in entries.items():
+        if name in PARSERS:
+            given.append((f"{FILE}: {name}", name, value))
+        else:
+            faults.append(f"{FILE}: {name} is not a setting.")
+    for name in PARSERS:
+        variable = PREFIX + name.upper()
+        if variable in environment:
+            given.append((variable, name, environment[variable]))
+    return given
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    faults = []
+    if bool(values["tls_cert"]) != bool(values["tls_key"]):
+        faults.append("KINGPOST_TLS_CERT and KINGPOST_TLS_KEY must be set together.")
+    if values["environment"] == "production":
+        secret = values["secret"]
+        if secret is None or len(secret) < MIN_SECRET:
+            faults.append(f"KINGPOST_SECRET must be set in production, to {MIN_SECRET} characters or more.")
+        if values["public_url"] is None:
+            faults.append("KINGPOST_PUBLIC_URL must be set in production.")
+        elif not values["public_url"].startswith("https://"):
+            faults.append("KINGPOST_PUBLIC_URL must start with https:// in production.")
+    return faults
+
+
+def _origin_of(host: str, port: int, tls: bool) -> str:
+    scheme = "https" if tls else "http"
+    name = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}:{port}"
+
+
+def is_loopback_origin(origin: str) -> bool:
+    """Whether an origin is on this machine only."""
+    return is_loopback(urlsplit(origin).hostname or "")
