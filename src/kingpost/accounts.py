@@ -37,7 +37,7 @@ class AccountChange(msgspec.Struct, frozen=True):
     """
 
     email: str | msgspec.UnsetType = msgspec.UNSET
-    name: str | None | msgspec.UnsetType = msgspec.UNSET
+    name: str | msgspec.UnsetType | None = msgspec.UNSET
     metadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     metadata_patch: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     roles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
@@ -163,9 +163,7 @@ class Accounts:
         self._revocations.add(ended)
         return changed
 
-    async def _patch(
-        self, user: User, new: UserChange, patch: dict[str, Any], versions: Sequence[int] | None
-    ) -> User:
+    async def _patch(self, user: User, new: UserChange, patch: dict[str, Any], versions: Sequence[int] | None) -> User:
         """Merge metadata into the version that was read; if another writer was faster, into what that one left."""
         if versions is not None and user.version not in versions:
             raise VersionMismatch(user)
@@ -175,9 +173,7 @@ class Accounts:
                 raise InvalidRequest.of(*faults)
             metadata = msgspec.Raw(msgspec.json.encode(merged))
             try:
-                return await self._change(
-                    user.id, msgspec.structs.replace(new, metadata=metadata), (user.version,)
-                )
+                return await self._change(user.id, msgspec.structs.replace(new, metadata=metadata), (user.version,))
             except VersionMismatch as mismatch:
                 if versions is not None:
                     raise

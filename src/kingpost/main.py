@@ -63,12 +63,8 @@ async def _assemble(settings: Settings, storage: Storage, stack: contextlib.Asyn
     stack.push_async_callback(revocations.stop)
     hasher = PasswordHasher()
     stack.callback(hasher.close)
-    accounts = Accounts(
-        storage.users, hasher, PasswordRules(), revocations, signup_is_open=settings.signup == "open"
-    )
-    sessions = Sessions(
-        storage.users, storage.sessions, hasher, access_tokens, RefreshTokens(secret), revocations
-    )
+    accounts = Accounts(storage.users, hasher, PasswordRules(), revocations, signup_is_open=settings.signup == "open")
+    sessions = Sessions(storage.users, storage.sessions, hasher, access_tokens, RefreshTokens(secret), revocations)
     limits = JSONLimits(depth=settings.json_depth, keys=settings.json_keys)
     return Features(
         settings=settings,

@@ -2,10 +2,12 @@
 
 import logging
 import multiprocessing
+import os
 import signal
 import socket
 import time
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
 from kingpost.settings import Settings
@@ -36,7 +38,7 @@ class Supervisor:
             signal.signal(number, lambda number, frame: self._stop(number))
         self._workers = [self._start() for _ in range(self._settings.workers)]
         while not self._is_stopping:
-            multiprocessing.connection.wait([worker.sentinel for worker in self._workers], timeout=0.5)
+            wait([worker.sentinel for worker in self._workers], timeout=0.5)
             self._replace_dead()
         for worker in self._workers:
             worker.join()
@@ -59,11 +61,4 @@ class Supervisor:
         self._is_stopping = True
         for worker in self._workers:
             if worker.pid is not None and worker.is_alive():
-                # SIGINT from a keyboard reaches the workers by itself, but not one sent by a program.
-                worker.terminate() if number == signal.SIGTERM else _interrupt(worker.pid)
-
-
-def _interrupt(pid: int) -> None:
-    import os
-
-    os.kill(pid, signal.SIGINT)
+                os.kill(worker.pid, number)

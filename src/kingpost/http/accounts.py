@@ -95,9 +95,7 @@ async def _change(call: Call, change: AccountChange) -> Answer:
 
 async def change_password(call: Call) -> Answer:
     body: ChangePassword = call.body
-    await call.features.accounts.change_password(
-        call.caller, call.path["id"], body.current_password, body.new_password
-    )
+    await call.features.accounts.change_password(call.caller, call.path["id"], body.current_password, body.new_password)
     return Answer(204, b"", [NO_STORE])
 
 

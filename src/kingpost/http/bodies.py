@@ -39,9 +39,7 @@ Password = Annotated[
         extra_json_schema={"format": "password", "minLength": 8, "maxLength": 256},
     ),
 ]
-AnyPassword = Annotated[
-    str, Meta(examples=["correct horse battery"], extra_json_schema={"format": "password"})
-]
+AnyPassword = Annotated[str, Meta(examples=["correct horse battery"], extra_json_schema={"format": "password"})]
 DisplayName = Annotated[str, Meta(max_length=200, examples=["Ada Lovelace"])]
 _USER_METADATA = Meta(description="The user's own JSON object, 4 KiB at most.", examples=[{"theme": "dark"}])
 UserMetadata = Annotated[dict[str, Any], _USER_METADATA]
@@ -103,8 +101,8 @@ class ChangeUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A merge patch (RFC 7396) of an account: absent members stay, `null` clears, `metadata` is merged."""
 
     email: Email | UnsetType = UNSET
-    name: DisplayName | None | UnsetType = UNSET
-    metadata: UserMetadata | None | UnsetType = UNSET
+    name: DisplayName | UnsetType | None = UNSET
+    metadata: UserMetadata | UnsetType | None = UNSET
     roles: Roles | UnsetType = UNSET
     status: Literal["active", "suspended"] | UnsetType = UNSET
     current_password: Annotated[AnyPassword, Meta(description="Needed to change one's own `email`.")] | None = None
@@ -331,14 +329,17 @@ class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     limit: Annotated[int, Meta(ge=1, le=100, description="How many items a page holds at most.")] = 20
     cursor: Annotated[str, Meta(max_length=2048, description="`next_cursor` of the page before.")] | None = None
-    page: Annotated[
-        int,
-        Meta(
-            ge=1,
-            description="The page's number instead of a cursor, for the first 10,000 rows.",
-            extra_json_schema={"maximum": 10_000},
-        ),
-    ] | None = None
+    page: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                description="The page's number instead of a cursor, for the first 10,000 rows.",
+                extra_json_schema={"maximum": 10_000},
+            ),
+        ]
+        | None
+    ) = None
     count: Annotated[Literal["exact"], Meta(description="Ask for `total` as well.")] | None = None
     sort: str = "-created_at"
 
@@ -354,13 +355,16 @@ class ResourceQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
 
     sort: Annotated[str, _sort(RESOURCE_SORT_FIELDS)] = "-created_at"
     type: Annotated[TypeName, Meta(description="Only resources of this type.")] | None = None
-    owner: Annotated[
-        str,
-        Meta(
-            pattern="^(me|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})" + END,
-            description="Only resources of this account; `me` is the caller's own.",
-        ),
-    ] | None = None
+    owner: (
+        Annotated[
+            str,
+            Meta(
+                pattern="^(me|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})" + END,
+                description="Only resources of this account; `me` is the caller's own.",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from kingpost import strict_json
 from kingpost.media_types import parse_content_type
 from kingpost.problems import Fault, InvalidRequest, TooLarge, UnsupportedMediaType
 from kingpost.settings import Settings
-from kingpost.strict_json import JSONLimits, decode as decode_json
+from kingpost.strict_json import JSONLimits
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -17,9 +18,7 @@ class Disconnected(Exception):
     """The client went away in the middle of its body: nobody waits for an answer."""
 
 
-async def read(
-    headers: Mapping[bytes, bytes], receive: Callable[[], Awaitable[dict[str, Any]]], limit: int
-) -> bytes:
+async def read(headers: Mapping[bytes, bytes], receive: Callable[[], Awaitable[dict[str, Any]]], limit: int) -> bytes:
     """The whole body.
 
     Raises:
@@ -50,7 +49,9 @@ async def read(
         message = await receive()
 
 
-def decode(method: str, content_type: str | None, headers: Mapping[bytes, bytes], text: bytes, settings: Settings) -> Any:
+def decode(
+    method: str, content_type: str | None, headers: Mapping[bytes, bytes], text: bytes, settings: Settings
+) -> Any:
     """The JSON in a body.
 
     Raises:
@@ -65,7 +66,7 @@ def decode(method: str, content_type: str | None, headers: Mapping[bytes, bytes]
         raise UnsupportedMediaType(f"The body must be {' or '.join(known)}")
     if parameters.get("charset", "utf-8").lower() not in UTF_8:
         raise UnsupportedMediaType("The body must be UTF-8")
-    document = decode_json(text, JSONLimits(depth=settings.json_depth, keys=settings.json_keys))
+    document = strict_json.decode(text, JSONLimits(depth=settings.json_depth, keys=settings.json_keys))
     if not isinstance(document, dict):
         raise InvalidRequest.of(Fault("The body must be a JSON object", "type", pointer=""))
     return document

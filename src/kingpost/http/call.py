@@ -102,9 +102,7 @@ class Answer:
 
     __slots__ = ("body", "headers", "media_type", "status")
 
-    def __init__(
-        self, status: int, body: bytes = b"", headers: Iterable[Header] = (), media_type: str = JSON
-    ) -> None:
+    def __init__(self, status: int, body: bytes = b"", headers: Iterable[Header] = (), media_type: str = JSON) -> None:
         self.status = status
         self.body = body
         self.headers = headers

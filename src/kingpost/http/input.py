@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from kingpost.problems import Fault, InvalidRequest
 from kingpost.json_faults import pointer
+from kingpost.problems import Fault, InvalidRequest
 
 type Rules = Callable[[dict[str, Any]], Iterable[Fault]]
 """Rules that a schema cannot state. They are given the decoded body, which may break the schema."""

@@ -27,7 +27,7 @@ class UserChange(msgspec.Struct, frozen=True):
 
     email: str | msgspec.UnsetType = msgspec.UNSET
     email_key: str | msgspec.UnsetType = msgspec.UNSET
-    name: str | None | msgspec.UnsetType = msgspec.UNSET
+    name: str | msgspec.UnsetType | None = msgspec.UNSET
     metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     roles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     status: Status | msgspec.UnsetType = msgspec.UNSET
@@ -231,9 +231,7 @@ class Resources(Protocol):
         """
         ...
 
-    async def replace(
-        self, resource_id: str, data: msgspec.Raw, at: str, versions: Sequence[int] | None
-    ) -> Resource:
+    async def replace(self, resource_id: str, data: msgspec.Raw, at: str, versions: Sequence[int] | None) -> Resource:
         """Replace a resource's data, add one to its version, and return it.
 
         Args:

@@ -59,7 +59,7 @@ class Coalescer[K, R]:
     async def drain(self) -> None:
         """Return when nothing is waiting or under way."""
         while self._calls or self._tasks:
-            await asyncio.wait(self._tasks) if self._tasks else await asyncio.sleep(0)
+            await asyncio.gather(*self._tasks, asyncio.sleep(0))
 
     def _start(self) -> None:
         self._scheduled = False
@@ -85,10 +85,6 @@ class Coalescer[K, R]:
         except (TimeoutError, Unavailable):
             for call in batch:
                 _fail(call, Unavailable("The database is not available right now"))
-        except asyncio.CancelledError:
-            for call in batch:
-                call.future.cancel()
-            raise
 
     async def _answer(self, batch: Sequence[_Call[K, R]]) -> None:
         try:

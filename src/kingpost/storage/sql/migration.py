@@ -15,7 +15,7 @@ HEAD = "0001"
 MIGRATING = 0x6D696772  # the section in which one node migrates
 
 HAS_VERSION = {
-    "postgresql": "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = 'alembic_version'",
+    "postgresql": "SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'alembic_version'",
     "sqlite": "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'",
 }
 VERSION = "SELECT version_num FROM alembic_version"

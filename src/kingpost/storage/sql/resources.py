@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from kingpost.model import Page, Resource, SortKey
 from kingpost.problems import NotFound, Unauthenticated, VersionMismatch
 from kingpost.storage import ResourceListing
-from kingpost.storage.sql.database import Database, ForeignKeyViolation, Insert, Lookup, Row, Statement
+from kingpost.storage.sql.database import Database, ForeignKeyViolation, Insert, Lookup, Statement
 from kingpost.storage.sql.pages import Order
 from kingpost.storage.sql.rows import RESOURCE, resource_of
 from kingpost.storage.sql.schema import resources
@@ -64,9 +64,7 @@ class SQLResources:
     async def list(self, listing: ResourceListing) -> Page[Resource]:
         scope = {name: value for name in ("type", "owner_id") if (value := getattr(listing, name)) is not None}
         order, statement = self._page(tuple(scope), listing.sort, listing.after is not None)
-        query = statement(
-            **scope, **order.parameters(listing.after), limit=listing.limit + 1, offset=listing.offset
-        )
+        query = statement(**scope, **order.parameters(listing.after), limit=listing.limit + 1, offset=listing.offset)
         rows = await self._database.read(query)
         total = None
         if listing.count:
@@ -75,9 +73,7 @@ class SQLResources:
         more = len(rows) > listing.limit
         return Page(items, tuple([getattr(items[-1], c) for c in order.columns]) if more else None, total)
 
-    async def replace(
-        self, resource_id: str, data: msgspec.Raw, at: str, versions: Sequence[int] | None
-    ) -> Resource:
+    async def replace(self, resource_id: str, data: msgspec.Raw, at: str, versions: Sequence[int] | None) -> Resource:
         if versions is not None and not versions:  # `IN ()` is no SQL, and nothing is in it.
             raise await self._why_not(resource_id)
         statement = self._replace(None if versions is None else len(versions))

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Text, Update, and_, bindparam, delete, ins
 from kingpost.model import Session
 from kingpost.problems import Unauthenticated
 from kingpost.storage import Rotation
-from kingpost.storage.sql.database import Database, Row, Script, Statement
+from kingpost.storage.sql.database import Database, Script, Statement
 from kingpost.storage.sql.functions import database_now, database_seconds_ago
 from kingpost.storage.sql.rows import SESSION, USER, session_of, user_of
 from kingpost.storage.sql.schema import Identifier, Time, sessions, users

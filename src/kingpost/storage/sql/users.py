@@ -167,9 +167,7 @@ class SQLUsers:
         order = Order(users, sort, SORTED_BY)
         key = [users.c[name].label(f"key_{name}") for name in order.columns]
         statement: Select[Any] = order.apply(select(*USER, *key), behind)
-        return order, Statement(
-            statement.limit(bindparam("limit")).offset(bindparam("offset")), self._database.dialect
-        )
+        return order, Statement(statement.limit(bindparam("limit")).offset(bindparam("offset")), self._database.dialect)
 
 
 def _address_taken() -> Conflict:
