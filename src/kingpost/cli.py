@@ -64,7 +64,10 @@ def create_admin(email: str, password_stdin: bool) -> None:
     from kingpost.accounts import NewAccount  # noqa: PLC0415
     from kingpost.model import ADMIN, DEFAULT_ROLES  # noqa: PLC0415
 
-    password = sys.stdin.readline().rstrip("\r\n")
+    try:
+        password = sys.stdin.buffer.readline().rstrip(b"\r\n").decode()
+    except UnicodeDecodeError as error:
+        raise click.ClickException("The password on standard input is not UTF-8.") from error
 
     async def create() -> str:
         async with composition.running(_load()) as features:
@@ -165,7 +168,8 @@ def _run[T](work: Coroutine[Any, Any, T]) -> T:
 
 def _log() -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for chatty in ("alembic", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 @contextmanager

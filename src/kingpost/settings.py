@@ -5,6 +5,7 @@ what `serve` is told by flags wins over all. Every fault is reported at once.
 """
 
 import ipaddress
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ PREFIX = "KINGPOST_"
 FILE = "kingpost.toml"
 SECRET_FILE = "kingpost.secret"
 MIN_SECRET = 32
+PASSWORD_PARAMETER = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 
 type Environment = Literal["development", "production"]
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -217,9 +219,9 @@ def masked(settings: Settings) -> dict[str, Any]:
     """The settings as they may be shown: without the secret and without passwords in URLs."""
     shown = msgspec.structs.asdict(settings)
     shown["secret"] = "***" if settings.secret else None
-    parts = urlsplit(settings.database_url)
-    if parts.password:
-        shown["database_url"] = settings.database_url.replace(f":{parts.password}@", ":***@")
+    if password := urlsplit(settings.database_url).password:
+        shown["database_url"] = settings.database_url.replace(f":{password}@", ":***@")
+    shown["database_url"] = PASSWORD_PARAMETER.sub(r"\1***", shown["database_url"])
     shown["cors_origins"] = sorted(settings.cors_origins)
     return shown
 

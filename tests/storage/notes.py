@@ -1,0 +1,86 @@
+"""A small schema that the tests of the drivers share: notes that belong to owners."""
+
+from typing import Any
+
+from sqlalchemy import Column, ForeignKey, MetaData, Table, Text, bindparam, insert, select
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from sqlalchemy.schema import CreateTable
+
+from kingpost.clock import new_id, now
+from kingpost.storage.sql.database import Database, Insert, Lookup, Query, Script, Statement
+from kingpost.storage.sql.schema import Document, Identifier, Time
+from kingpost.storage.sql.statements import insert_many
+
+metadata = MetaData()
+owners = Table("owners", metadata, Column("id", Identifier, primary_key=True))
+notes = Table(
+    "notes",
+    metadata,
+    Column("id", Identifier, primary_key=True),
+    Column("owner_id", Identifier, ForeignKey("owners.id"), nullable=False),
+    Column("name", Text, unique=True),
+    Column("data", Document, nullable=False),
+    Column("at", Time, nullable=False),
+)
+
+
+class Notes:
+    """Statements about notes in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.owner = new_id()[0]
+        dialect = database.dialect
+        found = select(*notes.columns)
+        one = Statement(found.where(notes.c.id == bindparam("id")), dialect).text
+        many = ""
+        if dialect.name == "postgresql":
+            ids = bindparam("ids", type_=ARRAY(UUID(as_uuid=False)))
+            many = Statement(found.where(notes.c.id == ids.any_()), dialect).text
+        self.lookup = Lookup(one, many)
+        self.statement = Statement(insert(notes).values({c.name: bindparam(c.name) for c in notes.columns}), dialect)
+        self.insert = Insert(self.statement.text, insert_many(list(notes.columns), dialect))
+        self._owner_statement = Statement(insert(owners).values(id=bindparam("id")), dialect)
+
+    async def prepare(self) -> "Notes":
+        """Create the tables and one owner."""
+        for table in (owners, notes):
+            await self.database.write(Query(str(CreateTable(table).compile(dialect=self.database.dialect)), ()))
+        await self.database.write(self.new_owner(self.owner))
+        return self
+
+    def new_owner(self, identifier: str) -> Query:
+        return self._owner_statement(id=identifier)
+
+    def row(self, **values: Any) -> tuple[Any, ...]:
+        """A new row; what is not named gets a valid value."""
+        row = {"id": new_id()[0], "owner_id": self.owner, "name": None, "data": "{}", "at": now()} | values
+        return tuple(row.values())
+
+    def query(self, **values: Any) -> Query:
+        return Query(self.insert.one, self.row(**values))
+
+    async def add(self, **values: Any) -> str:
+        """Insert a note, by the way that many callers share, and return its id."""
+        row = self.row(**values)
+        await self.database.insert(self.insert, row)
+        identifier: str = row[0]
+        return identifier
+
+    async def find(self, identifier: str) -> tuple[Any, ...] | None:
+        row = await self.database.lookup(self.lookup, identifier)
+        return None if row is None else tuple(row)
+
+    async def count(self) -> int:
+        rows = await self.database.scan(Query("SELECT count(*) FROM notes", ()))
+        count: int = rows[0][0]
+        return count
+
+    def adding(self, *names: str, then: Exception | None = None) -> Script[int]:
+        """A script that adds notes, counts all, and fails in the end if told so."""
+        for name in names:
+            yield self.query(name=name)
+        rows = yield Query("SELECT count(*) FROM notes", ())
+        if then is not None:
+            raise then
+        return int(rows[0][0])

@@ -1,0 +1,114 @@
+"""What the storage tests store, and how they run many writers at once."""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Awaitable, Iterable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from kingpost import clock
+from kingpost.model import ADMIN, Resource, Session, Status, User
+from kingpost.storage import Storage
+
+WRITERS = 16
+DAY = 24 * 60 * 60
+LONG_AGO = "2000-01-01T00:00:00.000Z"
+
+_number = itertools.count()
+_milliseconds = itertools.count(1_700_000_000_000, 10)
+
+
+def id_and_time() -> tuple[str, str]:
+    """A UUIDv7 and the time that it carries. Each is 10 ms later than the one before."""
+    milliseconds = next(_milliseconds)
+    number = milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+    return str(UUID(int=number)), clock.timestamp(milliseconds)
+
+
+def raw(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+def plain(value: Any) -> Any:
+    """A stored value as plain data: databases may write the same JSON differently."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+async def add_user(
+    storage: Storage,
+    *,
+    email: str | None = None,
+    name: str | None = None,
+    metadata: Any = None,
+    roles: tuple[str, ...] = ("user",),
+    status: Status = "active",
+    updated_at: str | None = None,
+) -> User:
+    """Store an account. Its `email_key` is the address in lower case, its password hash `hash of <address>`."""
+    user_id, now = id_and_time()
+    email = email or f"User{next(_number)}@example.com"
+    metadata = raw({} if metadata is None else metadata)
+    user = User(user_id, email, False, name, metadata, roles, status, 1, now, updated_at or now)
+    await storage.users.create(user, email.lower(), f"hash of {email}")
+    return user
+
+
+async def add_admin(storage: Storage) -> User:
+    return await add_user(storage, roles=("user", ADMIN))
+
+
+def new_session(user_id: str, *, last_used_at: str | None = None, expires_at: str | None = None) -> Session:
+    session_id, _ = clock.new_id()
+    now = clock.now()
+    return Session(
+        session_id, user_id, "Ünïcode agent 🦊", "2001:db8::1", now, last_used_at or now, expires_at or clock.after(DAY)
+    )
+
+
+async def add_session(
+    storage: Storage,
+    user_id: str,
+    token_hash: bytes = b"first",
+    *,
+    last_used_at: str | None = None,
+    expires_at: str | None = None,
+) -> Session:
+    session = new_session(user_id, last_used_at=last_used_at, expires_at=expires_at)
+    await storage.sessions.create(session, token_hash)
+    return session
+
+
+def new_resource(owner_id: str, data: Any = None, *, type: str = "note", updated_at: str | None = None) -> Resource:
+    resource_id, now = id_and_time()
+    document = raw({"title": "A note"} if data is None else data)
+    return Resource(resource_id, type, owner_id, document, 1, now, updated_at or now)
+
+
+async def add_resource(
+    storage: Storage, owner_id: str, data: Any = None, *, type: str = "note", updated_at: str | None = None
+) -> Resource:
+    resource = new_resource(owner_id, data, type=type, updated_at=updated_at)
+    await storage.resources.create(resource)
+    return resource
+
+
+async def race(*calls: Awaitable[Any]) -> list[Any]:
+    """Run calls at once and return the outcome of each, be it a value or an exception."""
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+def tally(outcomes: Iterable[Any]) -> dict[str, int]:
+    """How many calls ended in each way: by the exception's name, or `won`."""
+    counts: dict[str, int] = {}
+    for outcome in outcomes:
+        name = type(outcome).__name__ if isinstance(outcome, BaseException) else "won"
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def takes_turns(nodes: list[Storage], count: int = WRITERS) -> list[Storage]:
+    """As many storages as there are writers: each node in turn."""
+    return [nodes[index % len(nodes)] for index in range(count)]

@@ -1,0 +1,299 @@
+"""The contract of `Sessions`, sentence by sentence, on every database and from two nodes at once."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from kingpost import clock
+from kingpost.model import Session
+from kingpost.problems import Unauthenticated
+from kingpost.storage import Rotation, Storage, UserChange
+from tests.storage.samples import (
+    DAY,
+    LONG_AGO,
+    WRITERS,
+    add_resource,
+    add_session,
+    add_user,
+    new_session,
+    plain,
+    race,
+    takes_turns,
+)
+
+NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+AT = "2026-11-22T10:00:00.000Z"
+"""When the first refresh of each test happens."""
+LATER = "2026-11-22T10:00:05.000Z"
+FAR_FUTURE = "2099-01-01T00:00:00.000Z"
+
+
+async def start(storage: Storage, user_id: str | None = None, **times: str) -> Session:
+    """A session whose first token has the hash `1`, last used before `AT`."""
+    owner = user_id or (await add_user(storage)).id
+    return await add_session(
+        storage, owner, b"1", **{"last_used_at": "2026-11-22T09:00:00.000Z", "expires_at": FAR_FUTURE} | times
+    )
+
+
+async def rotate(
+    storage: Storage,
+    session_id: str,
+    token: bytes,
+    successor: bytes,
+    at: str = AT,
+    *,
+    not_before: str = LONG_AGO,
+    idle_since: str = LONG_AGO,
+) -> Rotation | None:
+    return await storage.sessions.rotate(
+        session_id, token, successor, at=at, not_before=not_before, idle_since=idle_since
+    )
+
+
+async def is_alive(storage: Storage, session: Session) -> bool:
+    return await storage.sessions.is_alive(session.id, AT)
+
+
+# --- create and list -----------------------------------------------------------------------------
+
+
+async def test_a_session_is_listed_as_it_was_stored(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    session = await start(nodes[0], user.id)
+    for node in nodes:
+        assert list(await node.sessions.list(user.id, AT, LONG_AGO)) == [session]
+        assert await is_alive(node, session)
+
+
+async def test_nobody_starts_a_session_for_an_account_that_is_gone_or_suspended(storage: Storage) -> None:
+    gone, suspended = await add_user(storage), await add_user(storage)
+    await storage.users.delete(gone.id, None)
+    await storage.users.change(suspended.id, UserChange(status="suspended"), AT, None)
+    for user_id in (gone.id, suspended.id, NOBODY):
+        with pytest.raises(Unauthenticated):
+            await start(storage, user_id)
+        assert list(await storage.sessions.list(user_id, AT, LONG_AGO)) == []
+
+
+async def test_the_list_has_the_living_sessions_of_one_account_with_the_latest_used_first(storage: Storage) -> None:
+    user = await add_user(storage)
+    await start(storage)
+    times = ["2026-11-22T09:00:00.002Z", "2026-11-22T09:00:00.003Z", "2026-11-22T09:00:00.001Z"]
+    used = [await start(storage, user.id, last_used_at=time) for time in times]
+    await start(storage, user.id, expires_at="2026-11-22T09:59:59.999Z")
+    await start(storage, user.id, last_used_at="2026-11-22T08:59:59.999Z")
+    ended = await start(storage, user.id)
+    await storage.sessions.end(ended.id, user.id)
+    listed = await storage.sessions.list(user.id, AT, "2026-11-22T09:00:00.000Z")
+    assert [session.id for session in listed] == [used[1].id, used[0].id, used[2].id]
+
+
+# --- rotate --------------------------------------------------------------------------------------
+
+
+async def test_a_refresh_consumes_the_token_and_puts_its_successor_in_its_place(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0], name="Ada", metadata={"a": 1})
+    session = await start(nodes[0], user.id)
+    rotation = await rotate(nodes[0], session.id, b"1", b"2")
+    assert rotation is not None
+    assert plain(rotation.user) == plain(user)
+    assert rotation.session == msgspec.structs.replace(session, last_used_at=AT)
+    assert list(await nodes[1].sessions.list(user.id, AT, LONG_AGO)) == [rotation.session]
+    following = await rotate(nodes[1], session.id, b"2", b"3", LATER)
+    assert following is not None
+    assert following.session.last_used_at == LATER
+
+
+async def test_the_parent_within_its_time_gets_the_same_rotation_and_changes_nothing(nodes: list[Storage]) -> None:
+    session = await start(nodes[0])
+    first = await rotate(nodes[0], session.id, b"1", b"2")
+    for _ in range(3):
+        again = await rotate(nodes[1], session.id, b"1", b"2", LATER, not_before=AT)
+        assert plain(again) == plain(first)
+    assert await rotate(nodes[0], session.id, b"2", b"3", LATER) is not None
+
+
+async def test_the_parent_after_its_time_ends_the_session(nodes: list[Storage]) -> None:
+    session = await start(nodes[0])
+    await rotate(nodes[0], session.id, b"1", b"2")
+    assert await rotate(nodes[1], session.id, b"1", b"2", LATER, not_before="2026-11-22T10:00:00.001Z") is None
+    assert not await is_alive(nodes[0], session)
+    assert await rotate(nodes[0], session.id, b"2", b"3", LATER) is None
+    assert session.id in await nodes[0].sessions.ended_within(60)
+
+
+@pytest.mark.parametrize("used", [0, 1, 2])
+async def test_a_token_that_is_neither_the_present_one_nor_its_parent_ends_the_session(
+    storage: Storage, used: int
+) -> None:
+    session = await start(storage)
+    for number in range(used):
+        assert await rotate(storage, session.id, b"%d" % (number + 1), b"%d" % (number + 2)) is not None
+    stolen = b"1" if used == 2 else b"forged"
+    assert await rotate(storage, session.id, stolen, b"2") is None
+    assert not await is_alive(storage, session)
+    assert await rotate(storage, session.id, b"%d" % (used + 1), b"x") is None
+
+
+async def test_the_present_token_is_not_taken_for_its_own_parent(storage: Storage) -> None:
+    session = await start(storage)
+    await rotate(storage, session.id, b"1", b"2")
+    assert await rotate(storage, session.id, b"1", b"other successor", LATER) is None
+    assert not await is_alive(storage, session)
+
+
+async def test_no_token_refreshes_a_session_that_is_over(storage: Storage) -> None:
+    users = [await add_user(storage) for _ in range(5)]
+    ended = await start(storage, users[0].id)
+    await storage.sessions.end(ended.id, None)
+    expired = await start(storage, users[1].id, expires_at=AT)
+    idle = await start(storage, users[2].id, last_used_at="2026-11-22T08:59:59.999Z")
+    suspended = await start(storage, users[3].id)
+    await storage.users.change(users[3].id, UserChange(status="suspended"), AT, None)
+    deleted = await start(storage, users[4].id)
+    await storage.users.delete(users[4].id, None)
+    for session in (ended, expired, idle, suspended, deleted):
+        for token in (b"1", b"1"):
+            assert await rotate(storage, session.id, token, b"2", idle_since="2026-11-22T09:00:00.000Z") is None
+        assert not await is_alive(storage, session)
+    assert await rotate(storage, NOBODY, b"1", b"2") is None
+
+
+async def test_of_many_refreshes_with_one_token_all_get_the_same_rotation(nodes: list[Storage]) -> None:
+    for _ in range(5):
+        session = await start(nodes[0])
+        outcomes = await race(*[rotate(node, session.id, b"1", b"2", not_before=AT) for node in takes_turns(nodes)])
+        assert outcomes[0] is not None
+        assert [plain(outcome) for outcome in outcomes] == [plain(outcomes[0])] * WRITERS
+        assert await is_alive(nodes[0], session)
+        assert await rotate(nodes[1], session.id, b"2", b"3", LATER) is not None
+
+
+async def test_of_many_refreshes_with_different_clocks_exactly_one_decides_the_time(nodes: list[Storage]) -> None:
+    session = await start(nodes[0])
+    times = [f"2026-11-22T10:00:00.{number:03d}Z" for number in range(WRITERS)]
+    outcomes = await race(
+        *[
+            rotate(node, session.id, b"1", b"2", time, not_before=AT)
+            for node, time in zip(takes_turns(nodes), times, strict=True)
+        ]
+    )
+    assert {outcome.session.last_used_at for outcome in outcomes} == {outcomes[0].session.last_used_at}
+
+
+async def test_of_many_refreshes_outside_the_time_at_most_one_wins_and_the_session_ends(nodes: list[Storage]) -> None:
+    session = await start(nodes[0])
+    outcomes = await race(*[rotate(node, session.id, b"1", b"2", not_before=LATER) for node in takes_turns(nodes)])
+    assert sum(outcome is not None for outcome in outcomes) == 1
+    assert not await is_alive(nodes[0], session)
+
+
+async def test_a_refresh_during_a_logout_never_revives_the_session(nodes: list[Storage]) -> None:
+    for _ in range(10):
+        session = await start(nodes[0])
+        _, ended = await race(rotate(nodes[0], session.id, b"1", b"2"), nodes[1].sessions.end(session.id, None))
+        assert ended == session.user_id
+        assert not await is_alive(nodes[0], session)
+        assert await rotate(nodes[0], session.id, b"2", b"3") is None
+
+
+async def test_a_refresh_during_a_suspension_never_outlives_it(nodes: list[Storage]) -> None:
+    for _ in range(10):
+        session = await start(nodes[0])
+        _, suspended = await race(
+            rotate(nodes[0], session.id, b"1", b"2"),
+            nodes[1].users.change(session.user_id, UserChange(status="suspended"), AT, None),
+        )
+        assert not isinstance(suspended, Exception)
+        assert not await is_alive(nodes[0], session)
+
+
+# --- end -----------------------------------------------------------------------------------------
+
+
+async def test_ending_a_session_tells_whose_it_was_and_only_once(nodes: list[Storage]) -> None:
+    session = await start(nodes[0])
+    assert await nodes[0].sessions.end(session.id, None) == session.user_id
+    for node in nodes:
+        assert not await is_alive(node, session)
+        assert await node.sessions.end(session.id, None) is None
+        assert await node.sessions.end(session.id, session.user_id) is None
+        assert await node.sessions.end(NOBODY, None) is None
+
+
+async def test_ending_another_accounts_session_does_nothing(storage: Storage) -> None:
+    session, other = await start(storage), await add_user(storage)
+    assert await storage.sessions.end(session.id, other.id) is None
+    assert await is_alive(storage, session)
+    assert await storage.sessions.end(session.id, session.user_id) == session.user_id
+
+
+async def test_of_many_who_end_a_session_exactly_one_does(nodes: list[Storage]) -> None:
+    session = await start(nodes[0])
+    outcomes = await race(*[node.sessions.end(session.id, None) for node in takes_turns(nodes)])
+    assert sorted(outcomes, key=str) == sorted([session.user_id, *[None] * (WRITERS - 1)], key=str)
+
+
+async def test_ending_all_sessions_leaves_other_accounts_alone(nodes: list[Storage]) -> None:
+    user, theirs = await add_user(nodes[0]), await start(nodes[0])
+    mine = [await start(nodes[0], user.id) for _ in range(3)]
+    await nodes[0].sessions.end(mine[0].id, None)
+    assert sorted(await nodes[1].sessions.end_all(user.id)) == sorted(session.id for session in mine[1:])
+    assert list(await nodes[0].sessions.end_all(user.id)) == []
+    assert not any([await is_alive(nodes[0], session) for session in mine])
+    assert await is_alive(nodes[0], theirs)
+
+
+# --- is_alive, ended_within, forget_expired ------------------------------------------------------
+
+
+async def test_a_session_is_alive_until_it_expires(storage: Storage) -> None:
+    session = await start(storage, expires_at="2026-11-22T10:00:00.001Z")
+    assert await storage.sessions.is_alive(session.id, AT)
+    assert not await storage.sessions.is_alive(session.id, "2026-11-22T10:00:00.001Z")
+    assert not await storage.sessions.is_alive(NOBODY, AT)
+
+
+async def test_every_way_to_end_is_heard_of_on_every_node_at_once(nodes: list[Storage]) -> None:
+    users = [await add_user(nodes[0]) for _ in range(7)]
+    sessions = [await start(nodes[0], user.id) for user in users]
+    await nodes[0].sessions.end(sessions[0].id, None)
+    await nodes[0].sessions.end_all(users[1].id)
+    await nodes[0].users.change(users[2].id, UserChange(status="suspended"), AT, None)
+    await nodes[0].users.change_password(users[3].id, "hash", AT, NOBODY)
+    await nodes[0].users.delete(users[4].id, None)
+    await rotate(nodes[0], sessions[5].id, b"forged", b"2")
+    for node in nodes:
+        assert sorted(await node.sessions.ended_within(60)) == sorted(session.id for session in sessions[:6])
+
+
+async def test_what_ended_longer_ago_is_not_told(nodes: list[Storage]) -> None:
+    session = await start(nodes[0])
+    await nodes[0].sessions.end(session.id, None)
+    async with asyncio.timeout(5):
+        while session.id in await nodes[1].sessions.ended_within(1):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert session.id in await nodes[1].sessions.ended_within(60)
+
+
+async def test_only_sessions_whose_end_lies_before_are_forgotten(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    kept = await start(nodes[0], user.id, expires_at=AT)
+    over = await start(nodes[0], user.id, expires_at="2026-11-22T09:59:59.999Z")
+    ended = await start(nodes[0], user.id)
+    await nodes[0].sessions.end(ended.id, None)
+    await race(*[node.sessions.forget_expired(AT) for node in takes_turns(nodes)])
+    assert await nodes[1].sessions.is_alive(kept.id, LONG_AGO)
+    assert not await nodes[1].sessions.is_alive(over.id, LONG_AGO)
+    assert list(await nodes[1].sessions.ended_within(60)) == [ended.id]
+
+
+async def test_an_account_with_sessions_of_every_kind_can_be_deleted(storage: Storage) -> None:
+    user = await add_user(storage)
+    await add_resource(storage, user.id)
+    await start(storage, user.id, expires_at=LONG_AGO)
+    await storage.sessions.create(new_session(user.id, expires_at=clock.after(DAY)), b"x" * 32)
+    await storage.users.delete(user.id, None)
+    assert await storage.users.find(user.id) is None

@@ -1,0 +1,438 @@
+"""The contract of `Users`, sentence by sentence, on every database and from two nodes at once."""
+
+import itertools
+
+import pytest
+
+from kingpost.model import ADMIN, SortKey, User
+from kingpost.problems import Conflict, NotFound, Unauthenticated, VersionMismatch
+from kingpost.storage import Listing, Storage, UserChange
+from tests.storage.samples import (
+    LONG_AGO,
+    WRITERS,
+    add_admin,
+    add_resource,
+    add_session,
+    add_user,
+    new_resource,
+    new_session,
+    plain,
+    race,
+    raw,
+    takes_turns,
+    tally,
+)
+
+AT = "2026-11-22T10:15:30.123Z"
+NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+SUSPEND = UserChange(status="suspended")
+DEMOTE = UserChange(roles=("user",))
+
+
+async def found(storage: Storage, user_id: str) -> User:
+    user = await storage.users.find(user_id)
+    assert user is not None
+    return user
+
+
+# --- create and find -----------------------------------------------------------------------------
+
+
+async def test_an_account_is_found_as_it_was_stored(nodes: list[Storage]) -> None:
+    user = await add_user(
+        nodes[0],
+        email="Zoë@Exämple.com",
+        name="Zoë \U0001f98a 'quoted' \"twice\" \\",
+        metadata={"ß": [1, 2.5, None, True, {"": []}]},
+        roles=("user", "reviewer"),
+        status="suspended",
+    )
+    for node in nodes:
+        assert plain(await node.users.find(user.id)) == plain(user)
+        assert await node.users.find_password_hash(user.id) == "hash of Zoë@Exämple.com"
+        credentials = await node.users.find_credentials("zoë@exämple.com")
+        assert credentials is not None
+        assert plain(credentials.user) == plain(user)
+        assert credentials.password_hash == "hash of Zoë@Exämple.com"
+
+
+async def test_what_is_not_there_is_none(storage: Storage) -> None:
+    assert await storage.users.find(NOBODY) is None
+    assert await storage.users.find_credentials("nobody@example.com") is None
+    assert await storage.users.find_password_hash(NOBODY) is None
+
+
+async def test_a_key_that_is_taken_is_a_conflict_and_stores_nothing(storage: Storage) -> None:
+    first = await add_user(storage, email="Ada@example.com")
+    with pytest.raises(Conflict):
+        await add_user(storage, email="ada@example.com")
+    page = await storage.users.list(Listing((SortKey("id"),), 10, count=True))
+    assert ([user.id for user in page.items], page.total) == ([first.id], 1)
+
+
+async def test_of_many_sign_ups_with_one_key_exactly_one_succeeds(nodes: list[Storage]) -> None:
+    outcomes = await race(*[add_user(node, email="ada@example.com") for node in takes_turns(nodes)])
+    assert tally(outcomes) == {"won": 1, "Conflict": WRITERS - 1}
+    winner = next(outcome for outcome in outcomes if isinstance(outcome, User))
+    credentials = await nodes[1].users.find_credentials("ada@example.com")
+    assert credentials is not None
+    assert credentials.user.id == winner.id
+
+
+async def test_many_sign_ups_with_different_keys_all_succeed(nodes: list[Storage]) -> None:
+    outcomes = await race(*[add_user(node) for node in takes_turns(nodes, 3 * WRITERS)])
+    assert tally(outcomes) == {"won": 3 * WRITERS}
+
+
+# --- list ----------------------------------------------------------------------------------------
+
+
+async def some_users(storage: Storage) -> list[User]:
+    times = ["2026-01-02T00:00:00.000Z", "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:00.001Z"]
+    names = ["b", "A", "Z", "é", "a1", "a-1", "a_1"]
+    return [
+        await add_user(storage, email=f"{name}@example.com", updated_at=times[index % len(times)])
+        for index, name in enumerate(names)
+    ]
+
+
+def in_order(users: list[User], sort: tuple[SortKey, ...]) -> list[str]:
+    ordered = sorted(users, key=lambda user: user.id, reverse=sort[-1].descending)
+    for key in reversed(sort):
+        ordered.sort(
+            key=lambda user: user.email.lower() if key.field == "email" else str(getattr(user, key.field)),
+            reverse=key.descending,
+        )
+    return [user.id for user in ordered]
+
+
+async def walked(storage: Storage, sort: tuple[SortKey, ...], limit: int) -> list[str]:
+    ids: list[str] = []
+    page = await storage.users.list(Listing(sort, limit))
+    while True:
+        assert len(page.items) == limit or page.next is None
+        ids += [user.id for user in page.items]
+        if page.next is None:
+            return ids
+        page = await storage.users.list(Listing(sort, limit, after=page.next))
+
+
+FIELDS = ("created_at", "updated_at", "email", "id")
+
+
+async def test_a_walk_by_any_fields_in_any_directions_sees_every_account_once_and_in_order(storage: Storage) -> None:
+    users = await some_users(storage)
+    for first, second in itertools.product(FIELDS, FIELDS):
+        for down, also_down in itertools.product((False, True), (False, True)):
+            keys = [SortKey(first, down), SortKey(second, also_down)]
+            sort = tuple(keys if first != second else keys[:1])
+            for limit in (1, 3, 7, 10):
+                assert await walked(storage, sort, limit) == in_order(users, sort), (sort, limit)
+
+
+async def test_an_offset_skips_and_a_count_is_exact(storage: Storage) -> None:
+    users = await some_users(storage)
+    sort = (SortKey("email"),)
+    page = await storage.users.list(Listing(sort, 2, offset=3, count=True))
+    assert [user.id for user in page.items] == in_order(users, sort)[3:5]
+    assert page.total == len(users)
+    beyond = await storage.users.list(Listing(sort, 2, offset=100, count=True))
+    assert (beyond.items, beyond.next, beyond.total) == ([], None, len(users))
+    assert (await storage.users.list(Listing(sort, 2))).total is None
+
+
+# --- change --------------------------------------------------------------------------------------
+
+
+async def test_a_change_sets_what_is_named_and_leaves_the_rest(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0], email="ada@example.com", name="Ada", metadata={"a": 1})
+    changed, ended = await nodes[0].users.change(user.id, UserChange(name=None), AT, None)
+    expected = plain(user) | {"name": None, "version": 2, "updated_at": AT}
+    assert plain(changed) == expected
+    assert list(ended) == []
+    everything = UserChange(
+        email="Bob@example.com",
+        email_key="bob@example.com",
+        name="Bob",
+        metadata=raw({"b": [2]}),
+        roles=("user", "editor"),
+        status="suspended",
+    )
+    changed, _ = await nodes[1].users.change(user.id, everything, AT, (2,))
+    assert plain(changed) == expected | {
+        "email": "Bob@example.com",
+        "name": "Bob",
+        "metadata": {"b": [2]},
+        "roles": ["user", "editor"],
+        "status": "suspended",
+        "version": 3,
+    }
+    assert plain(await nodes[0].users.find(user.id)) == plain(changed)
+
+
+async def test_a_change_of_the_address_frees_the_old_one(storage: Storage) -> None:
+    user = await add_user(storage, email="ada@example.com")
+    change = UserChange(email="bob@example.com", email_key="bob@example.com")
+    await storage.users.change(user.id, change, AT, None)
+    assert await storage.users.find_credentials("ada@example.com") is None
+    credentials = await storage.users.find_credentials("bob@example.com")
+    assert credentials is not None
+    assert (credentials.user.id, credentials.password_hash) == (user.id, "hash of ada@example.com")
+    await add_user(storage, email="ada@example.com")
+
+
+async def test_a_change_of_nobody_is_not_found(storage: Storage) -> None:
+    for versions in (None, (1,), ()):
+        with pytest.raises(NotFound):
+            await storage.users.change(NOBODY, UserChange(name="x"), AT, versions)
+
+
+async def test_a_change_of_another_version_is_a_mismatch_with_the_current_one(storage: Storage) -> None:
+    user = await add_user(storage)
+    for versions in ((), (2,), (0, 2, 3)):
+        with pytest.raises(VersionMismatch) as caught:
+            await storage.users.change(user.id, UserChange(name="x"), AT, versions)
+        assert plain(caught.value.current) == plain(user)
+    assert plain(await storage.users.find(user.id)) == plain(user)
+    changed, _ = await storage.users.change(user.id, UserChange(name="x"), AT, (7, 1, 9))
+    assert changed.version == 2
+
+
+async def test_of_many_changes_of_one_version_exactly_one_wins(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    outcomes = await race(
+        *[
+            node.users.change(user.id, UserChange(name=f"writer {number}"), AT, (1,))
+            for number, node in enumerate(takes_turns(nodes))
+        ]
+    )
+    assert tally(outcomes) == {"won": 1, "VersionMismatch": WRITERS - 1}
+    winner = next(outcome[0] for outcome in outcomes if isinstance(outcome, tuple))
+    assert plain(await nodes[1].users.find(user.id)) == plain(winner)
+    assert {o.current.version for o in outcomes if isinstance(o, VersionMismatch)} == {2}
+
+
+async def test_many_changes_of_any_version_all_take_effect(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    outcomes = await race(*[node.users.change(user.id, UserChange(name="x"), AT, None) for node in takes_turns(nodes)])
+    assert sorted(outcome[0].version for outcome in outcomes) == list(range(2, WRITERS + 2))
+
+
+async def test_a_change_to_a_taken_address_is_a_conflict_and_changes_nothing(storage: Storage) -> None:
+    await add_user(storage, email="ada@example.com")
+    bob = await add_user(storage, email="bob@example.com")
+    session = await add_session(storage, bob.id)
+    change = UserChange(email="ada@example.com", email_key="ada@example.com", name="new", status="suspended")
+    with pytest.raises(Conflict):
+        await storage.users.change(bob.id, change, AT, None)
+    assert plain(await storage.users.find(bob.id)) == plain(bob)
+    assert await storage.sessions.is_alive(session.id, LONG_AGO)
+
+
+async def test_of_many_changes_to_one_address_exactly_one_wins(nodes: list[Storage]) -> None:
+    users = [await add_user(nodes[0]) for _ in range(WRITERS)]
+    change = UserChange(email="one@example.com", email_key="one@example.com")
+    outcomes = await race(
+        *[node.users.change(user.id, change, AT, None) for user, node in zip(users, takes_turns(nodes), strict=True)]
+    )
+    assert tally(outcomes) == {"won": 1, "Conflict": WRITERS - 1}
+
+
+# --- suspension ----------------------------------------------------------------------------------
+
+
+async def test_a_suspension_ends_all_sessions_of_the_account_and_no_others(nodes: list[Storage]) -> None:
+    user, other = await add_user(nodes[0]), await add_user(nodes[0])
+    mine = [await add_session(nodes[0], user.id) for _ in range(3)]
+    theirs = await add_session(nodes[0], other.id)
+    already = await add_session(nodes[0], user.id)
+    await nodes[0].sessions.end(already.id, None)
+    changed, ended = await nodes[0].users.change(user.id, SUSPEND, AT, None)
+    assert changed.status == "suspended"
+    assert sorted(ended) == sorted(session.id for session in mine)
+    assert {session.id for session in mine} <= set(await nodes[1].sessions.ended_within(60))
+    assert not any([await nodes[1].sessions.is_alive(session.id, LONG_AGO) for session in mine])
+    assert await nodes[1].sessions.is_alive(theirs.id, LONG_AGO)
+
+
+async def test_no_session_that_begins_during_a_suspension_outlives_it(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    starts = [node.sessions.create(new_session(user.id), b"hash") for node in takes_turns(nodes)]
+    half = len(starts) // 2
+    outcomes = await race(*starts[:half], nodes[1].users.change(user.id, SUSPEND, AT, None), *starts[half:])
+    assert set(tally(outcomes)) <= {"won", "Unauthenticated"}
+    assert list(await nodes[0].sessions.list(user.id, LONG_AGO, LONG_AGO)) == []
+
+
+# --- the last administrator ----------------------------------------------------------------------
+
+
+async def test_the_last_active_administrator_stays_one(storage: Storage) -> None:
+    admin = await add_admin(storage)
+    await add_user(storage, roles=("user", ADMIN), status="suspended")
+    await add_user(storage, roles=("user", "administrator", "admins"))
+    await add_user(storage, roles=("user",), name=ADMIN, metadata={ADMIN: ADMIN})
+    session = await add_session(storage, admin.id)
+    resource = await add_resource(storage, admin.id)
+    for change in (SUSPEND, DEMOTE, UserChange(roles=()), UserChange(roles=("user",), status="active")):
+        with pytest.raises(Conflict):
+            await storage.users.change(admin.id, change, AT, None)
+    with pytest.raises(Conflict):
+        await storage.users.delete(admin.id, None)
+    assert plain(await storage.users.find(admin.id)) == plain(admin)
+    assert await storage.sessions.is_alive(session.id, LONG_AGO)
+    assert await storage.resources.find(resource.id) is not None
+    kept, _ = await storage.users.change(admin.id, UserChange(name="x", roles=(ADMIN,), status="active"), AT, None)
+    assert kept.roles == (ADMIN,)
+
+
+async def test_an_administrator_who_is_not_the_last_may_go(storage: Storage) -> None:
+    admins = [await add_admin(storage) for _ in range(4)]
+    await storage.users.change(admins[0].id, SUSPEND, AT, None)
+    await storage.users.change(admins[1].id, DEMOTE, AT, None)
+    await storage.users.delete(admins[2].id, None)
+    with pytest.raises(Conflict):
+        await storage.users.delete(admins[3].id, None)
+    # One who is suspended already was not the last active one.
+    await storage.users.delete(admins[0].id, None)
+
+
+@pytest.mark.parametrize("deed", ["suspend", "demote", "delete", "all three"])
+async def test_of_all_administrators_who_go_at_the_same_moment_exactly_one_stays(
+    nodes: list[Storage], deed: str
+) -> None:
+    admins = [await add_admin(nodes[0]) for _ in range(WRITERS)]
+    ways = ["suspend", "demote", "delete"] if deed == "all three" else [deed]
+
+    async def go(node: Storage, user_id: str, way: str) -> None:
+        if way == "delete":
+            await node.users.delete(user_id, None)
+        else:
+            await node.users.change(user_id, SUSPEND if way == "suspend" else DEMOTE, AT, None)
+
+    parts = zip(takes_turns(nodes), admins, itertools.cycle(ways), strict=False)
+    outcomes = await race(*[go(node, admin.id, way) for node, admin, way in parts])
+    assert tally(outcomes) == {"won": WRITERS - 1, "Conflict": 1}
+    page = await nodes[1].users.list(Listing((SortKey("id"),), 100))
+    assert len([user for user in page.items if ADMIN in user.roles and user.status == "active"]) == 1
+
+
+async def test_two_administrators_who_demote_each_other_over_and_over_never_both_succeed(nodes: list[Storage]) -> None:
+    admins = [await add_admin(nodes[0]) for _ in range(2)]
+    for _ in range(20):
+        outcomes = await race(
+            *[node.users.change(admin.id, DEMOTE, AT, None) for node, admin in zip(nodes, admins, strict=True)]
+        )
+        assert tally(outcomes) == {"won": 1, "Conflict": 1}
+        for admin in admins:
+            await nodes[0].users.change(admin.id, UserChange(roles=("user", ADMIN)), AT, None)
+
+
+# --- password ------------------------------------------------------------------------------------
+
+
+async def test_a_new_password_ends_every_session_but_one(nodes: list[Storage]) -> None:
+    user, other = await add_user(nodes[0]), await add_user(nodes[0])
+    kept, *lost = [await add_session(nodes[0], user.id) for _ in range(4)]
+    theirs = await add_session(nodes[0], other.id)
+    ended = await nodes[0].users.change_password(user.id, "new hash", AT, kept.id)
+    assert sorted(ended) == sorted(session.id for session in lost)
+    assert await nodes[1].users.find_password_hash(user.id) == "new hash"
+    assert await nodes[1].users.find_password_hash(other.id) != "new hash"
+    assert await nodes[1].sessions.is_alive(kept.id, LONG_AGO)
+    assert await nodes[1].sessions.is_alive(theirs.id, LONG_AGO)
+    assert not any([await nodes[1].sessions.is_alive(session.id, LONG_AGO) for session in lost])
+
+
+async def test_a_new_password_of_nobody_is_not_found_and_ends_nothing(storage: Storage) -> None:
+    user = await add_user(storage)
+    session = await add_session(storage, user.id)
+    with pytest.raises(NotFound):
+        await storage.users.change_password(NOBODY, "new hash", AT, session.id)
+    assert await storage.sessions.is_alive(session.id, LONG_AGO)
+
+
+# --- delete --------------------------------------------------------------------------------------
+
+
+async def test_a_deletion_takes_all_that_the_account_owns_and_frees_its_address(nodes: list[Storage]) -> None:
+    user, other = await add_user(nodes[0], email="ada@example.com"), await add_user(nodes[0])
+    sessions = [await add_session(nodes[0], user.id) for _ in range(3)]
+    resources = [await add_resource(nodes[0], user.id) for _ in range(3)]
+    theirs = await add_session(nodes[0], other.id), await add_resource(nodes[0], other.id)
+    ended = await nodes[0].users.delete(user.id, None)
+    assert sorted(ended) == sorted(session.id for session in sessions)
+    for node in nodes:
+        assert await node.users.find(user.id) is None
+        assert await node.users.find_credentials("ada@example.com") is None
+        assert await node.users.find_password_hash(user.id) is None
+        assert [await node.resources.find(resource.id) for resource in resources] == [None] * 3
+        assert not any([await node.sessions.is_alive(session.id, LONG_AGO) for session in sessions])
+        assert await node.sessions.is_alive(theirs[0].id, LONG_AGO)
+        assert await node.resources.find(theirs[1].id) is not None
+        # Other nodes have yet to learn of it.
+        assert {session.id for session in sessions} <= set(await node.sessions.ended_within(60))
+    await add_user(nodes[1], email="ada@example.com")
+
+
+async def test_a_deletion_minds_the_version(storage: Storage) -> None:
+    user = await add_user(storage)
+    for versions in ((), (2,)):
+        with pytest.raises(VersionMismatch) as caught:
+            await storage.users.delete(user.id, versions)
+        assert plain(caught.value.current) == plain(user)
+    await storage.users.delete(user.id, (5, 1))
+    for gone in (user.id, NOBODY):
+        with pytest.raises(NotFound):
+            await storage.users.delete(gone, None)
+
+
+async def test_of_many_deletions_exactly_one_wins(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    outcomes = await race(*[node.users.delete(user.id, (1,)) for node in takes_turns(nodes)])
+    assert tally(outcomes) == {"won": 1, "NotFound": WRITERS - 1}
+
+
+async def test_of_a_deletion_and_a_change_of_one_version_exactly_one_wins(nodes: list[Storage]) -> None:
+    for _ in range(8):
+        user = await add_user(nodes[0])
+        changed, deleted = await race(
+            nodes[0].users.change(user.id, UserChange(name="x"), AT, (1,)), nodes[1].users.delete(user.id, (1,))
+        )
+        assert (type(changed), type(deleted)) in {(tuple, VersionMismatch), (NotFound, list)}
+
+
+async def test_nothing_that_is_created_during_a_deletion_outlives_it(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    documents = [new_resource(user.id) for _ in range(WRITERS)]
+    sessions = [new_session(user.id) for _ in range(WRITERS)]
+    writers = takes_turns(nodes)
+    creations = [node.resources.create(document) for node, document in zip(writers, documents, strict=True)]
+    logins = [node.sessions.create(session, b"hash") for node, session in zip(writers, sessions, strict=True)]
+    half = WRITERS // 2
+    outcomes = await race(
+        *creations[:half], *logins[:half], nodes[0].users.delete(user.id, None), *creations[half:], *logins[half:]
+    )
+    assert set(tally(outcomes)) <= {"won", "Unauthenticated"}
+    assert [await nodes[1].resources.find(document.id) for document in documents] == [None] * WRITERS
+    assert list(await nodes[1].sessions.list(user.id, LONG_AGO, LONG_AGO)) == []
+
+
+async def test_an_address_is_taken_again_as_soon_as_its_account_is_deleted(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0], email="ada@example.com")
+    outcomes = await race(
+        nodes[0].users.delete(user.id, None), *[add_user(node, email="ada@example.com") for node in takes_turns(nodes)]
+    )
+    assert set(tally(outcomes[1:])) <= {"won", "Conflict"}
+    assert tally(outcomes[1:]).get("won", 0) <= 1
+    if "won" not in tally(outcomes[1:]):
+        await add_user(nodes[1], email="ada@example.com")
+
+
+async def test_a_deleted_account_owns_nothing_new(storage: Storage) -> None:
+    user = await add_user(storage)
+    await storage.users.delete(user.id, None)
+    with pytest.raises(Unauthenticated):
+        await add_resource(storage, user.id)
+    with pytest.raises(Unauthenticated):
+        await add_session(storage, user.id)

@@ -1,0 +1,271 @@
+"""The schema: what migrations make is what the code expects, on both databases, from many nodes at once."""
+
+import asyncio
+import itertools
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import make_url
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from kingpost.model import Position, SortKey
+from kingpost.storage import CannotOpen, Listing, ResourceListing
+from kingpost.storage.sql import migration
+from kingpost.storage.sql.database import Database, Query, Row
+from kingpost.storage.sql.resources import SQLResources
+from kingpost.storage.sql.schema import metadata
+from kingpost.storage.sql.storage import migrate, open_database, open_storage
+from kingpost.storage.sql.users import SQLUsers
+from tests.storage.samples import add_user, new_resource, race, tally
+
+NODES = 8
+VERSION_TABLE = "alembic_version"
+
+
+def squeezed(statement: str) -> str:
+    return re.sub(r"\s+", " ", statement).strip()
+
+
+# --- the schema ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgresql"])
+def test_the_migrations_make_the_tables_that_the_code_describes(name: str) -> None:
+    dialect = make_url(f"{name}://").get_dialect()()
+    described = set()
+    for table in metadata.sorted_tables:
+        described.add(squeezed(str(CreateTable(table).compile(dialect=dialect))))
+        described |= {squeezed(str(CreateIndex(index).compile(dialect=dialect))) for index in table.indexes}
+    written = [squeezed(statement) for statement in migration.statements(name, None)]
+    made = [s for s in written if VERSION_TABLE not in s]
+    assert set(made) == described
+    assert len(made) == len(described)
+
+
+def test_head_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migration.__file__).parent / "migrations"))
+    assert ScriptDirectory.from_config(config).get_heads() == [migration.HEAD]
+
+
+def test_revisions_grow_so_that_newer_ones_can_be_told() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migration.__file__).parent / "migrations"))
+    newest_first = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    assert newest_first == sorted(newest_first, reverse=True)
+
+
+def test_nothing_is_left_to_do_for_a_schema_that_is_up_to_date() -> None:
+    assert list(migration.statements("sqlite", migration.HEAD)) == []
+
+
+# --- many nodes ----------------------------------------------------------------------------------
+
+
+async def version(url: str, change: str | None = None) -> Sequence[Row]:
+    """The rows of Alembic's table, after a change to them if need be."""
+    database = await open_database(url)
+    try:
+        if change is not None:
+            await database.write(Query(change, ()))
+        return [tuple(row) for row in await database.read(Query(migration.VERSION, ()))]
+    finally:
+        await database.close()
+
+
+async def test_many_migrations_at_once_make_the_schema_once(database_url: str) -> None:
+    outcomes = await race(*[migrate(database_url) for _ in range(NODES)])
+    assert outcomes == [None] * NODES
+    assert await version(database_url) == [(migration.HEAD,)]
+
+
+async def test_many_servers_that_open_an_empty_sqlite_file_at_once_all_do(tmp_path: Path) -> None:
+    for attempt in range(5):
+        url = f"sqlite:///{tmp_path}/{attempt}.db"
+        outcomes = await race(*[open_storage(url) for _ in range(NODES)])
+        assert tally(outcomes) == {"won": NODES}, outcomes
+        await asyncio.gather(*[storage.close() for storage in outcomes])
+
+
+async def test_a_second_migration_leaves_all_data_as_it_was(database_url: str) -> None:
+    await migrate(database_url)
+    storage = await open_storage(database_url)
+    user = await add_user(storage)
+    await migrate(database_url)
+    assert await storage.users.find(user.id) is not None
+    await storage.close()
+
+
+# --- what a server says --------------------------------------------------------------------------
+
+
+async def sentence_of(opening: Callable[[str], Awaitable[Any]], url: str) -> str:
+    with pytest.raises(CannotOpen) as caught:
+        await opening(url)
+    sentence = str(caught.value)
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    return sentence
+
+
+@pytest.mark.postgresql
+async def test_a_server_asks_for_the_migration_of_an_empty_postgresql(fresh_postgresql_url: str) -> None:
+    assert await sentence_of(open_storage, fresh_postgresql_url) == "The database is empty: run `kingpost migrate`."
+
+
+@pytest.mark.postgresql
+async def test_a_server_asks_for_the_migration_of_an_older_postgresql(fresh_postgresql_url: str) -> None:
+    await migrate(fresh_postgresql_url)
+    await version(fresh_postgresql_url, "UPDATE alembic_version SET version_num = '0000'")
+    sentence = await sentence_of(open_storage, fresh_postgresql_url)
+    assert sentence == (
+        f"The database has schema 0000, this release needs schema {migration.HEAD}: run `kingpost migrate`."
+    )
+
+
+async def test_nobody_touches_a_newer_schema(database_url: str) -> None:
+    await migrate(database_url)
+    await version(database_url, "UPDATE alembic_version SET version_num = '9999'")
+    for opening in (open_storage, migrate):
+        assert "newer" in await sentence_of(opening, database_url)
+    assert await version(database_url) == [("9999",)]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://localhost/kingpost",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:////nowhere/at/all/kingpost.db",
+        "postgresql://localhost:1/kingpost",
+        "postgresql://localhost:port/kingpost",
+    ],
+)
+async def test_a_url_that_leads_nowhere_is_told_in_a_sentence(url: str) -> None:
+    await sentence_of(open_storage, url)
+
+
+# --- what a page costs ---------------------------------------------------------------------------
+
+ROWS = 5_700
+LIMIT = 5
+PAGES = 1_000
+
+
+class Recorder:
+    """A database that remembers what it was last asked."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.dialect = database.dialect
+        self.asked = Query("", ())
+
+    async def read(self, query: Query) -> Sequence[Row]:
+        self.asked = query
+        return await self._database.read(query)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+
+def sqlite_plan(path: str, query: Query) -> tuple[str, int]:
+    """How SQLite runs a query, and how many steps of its virtual machine that takes."""
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+    plan = " / ".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {query.text}", query.parameters))
+    steps: list[int] = []
+
+    def trace(event: dict[str, Any]) -> None:
+        steps.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
+
+    connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, trace)
+    connection.execute(*query).fetchall()
+    connection.trace_v2(0, None)
+    connection.close()
+    return plan, steps[-1]
+
+
+async def postgresql_plan(database: Database, query: Query) -> tuple[str, int]:
+    """How PostgreSQL runs a query, and how many blocks it touches."""
+    rows = await database.read(Query(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {query.text}", query.parameters))
+    plan = "\n".join(str(row[0]) for row in rows)
+    run = plan.partition("Planning")[0]
+    # The first node's numbers hold those of the nodes below it.
+    buffers = next(line for line in run.splitlines() if "Buffers:" in line)
+    return run, sum(int(number) for number in re.findall(r"(?:hit|read)=(\d+)", buffers))
+
+
+async def plan_and_cost(url: str, database: Database, query: Query) -> tuple[str, int]:
+    if url.startswith("sqlite:///"):
+        return sqlite_plan(url.removeprefix("sqlite:///"), query)
+    return await postgresql_plan(database, query)
+
+
+SORTS = [(SortKey(field, down),) for field in ("created_at", "updated_at", "id") for down in (True, False)]
+
+
+@pytest.mark.timeout(300)
+async def test_the_thousandth_page_costs_what_the_first_did(database_url: str) -> None:
+    await migrate(database_url)
+    storage = await open_storage(database_url)
+    owner, other = (await add_user(storage)).id, (await add_user(storage)).id
+    # Every tenth row is of another type and another owner, all along.
+    rows = [new_resource(other, type="other") if n % 10 == 5 else new_resource(owner) for n in range(ROWS)]
+    for start in range(0, ROWS, 1_000):
+        await asyncio.gather(*[storage.resources.create(row) for row in rows[start : start + 1_000]])
+    await storage.close()
+    database = await open_database(database_url)
+    await database.write(Query("ANALYZE", ()))
+    recorder = Recorder(database)
+    resources = SQLResources(recorder)
+
+    async def position_after(listing: ResourceListing) -> Position:
+        position = (await resources.list(listing)).next
+        assert position is not None
+        return position
+
+    async def cost_of(listing: ResourceListing) -> tuple[str, int]:
+        page = await resources.list(listing)
+        assert len(page.items) == LIMIT
+        return await plan_and_cost(database_url, database, recorder.asked)
+
+    for sort, type_name, owner_id in itertools.product(SORTS, (None, "note"), (None, owner)):
+        listing = ResourceListing(sort, LIMIT, type=type_name, owner_id=owner_id)
+        second_after = await position_after(listing)
+        # The position before the thousandth page, without walking there.
+        skipping = msgspec.structs.replace(listing, limit=1, offset=(PAGES - 1) * LIMIT - 1)
+        thousandth_after = await position_after(skipping)
+        _, first = await cost_of(listing)
+        _, second = await cost_of(msgspec.structs.replace(listing, after=second_after))
+        plan, thousandth = await cost_of(msgspec.structs.replace(listing, after=thousandth_after))
+        report = f"{listing}\nfirst {first}, second {second}, thousandth {thousandth}\n{plan}"
+        assert thousandth <= 1.5 * max(first, second) + 20, report
+        assert not re.search(r"TEMP B-TREE|Sort  |Seq Scan|\bSCAN \w+$", plan), report
+    await database.close()
+
+
+@pytest.mark.parametrize("field", ["created_at", "updated_at", "email", "id"])
+async def test_accounts_are_paged_through_an_index(database_url: str, field: str) -> None:
+    await migrate(database_url)
+    storage = await open_storage(database_url)
+    await asyncio.gather(*[add_user(storage) for _ in range(300)])
+    await storage.close()
+    database = await open_database(database_url)
+    await database.write(Query("ANALYZE", ()))
+    recorder = Recorder(database)
+    for down in (False, True):
+        users = SQLUsers(recorder)
+        page = await users.list(Listing((SortKey(field, down),), LIMIT))
+        await users.list(Listing((SortKey(field, down),), LIMIT, after=page.next))
+        plan, _ = await plan_and_cost(database_url, database, recorder.asked)
+        assert re.search(r"SEARCH users USING|Index Scan", plan), plan
+        # An address is unique, so the sort by id behind it has one row to sort.
+        assert not re.search(r"TEMP B-TREE|(?<!Incremental )Sort  |Seq Scan", plan), plan
+    await database.close()

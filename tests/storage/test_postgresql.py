@@ -1,0 +1,193 @@
+"""What is particular to PostgreSQL: servers that hang, stop, refuse or cut connections."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from kingpost.problems import Unavailable
+from kingpost.storage import CannotOpen
+from kingpost.storage.sql import postgresql_connect
+from kingpost.storage.sql.database import Query, Script
+from kingpost.storage.sql.postgresql import PostgreSQLDatabase
+from tests.servers import PostgreSQLServer, execute, free_port, fresh_database
+from tests.storage.notes import Notes
+
+PATIENCE = 1.0
+
+type Attempt = Callable[[], Coroutine[Any, Any, Any]]
+
+
+@pytest.fixture
+async def notes(fresh_postgresql_url: str) -> AsyncGenerator[Notes]:
+    database = await PostgreSQLDatabase.open(fresh_postgresql_url, connections=4, patience=PATIENCE)
+    yield await Notes(database).prepare()
+    await database.close()
+
+
+def attempts(notes: Notes) -> list[Attempt]:
+    """One call of every kind."""
+    return [
+        notes.add,
+        notes.count,
+        notes.database.ping,
+        lambda: notes.find(notes.owner),
+        lambda: notes.database.write(notes.query()),
+        lambda: notes.database.transact(notes.adding("a")),
+    ]
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_a_server_that_hangs_is_unavailable_in_time_and_then_recovers(
+    notes: Notes, postgresql_server: PostgreSQLServer
+) -> None:
+    await asyncio.gather(*[notes.add() for _ in range(50)])
+    with postgresql_server.frozen():
+        started = now()
+        calls = [attempt() for _ in range(30) for attempt in attempts(notes)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {Unavailable}
+        assert now() - started < PATIENCE + 0.5
+        with pytest.raises(Unavailable):  # Nor does a connection that has yet to be opened take longer.
+            await notes.add()
+        assert now() - started < 2 * PATIENCE + 0.5
+    await asyncio.gather(*[attempt() for attempt in attempts(notes)])
+
+
+async def test_a_server_that_is_restarted_is_found_again(notes: Notes, postgresql_server: PostgreSQLServer) -> None:
+    await asyncio.gather(*[notes.add() for _ in range(50)])
+    await asyncio.to_thread(postgresql_server.stop)
+    try:
+        for attempt in attempts(notes):
+            with pytest.raises(Unavailable):
+                await attempt()
+    finally:
+        await asyncio.to_thread(postgresql_server.start)
+    await asyncio.gather(*[attempt() for attempt in attempts(notes)])
+
+
+async def test_killed_connections_are_replaced(notes: Notes, postgresql_url: str) -> None:
+    await asyncio.gather(*[notes.database.ping() for _ in range(4)])
+    await execute(
+        postgresql_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'kingpost'"
+    )
+    await asyncio.sleep(0.05)
+    await asyncio.gather(*[attempt() for attempt in attempts(notes)])
+
+
+async def test_a_connection_killed_at_work_is_unavailable_once(notes: Notes, postgresql_url: str) -> None:
+    sleeping = asyncio.create_task(notes.database.read(Query("SELECT pg_sleep(5)", ())))
+    await asyncio.sleep(0.1)
+    sleepers = "application_name = 'kingpost' AND query LIKE '%sleep(5%'"
+    await execute(postgresql_url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {sleepers}")
+    with pytest.raises(Unavailable):
+        await sleeping
+    await asyncio.gather(*[attempt() for attempt in attempts(notes)])
+
+
+async def test_a_slow_statement_is_cut_off(notes: Notes) -> None:
+    for call in (notes.database.read, notes.database.scan, notes.database.write):
+        started = now()
+        with pytest.raises(Unavailable):
+            await call(Query("SELECT pg_sleep(5)", ()))
+        assert now() - started < PATIENCE + 0.2
+    assert notes.database._pool.busy == 0  # type: ignore[attr-defined]
+
+
+async def test_patience_without_end_is_for_scripts_that_ask_for_it(notes: Notes) -> None:
+    def script() -> Script[str]:
+        yield Query(f"SELECT pg_sleep({PATIENCE + 0.3})", ())
+        return "done"
+
+    assert await notes.database.transact(script(), patience=None) == "done"
+
+
+async def test_a_caller_cancelled_in_the_middle_leaks_no_connection(notes: Notes) -> None:
+    tasks = [asyncio.create_task(notes.database.read(Query("SELECT pg_sleep(5)", ()))) for _ in range(10)]
+    await asyncio.sleep(0.1)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert notes.database._pool.busy == 0  # type: ignore[attr-defined]
+    await asyncio.gather(*[attempt() for attempt in attempts(notes)])
+
+
+async def test_scans_leave_connections_to_the_others(fresh_postgresql_url: str) -> None:
+    database = await PostgreSQLDatabase.open(fresh_postgresql_url)
+    notes = await Notes(database).prepare()
+    scans = [asyncio.create_task(database.scan(Query("SELECT pg_sleep(0.5)", ()))) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    started = now()
+    await notes.find(await notes.add())
+    assert now() - started < 0.3
+    for scan in scans:
+        scan.cancel()
+    await asyncio.gather(*scans, return_exceptions=True)
+    await database.close()
+
+
+async def test_of_two_scripts_that_block_each_other_one_is_unavailable(fresh_postgresql_url: str) -> None:
+    database = await PostgreSQLDatabase.open(fresh_postgresql_url)
+
+    def script(*keys: int) -> Script[str]:
+        for key in keys:
+            yield Query(f"SELECT pg_advisory_xact_lock({key})::text, pg_sleep(0.1)::text", ())
+        return "done"
+
+    outcomes = await asyncio.gather(
+        database.transact(script(1, 2)), database.transact(script(2, 1)), return_exceptions=True
+    )
+    assert sorted(str(outcome) for outcome in outcomes) == ["The database is not available right now", "done"]
+    await database.close()
+
+
+async def test_a_read_only_server_is_unavailable_for_writers(postgresql_server: PostgreSQLServer) -> None:
+    async with fresh_database(postgresql_server) as name:
+        database = await PostgreSQLDatabase.open(postgresql_server.url(name))
+        notes = await Notes(database).prepare()
+        await database.close()
+        await execute(postgresql_server.url(), f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        notes.database = database = await PostgreSQLDatabase.open(postgresql_server.url(name))
+        for attempt in (notes.add, database.ping):
+            with pytest.raises(Unavailable):
+                await attempt()
+        assert await notes.count() == 0
+        await database.close()
+
+
+async def test_connections_are_set_up(notes: Notes) -> None:
+    names = ("application_name", "statement_timeout", "jit", "idle_in_transaction_session_timeout")
+    rows = await notes.database.read(Query(f"SELECT {', '.join(f"current_setting('{name}')" for name in names)}", ()))
+    assert tuple(rows[0]) == ("kingpost", "9s", "off", "15s")
+
+
+async def test_all_is_unavailable_after_close(notes: Notes) -> None:
+    await notes.database.close()
+    for attempt in attempts(notes):
+        with pytest.raises(Unavailable):
+            await attempt()
+
+
+async def test_open_says_in_one_sentence_why_not(
+    postgresql_server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql_connect, "CONNECT_PATIENCE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        reasons = {
+            f"postgresql://kingpost:geheim@127.0.0.1:{free_port()}/x": "cannot be reached: the connection is refused",
+            f"postgresql://kingpost:geheim@127.0.0.1:{silent.getsockname()[1]}/x": "does not answer",
+            "postgresql://kingpost:geheim@no-such-host.invalid/x": "cannot be reached",
+            "postgresql://kingpost:geheim@localhost:port/x": "is not a valid",
+            postgresql_server.url("no_such_database"): "does not exist",
+            postgresql_server.url().replace("postgres@", "nobody:geheim@"): "refuses the user or the password",
+        }
+        for url, reason in reasons.items():
+            with pytest.raises(CannotOpen, match=reason) as raised:
+                await PostgreSQLDatabase.open(url)
+            assert "\n" not in str(raised.value)
+            assert "geheim" not in str(raised.value)

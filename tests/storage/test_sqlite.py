@@ -1,0 +1,167 @@
+"""What is particular to SQLite: grouped commits, and other processes on the same file."""
+
+import asyncio
+import functools
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from kingpost.problems import Unavailable
+from kingpost.storage.sql import sqlite as sqlite_module
+from kingpost.storage.sql import sqlite_writer
+from kingpost.storage.sql.database import Query, Script
+from kingpost.storage.sql.sqlite import SQLiteDatabase
+from tests.storage.notes import Notes
+
+OTHER_PROCESS = """
+import asyncio, sys
+from kingpost.storage.sql.database import Query
+from kingpost.storage.sql.sqlite import SQLiteDatabase
+
+async def main():
+    database = await SQLiteDatabase.open(sys.argv[1])
+    await database.write(Query("CREATE TABLE IF NOT EXISTS counted (n INTEGER)", ()))
+    for n in range(100):
+        await database.write(Query("INSERT INTO counted VALUES (?)", (n,)))
+        await database.read(Query("SELECT count(*) FROM counted", ()))
+    await database.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "test.db"
+
+
+@pytest.fixture
+async def notes(path: Path) -> AsyncGenerator[Notes]:
+    database = await SQLiteDatabase.open(str(path))
+    yield await Notes(database).prepare()
+    await database.close()
+
+
+def commits(path: Path) -> int:
+    """How many frames the journal holds: each commit adds some."""
+    return os.stat(f"{path}-wal").st_size
+
+
+async def test_waiting_writes_share_a_commit(notes: Notes, path: Path) -> None:
+    before = commits(path)
+    await notes.add()
+    alone = commits(path) - before
+    before = commits(path)
+    await asyncio.gather(*[notes.add() for _ in range(50)])
+    # Fifty commits would have written at least fifty times the pages of one.
+    assert commits(path) - before < 20 * alone
+
+
+async def test_a_failing_commit_fails_the_whole_group(notes: Notes) -> None:
+    def script() -> Script[None]:
+        yield Query("PRAGMA defer_foreign_keys = ON", ())
+        yield notes.query(owner_id="nobody")
+
+    outcomes = await asyncio.gather(notes.add(), notes.database.transact(script()), notes.add(), return_exceptions=True)
+    assert any(isinstance(outcome, Unavailable) for outcome in outcomes)
+    assert await notes.count() == sum(isinstance(outcome, str) for outcome in outcomes)
+    await notes.add()
+
+
+async def test_a_full_disk_is_unavailable_until_there_is_room(notes: Notes) -> None:
+    rows = await notes.database.read(Query("PRAGMA page_count", ()))
+    await notes.database.write(Query(f"PRAGMA max_page_count = {rows[0][0]}", ()))
+    with pytest.raises(Unavailable):
+        await notes.add(data="x" * 100_000)
+    await notes.database.write(Query("PRAGMA max_page_count = 1000000", ()))
+    await notes.add(data="x" * 100_000)
+    assert await notes.count() == 1
+
+
+async def test_too_many_waiting_writes_are_shed(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_writer, "WAITING", 5)
+    outcomes = await asyncio.gather(*[notes.add() for _ in range(100)], return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {str, Unavailable}
+    assert await notes.count() == sum(isinstance(outcome, str) for outcome in outcomes)
+
+
+async def test_a_long_read_ends_in_time_and_holds_up_no_other(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_module, "PATIENCE", 0.3)
+    endless = Query("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n", ())
+    scan = asyncio.create_task(notes.database.scan(endless))
+    await asyncio.sleep(0.05)
+    started = time.monotonic()
+    await notes.find(await notes.add())
+    assert time.monotonic() - started < 0.2
+    with pytest.raises(Unavailable):
+        await scan
+    assert await notes.count() == 1
+
+
+async def test_too_many_waiting_scans_are_shed(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_module, "SCANS_WAITING", 2)
+    outcomes = await asyncio.gather(*[notes.count() for _ in range(10)], return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [int] * 2 + [Unavailable] * 8
+
+
+def hold_the_lock(path: Path, seconds: float) -> threading.Event:
+    """Write to the file from another connection, as another process would, and keep the lock for a while."""
+    held = threading.Event()
+
+    def hold() -> None:
+        # Never the standard sqlite3: a second copy of SQLite in one process breaks the locks of the first.
+        connection = apsw.Connection(str(path))
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE IF NOT EXISTS foreign_table (n)")
+        held.set()
+        time.sleep(seconds)
+        connection.execute("COMMIT")
+        connection.close()
+
+    threading.Thread(target=hold).start()
+    return held
+
+
+async def test_writes_wait_for_another_process_and_reads_do_not(notes: Notes, path: Path) -> None:
+    identifier = await notes.add()
+    await asyncio.to_thread(hold_the_lock(path, 0.5).wait)
+    started = time.monotonic()
+    assert await notes.find(identifier) is not None
+    assert time.monotonic() - started < 0.3
+    await notes.add()
+    assert time.monotonic() - started > 0.3
+
+
+async def test_a_lock_held_too_long_is_unavailable_for_all_who_wait(notes: Notes, path: Path) -> None:
+    await asyncio.to_thread(hold_the_lock(path, 1.0).wait)
+    started = time.monotonic()
+    scripts = [notes.database.transact(notes.adding(str(n)), patience=0.2) for n in range(300)]
+    outcomes = await asyncio.gather(*scripts, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
+    assert time.monotonic() - started < 0.8
+    await notes.database.transact(notes.adding("patient"), patience=None)
+
+
+async def test_processes_share_a_file_without_ever_seeing_it_locked(path: Path) -> None:
+    command = [sys.executable, "-c", OTHER_PROCESS, str(path)]
+    run = functools.partial(subprocess.run, command, capture_output=True, text=True, check=False)
+    for done in await asyncio.gather(*[asyncio.to_thread(run) for _ in range(3)]):
+        assert (done.returncode, done.stderr) == (0, "")
+    connection = apsw.Connection(str(path))
+    assert connection.execute("SELECT count(*) FROM counted").get == 300
+    connection.close()
+
+
+async def test_the_settings_that_make_it_durable(notes: Notes) -> None:
+    settings = {}
+    for name in ("journal_mode", "synchronous", "foreign_keys"):
+        rows = await notes.database.write(Query(f"PRAGMA {name}", ()))
+        settings[name] = rows[0][0]
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
