@@ -1,11 +1,11 @@
 """Accounts: signing up, reading, changing, deleting."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from kingpost import clock, merge_patch
+from kingpost import clock
 from kingpost.emails import InvalidEmail, address
 from kingpost.model import DEFAULT_ROLES, Page, Principal, User
 from kingpost.passwords import PasswordHasher, PasswordRules
@@ -17,7 +17,7 @@ from kingpost.storage import Listing, UserChange, Users
 METADATA_LIMIT = 4096
 """Bytes of JSON that an account's metadata may have."""
 PATIENCE = 100
-"""How often a patch of metadata is applied anew because another writer was faster."""
+"""How often a patch is applied anew because another writer was faster."""
 
 
 class NewAccount(msgspec.Struct, frozen=True):
@@ -30,16 +30,11 @@ class NewAccount(msgspec.Struct, frozen=True):
 
 
 class AccountChange(msgspec.Struct, frozen=True):
-    """What a caller wants changed; `UNSET` leaves a field.
-
-    `metadata` replaces, `metadata_patch` is merged in (RFC 7396). `current_password` proves who changes an
-    address.
-    """
+    """What a caller wants changed; `UNSET` leaves a field. `current_password` proves who changes an address."""
 
     email: str | msgspec.UnsetType = msgspec.UNSET
     name: str | msgspec.UnsetType | None = msgspec.UNSET
     metadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
-    metadata_patch: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     roles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     status: Literal["active", "suspended"] | msgspec.UnsetType = msgspec.UNSET
     current_password: str | None = None
@@ -124,61 +119,72 @@ class Accounts:
         """Accounts, a page at a time. For administrators: the route says so."""
         return await self._users.list(listing)
 
-    async def change(
+    async def replace(
         self, principal: Principal, user_id: str, change: AccountChange, versions: Sequence[int] | None
     ) -> User:
-        """Change what is named.
+        """Change an account. `versions` are those that `If-Match` names; None means any.
 
         Raises:
             Forbidden: not the caller's own account, or roles or status by someone who is no administrator,
                 or a wrong `current_password`.
-            InvalidRequest: the new address breaks a rule, or `current_password` is missing for it.
+            InvalidRequest: the new values break a rule, or `current_password` is missing for a new address.
             NotFound, VersionMismatch, Conflict: as for storage's `change`.
         """
+        return await self._change(principal, await self.read(principal, user_id), change, versions)
+
+    async def patch(
+        self,
+        principal: Principal,
+        user_id: str,
+        patch: Callable[[User], AccountChange],
+        versions: Sequence[int] | None,
+    ) -> User:
+        """Change an account by what a pure function makes of it.
+
+        What it makes of the version that was read is written only if that version still stands. If another
+        writer was faster, the function is applied anew to what that one left, so neither is lost; with
+        `versions`, that is a mismatch instead.
+
+        Raises:
+            Forbidden, InvalidRequest, NotFound, VersionMismatch, Conflict: as for `replace`.
+            Unavailable: others were faster too many times.
+        """
         user = await self.read(principal, user_id)
-        decides_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
-        if decides_access and not principal.is_admin:
-            raise Forbidden("Roles and status are set by administrators")
-        moves = change.email is not msgspec.UNSET and change.email != user.email
-        faults = list(_change_faults(user, change))
-        if moves and principal.user_id == user_id and change.current_password is None:
-            detail = "Changing your own e-mail address needs your current password"
-            faults.append(Fault(detail, "required", pointer="/current_password"))
-        if faults:
-            raise InvalidRequest.of(*faults)
-        new = UserChange(name=change.name, roles=change.roles, status=change.status)
-        if change.email is not msgspec.UNSET and moves:
-            if principal.user_id == user_id and change.current_password is not None:
-                await self._prove(user_id, change.current_password)
-            email = address(change.email)
-            new = msgspec.structs.replace(new, email=email.address, email_key=email.key)
-        if change.metadata_patch is not msgspec.UNSET:
-            return await self._patch(user, new, change.metadata_patch, versions)
-        if change.metadata is not msgspec.UNSET:
-            new = msgspec.structs.replace(new, metadata=msgspec.Raw(msgspec.json.encode(change.metadata)))
-        return await self._change(user_id, new, versions)
-
-    async def _change(self, user_id: str, new: UserChange, versions: Sequence[int] | None) -> User:
-        changed, ended = await self._users.change(user_id, new, clock.now(), versions)
-        self._revocations.add(ended)
-        return changed
-
-    async def _patch(self, user: User, new: UserChange, patch: dict[str, Any], versions: Sequence[int] | None) -> User:
-        """Merge metadata into the version that was read; if another writer was faster, into what that one left."""
         if versions is not None and user.version not in versions:
             raise VersionMismatch(user)
         for _ in range(PATIENCE):
-            merged = merge_patch.apply(msgspec.json.decode(user.metadata), patch)
-            if faults := metadata_faults(merged):
-                raise InvalidRequest.of(*faults)
-            metadata = msgspec.Raw(msgspec.json.encode(merged))
             try:
-                return await self._change(user.id, msgspec.structs.replace(new, metadata=metadata), (user.version,))
+                return await self._change(principal, user, patch(user), (user.version,))
             except VersionMismatch as mismatch:
                 if versions is not None:
                     raise
                 user = mismatch.current
         raise Unavailable("Too many writers change this account at the same time")
+
+    async def _change(
+        self, principal: Principal, user: User, change: AccountChange, versions: Sequence[int] | None
+    ) -> User:
+        decides_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
+        if decides_access and not principal.is_admin:
+            raise Forbidden("Roles and status are set by administrators")
+        needs_proof = principal.user_id == user.id and change.email not in (msgspec.UNSET, user.email)
+        faults = list(_change_faults(user, change))
+        if needs_proof and change.current_password is None:
+            detail = "Changing your own e-mail address needs your current password"
+            faults.append(Fault(detail, "required", pointer="/current_password"))
+        if faults:
+            raise InvalidRequest.of(*faults)
+        if needs_proof and change.current_password is not None:
+            await self._prove(user.id, change.current_password)
+        new = UserChange(name=change.name, roles=change.roles, status=change.status)
+        if change.metadata is not msgspec.UNSET:
+            new = msgspec.structs.replace(new, metadata=msgspec.Raw(msgspec.json.encode(change.metadata)))
+        if change.email is not msgspec.UNSET and change.email != user.email:
+            email = address(change.email)
+            new = msgspec.structs.replace(new, email=email.address, email_key=email.key)
+        changed, ended = await self._users.change(user.id, new, clock.now(), versions)
+        self._revocations.add(ended)
+        return changed
 
     async def change_password(self, principal: Principal, user_id: str, current: str, new: str) -> None:
         """Set a new password and end all of the account's other sessions.
@@ -221,8 +227,6 @@ def _change_faults(user: User, change: AccountChange) -> Iterable[Fault]:
         yield from email_faults(change.email)
     if change.metadata is not msgspec.UNSET:
         yield from metadata_faults(change.metadata)
-    if change.metadata_patch is not msgspec.UNSET:
-        yield from metadata_faults(merge_patch.apply(msgspec.json.decode(user.metadata), change.metadata_patch))
 
 
 def metadata_faults(metadata: dict[str, Any]) -> Sequence[Fault]:

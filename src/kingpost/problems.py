@@ -155,8 +155,8 @@ class Conflict(Problem):
     slug = "conflict"
     title = "This conflicts with what is stored"
     explanation = (
-        "The request is well formed, but the present state forbids it: an e-mail or a unique field that is "
-        "taken, the last administrator, a type in use, or the same idempotency key still in flight."
+        "The request is well formed, but the present state forbids it: an e-mail or a unique field that is taken, the "
+        "last administrator, a type in use, a failed `test` of a JSON Patch, or the same idempotency key in flight."
     )
 
 
@@ -187,7 +187,8 @@ class UnsupportedMediaType(Problem):
     slug = "unsupported-media-type"
     title = "The body's media type is not supported"
     explanation = (
-        "Bodies are UTF-8 `application/json`, without a content coding; PATCH takes `application/merge-patch+json` too."
+        "Bodies are UTF-8 `application/json`, without a content coding. PATCH takes `application/merge-patch+json` and "
+        "`application/json-patch+json` too."
     )
 
 

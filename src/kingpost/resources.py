@@ -1,11 +1,11 @@
 """Resources: documents of any type, with an owner."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from kingpost import clock, merge_patch, strict_json
+from kingpost import clock, strict_json
 from kingpost.model import Page, Principal, Resource
 from kingpost.policy import Action, may
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, TooLarge, Unavailable, VersionMismatch
@@ -15,6 +15,10 @@ from kingpost.strict_json import JSONLimits
 
 PATIENCE = 100
 """How often a patch without `If-Match` is applied anew because others were faster."""
+
+
+type Patch = Callable[[dict[str, Any]], Any]
+"""Makes a new document out of one of the form `{"data": …}`. Pure: it may be called again with a newer one."""
 
 
 class Resources:
@@ -71,9 +75,9 @@ class Resources:
         return await self._resources.replace(resource_id, _encode(data), clock.now(), versions)
 
     async def patch(
-        self, principal: Principal, resource_id: str, patch: dict[str, Any], versions: Sequence[int] | None
+        self, principal: Principal, resource_id: str, patch: Patch, versions: Sequence[int] | None
     ) -> Resource:
-        """Apply a merge patch (RFC 7396) to the resource's data.
+        """Apply a patch to `{"data": …}`.
 
         The patch is applied to the version that was read and written only if that version still stands.
         If another writer was faster, it is applied anew to what that one left, so neither is lost; with
@@ -88,7 +92,7 @@ class Resources:
         if versions is not None and resource.version not in versions:
             raise VersionMismatch(resource)
         for _ in range(PATIENCE):
-            data = self._merge(resource, patch)
+            data = self._patched(resource, patch)
             try:
                 return await self._resources.replace(resource_id, data, clock.now(), (resource.version,))
             except VersionMismatch as mismatch:
@@ -106,11 +110,15 @@ class Resources:
         await self._permitted(principal, "delete", resource_id)
         await self._resources.delete(resource_id, versions)
 
-    def _merge(self, resource: Resource, patch: dict[str, Any]) -> msgspec.Raw:
-        merged = msgspec.json.encode(merge_patch.apply({"data": msgspec.json.decode(resource.data)}, {"data": patch}))
-        if len(merged) > self._size_limit:
+    def _patched(self, resource: Resource, patch: Patch) -> msgspec.Raw:
+        document = msgspec.json.encode(patch({"data": msgspec.json.decode(resource.data)}))
+        if len(document) > self._size_limit:
             raise TooLarge("The patched document would be too large")
-        return _encode(strict_json.decode(merged, self._limits)["data"])
+        # The result may be deeper than what came in, and a JSON Patch may put anything anywhere.
+        match strict_json.decode(document, self._limits):
+            case {"data": dict(data), **others} if not others:
+                return _encode(data)
+        raise InvalidRequest.of(Fault("A patch leaves data as an object, and nothing beside it", "type", pointer=""))
 
     async def _permitted(self, principal: Principal, action: Action, resource_id: str) -> Resource:
         resource = await self._resources.find(resource_id)

@@ -3,11 +3,15 @@
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from kingpost import json_patch, merge_patch
 from kingpost.accounts import AccountChange, NewAccount
 from kingpost.etags import format_etag, if_match, if_none_match
-from kingpost.http.bodies import USER_SORT_FIELDS, ChangePassword, ChangeUser, ReplaceUser, SignUp, UserBody, UserList
+from kingpost.http.bodies import ChangePassword, ChangeUser, JSONPatch, ReplaceUser, SignUp, UserBody, UserList
 from kingpost.http.call import NO_STORE, PRIVATE, Answer, Call, Features, answer
-from kingpost.http.input import Rules
+from kingpost.http.input import Rules, parse_body
 from kingpost.http.pages import listing, next_page
 from kingpost.model import User
 from kingpost.problems import Fault
@@ -54,7 +58,7 @@ async def _get(call: Call, user_id: str) -> Answer:
 
 
 async def list_users(call: Call) -> Answer:
-    part, binding = listing(call, USER_SORT_FIELDS)
+    part, binding = listing(call)
     page = await call.features.accounts.list(part)
     cursor, headers = next_page(call, page.next, binding)
     items = [UserBody.of(user) for user in page.items]
@@ -63,33 +67,50 @@ async def list_users(call: Call) -> Answer:
 
 async def replace_user(call: Call) -> Answer:
     body: ReplaceUser = call.body
-    change = AccountChange(
-        email=body.email,
-        name=body.name,
-        metadata=body.metadata,
-        roles=body.roles,
-        status=body.status,
-        current_password=body.current_password,
-    )
-    return await _change(call, change)
+    change = AccountChange(body.email, body.name, body.metadata, body.roles, body.status, body.current_password)
+    versions = if_match(call.header(b"if-match"))
+    return _changed(await call.features.accounts.replace(call.caller, call.path["id"], change, versions))
 
 
 async def patch_user(call: Call) -> Answer:
-    body: ChangeUser = call.body
-    change = AccountChange(
-        email=body.email,
-        name=body.name,
-        roles=body.roles,
-        status=body.status,
-        current_password=body.current_password,
-        **({"metadata": {}} if body.metadata is None else {"metadata_patch": body.metadata}),
-    )
-    return await _change(call, change)
-
-
-async def _change(call: Call, change: AccountChange) -> Answer:
+    body: ChangeUser | JSONPatch = call.body
     versions = if_match(call.header(b"if-match"))
-    user = await call.features.accounts.change(call.caller, call.path["id"], change, versions)
+    limit = call.features.settings.body_limit
+
+    def patch(user: User) -> AccountChange:
+        return _json_patched(user, body, limit) if isinstance(body, JSONPatch) else _merged(user, body)
+
+    return _changed(await call.features.accounts.patch(call.caller, call.path["id"], patch, versions))
+
+
+def _merged(user: User, body: ChangeUser) -> AccountChange:
+    metadata: dict[str, Any] | UnsetType = UNSET
+    if body.metadata is not UNSET:
+        metadata = {} if body.metadata is None else merge_patch.apply(msgspec.json.decode(user.metadata), body.metadata)
+    return AccountChange(body.email, body.name, metadata, body.roles, body.status, body.current_password)
+
+
+def _json_patched(user: User, patch: JSONPatch, size_limit: int) -> AccountChange:
+    before = {
+        "email": user.email,
+        "name": user.name,
+        "metadata": msgspec.json.decode(user.metadata),
+        "roles": user.roles,
+        "status": user.status,
+    }
+    after = parse_body(json_patch.apply(before, patch.operations, size_limit), ReplaceUser, None)
+    return AccountChange(
+        after.email,
+        after.name,
+        after.metadata,
+        # Sent back as they were, they are no attempt to change them.
+        UNSET if after.roles == user.roles else after.roles,
+        UNSET if after.status == user.status else after.status,
+        after.current_password,
+    )
+
+
+def _changed(user: User) -> Answer:
     return answer(UserBody.of(user), PRIVATE, _etag(user))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from kingpost import clock
 from kingpost.http import body, compression, cors
+from kingpost.http.bodies import JSONPatch, JSONPatchOperation
 from kingpost.http.call import Answer, Call, Features, Header
 from kingpost.http.input import parse_body, parse_query
 from kingpost.http.problems import problem_answer
@@ -122,8 +123,13 @@ class Application:
         text = await body.read(call.headers, receive, self._settings.body_limit)
         if not text and route.body_optional:
             return
-        document = body.decode(route.method, call.header(b"content-type"), call.headers, text, self._settings)
-        call.body = parse_body(document, route.body, self._rules.get(route.body))
+        content_type = call.header(b"content-type")
+        media_type, document = body.decode(route.method, content_type, call.headers, text, self._settings)
+        if media_type == body.JSON_PATCH:
+            parse_body(document, list[JSONPatchOperation], None)
+            call.body = JSONPatch(document)
+        else:
+            call.body = parse_body(document, route.body, self._rules.get(route.body))
 
     async def _send(
         self, scope: Scope, headers: dict[bytes, bytes], answer: Answer, request_id: str, send: Send

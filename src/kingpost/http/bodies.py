@@ -219,6 +219,21 @@ class PatchResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 # Handlers answer with `model.Resource` itself, which encodes as the same, its `data` handed through.
+class JSONPatchOperation(msgspec.Struct, frozen=True, rename={"origin": "from"}):
+    """One step of a JSON Patch (RFC 6902). The paths lead into `{"data": …}`, or into the account."""
+
+    op: Literal["add", "remove", "replace", "move", "copy", "test"]
+    path: Annotated[str, Meta(description="A JSON Pointer (RFC 6901).", examples=["/data/title"])]
+    value: Annotated[Any, Meta(description="For `add`, `replace` and `test`.", examples=["Aliens"])] = None
+    origin: Annotated[str, Meta(description="For `move` and `copy`: a JSON Pointer.")] | UnsetType = UNSET
+
+
+class JSONPatch(msgspec.Struct, frozen=True):
+    """The operations of a JSON Patch, decoded but not looked at yet: any JSON may stand there."""
+
+    operations: list[Any]
+
+
 class ResourceBody(msgspec.Struct, frozen=True):
     """A document with an owner. `version` counts its changes and is its `ETag`."""
 
@@ -319,8 +334,7 @@ def _sort(fields: frozenset[str]) -> Meta:
         max_length=200,
         description="Fields, separated by commas; `-` before a field turns its order round.",
         examples=["-created_at,id"],
-        # For readers only: the handler checks it, and says more about what is wrong.
-        extra_json_schema={"pattern": f"^-?({known})(,-?({known}))*$"},
+        pattern=f"^-?({known})(,-?({known}))*{END}",
     )
 
 

@@ -11,6 +11,7 @@ from kingpost.strict_json import JSONLimits
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 UTF_8 = ("utf-8", "utf8")
 
 
@@ -51,8 +52,8 @@ async def read(headers: Mapping[bytes, bytes], receive: Callable[[], Awaitable[d
 
 def decode(
     method: str, content_type: str | None, headers: Mapping[bytes, bytes], text: bytes, settings: Settings
-) -> Any:
-    """The JSON in a body.
+) -> tuple[str, Any]:
+    """The media type of a body and the JSON in it: a list for a JSON Patch, otherwise a dict.
 
     Raises:
         UnsupportedMediaType: it is compressed, no JSON, or in another charset than UTF-8.
@@ -61,12 +62,13 @@ def decode(
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise UnsupportedMediaType("Bodies are not compressed")
     media_type, parameters = parse_content_type(content_type)
-    known = (JSON, MERGE_PATCH) if method == "PATCH" else (JSON,)
+    known = (JSON, MERGE_PATCH, JSON_PATCH) if method == "PATCH" else (JSON,)
     if media_type not in known:
         raise UnsupportedMediaType(f"The body must be {' or '.join(known)}")
     if parameters.get("charset", "utf-8").lower() not in UTF_8:
         raise UnsupportedMediaType("The body must be UTF-8")
     document = strict_json.decode(text, JSONLimits(depth=settings.json_depth, keys=settings.json_keys))
-    if not isinstance(document, dict):
-        raise InvalidRequest.of(Fault("The body must be a JSON object", "type", pointer=""))
-    return document
+    expected, name = (list, "array") if media_type == JSON_PATCH else (dict, "object")
+    if not isinstance(document, expected):
+        raise InvalidRequest.of(Fault(f"The body must be a JSON {name}", "type", pointer=""))
+    return media_type, document

@@ -6,11 +6,12 @@ from typing import Any
 from kingpost import __version__
 from kingpost.http import openapi_parts as parts
 from kingpost.http.application import IDS, PROBES
-from kingpost.http.bodies import ProblemBody
-from kingpost.http.body import MERGE_PATCH
+from kingpost.http.bodies import JSONPatchOperation, ProblemBody
+from kingpost.http.body import JSON_PATCH, MERGE_PATCH
 from kingpost.http.call import JSON
 from kingpost.http.openapi_schemas import Schema, example, query_parameters, reference, schemas
 from kingpost.http.router import VERSION, Route, Who
+from kingpost.json_patch import MOST_OPERATIONS
 from kingpost.problems import (
     Forbidden,
     HeadersTooLarge,
@@ -45,7 +46,7 @@ def document(routes: Sequence[Route], public_url: str, version: str = __version_
     """
     shown = [route for route in routes if not route.is_hidden]
     structs = {struct for route in shown for struct in (route.body, route.result) if struct is not None}
-    components = schemas(sorted({*structs, ProblemBody}, key=lambda struct: struct.__name__))
+    components = schemas(sorted({*structs, JSONPatchOperation, ProblemBody}, key=lambda struct: struct.__name__))
     paths: dict[str, Schema] = {}
     for route in shown:
         paths.setdefault(public_path(route), {})[route.method.lower()] = _operation(route, components)
@@ -102,14 +103,19 @@ def _operation(route: Route, components: Mapping[str, Schema]) -> Schema:
         "responses": _responses(route, components),
     }
     if route.body is not None:
-        schema = reference(route.body)
-        content = {"schema": schema, "example": example(schema, components)}
-        media_types = (MERGE_PATCH, JSON) if route.method == "PATCH" else (JSON,)
-        operation["requestBody"] = {
-            "required": not route.body_optional,
-            "content": dict.fromkeys(media_types, content),
-        }
+        operation["requestBody"] = {"required": not route.body_optional, "content": _content(route, components)}
     return operation
+
+
+def _content(route: Route, components: Mapping[str, Schema]) -> Schema:
+    """The bodies that a route takes, by media type."""
+    assert route.body is not None
+    schema = reference(route.body)
+    content = {"schema": schema, "example": example(schema, components)}
+    if route.method != "PATCH":
+        return {JSON: content}
+    operations = {"type": "array", "maxItems": MOST_OPERATIONS, "items": reference(JSONPatchOperation)}
+    return {MERGE_PATCH: content, JSON: content, JSON_PATCH: {"schema": operations, "example": parts.A_JSON_PATCH}}
 
 
 def _path_parameters(route: Route) -> list[Schema]:

@@ -10,6 +10,7 @@ from kingpost.problems import InvalidRequest, Problem, VersionMismatch
 AN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 A_TIME = "2026-11-22T10:15:30.123Z"
 TEXT: Schema = {"type": "string"}
+A_JSON_PATCH: list[Schema] = [{"op": "test", "path": "/name", "value": "Ada"}, {"op": "remove", "path": "/name"}]
 
 INFO: Schema = {
     "title": "Kingpost",
@@ -21,8 +22,8 @@ INFO: Schema = {
 login does that for you. An access token lives for minutes: exchange the refresh token for new ones.
 
 **Bodies** are UTF-8 JSON with `snake_case` names. Unknown members and unknown query parameters are refused. \
-`PATCH` takes a merge patch (RFC 7396): `null` removes a member, absence leaves it. Ids are UUIDs, times are \
-RFC 3339 in UTC.
+`PATCH` takes a merge patch (RFC 7396: `null` removes a member, absence leaves it), also as plain `application/json`, \
+or a JSON Patch (RFC 6902) of `{"data": …}` or of the account. Ids are UUIDs, times are RFC 3339 in UTC.
 
 **Errors** are `application/problem+json` (RFC 9457). Each `type` leads to a page that explains it; `errors` lists \
 all the faults of the input, each with the place where it is.

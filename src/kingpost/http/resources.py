@@ -1,13 +1,15 @@
 """Resources on the wire."""
 
+from functools import partial
 from typing import cast
 
 import msgspec
 
+from kingpost import json_patch, merge_patch
 from kingpost.etags import format_etag, if_match, if_none_match
 from kingpost.http.bodies import (
-    RESOURCE_SORT_FIELDS,
     CreateResource,
+    JSONPatch,
     PatchResource,
     ReplaceResource,
     ResourceBody,
@@ -37,7 +39,7 @@ async def get_resource(call: Call) -> Answer:
 
 async def list_resources(call: Call) -> Answer:
     query: ResourceQuery = call.query
-    part, binding = listing(call, RESOURCE_SORT_FIELDS)
+    part, binding = listing(call)
     owner_id = call.caller.user_id if query.owner == "me" else query.owner
     wanted = ResourceListing(**msgspec.structs.asdict(part), type=query.type, owner_id=owner_id)
     page = await call.features.resources.list(call.caller, wanted)
@@ -55,9 +57,13 @@ async def replace_resource(call: Call) -> Answer:
 
 
 async def patch_resource(call: Call) -> Answer:
-    body: PatchResource = call.body
+    body: PatchResource | JSONPatch = call.body
     versions = if_match(call.header(b"if-match"))
-    patch = {} if body.data is msgspec.UNSET else body.data
+    if isinstance(body, JSONPatch):
+        limit = call.features.settings.body_limit
+        patch = partial(json_patch.apply, operations=body.operations, size_limit=limit)
+    else:
+        patch = partial(merge_patch.apply, patch={} if body.data is msgspec.UNSET else {"data": body.data})
     resource = await call.features.resources.patch(call.caller, call.path["id"], patch, versions)
     return answer(resource, PRIVATE, _etag(resource))
 

@@ -77,7 +77,7 @@ ROUTES: tuple[Route, ...] = (
           preconditions=True, problems=(Forbidden, NotFound)),
     Route(method="PATCH", path="/api/resources/{id}", handler=resources.patch_resource, who=CALLER, tag="Resources",
           summary="Change a resource's data", body=PatchResource, result=ResourceBody, headers=("ETag",),
-          preconditions=True, problems=(Forbidden, NotFound)),
+          preconditions=True, problems=(Conflict, Forbidden, NotFound)),
     Route(method="DELETE", path="/api/resources/{id}", handler=resources.delete_resource, who=CALLER, tag="Resources",
           summary="Delete a resource", status=204, preconditions=True, problems=(Forbidden, NotFound)),
 
