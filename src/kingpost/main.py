@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from functools import cache
 from pathlib import Path
@@ -61,7 +62,8 @@ async def _assemble(settings: Settings, storage: Storage, stack: contextlib.Asyn
     revocations = Revocations(storage.sessions, remember_for=access_tokens.lifetime)
     await revocations.start()
     stack.push_async_callback(revocations.stop)
-    hasher = PasswordHasher()
+    # The workers of a node share its cores.
+    hasher = PasswordHasher(threads=max(1, (os.process_cpu_count() or 1) // settings.workers))
     stack.callback(hasher.close)
     accounts = Accounts(storage.users, hasher, PasswordRules(), revocations, signup_is_open=settings.signup == "open")
     sessions = Sessions(storage.users, storage.sessions, hasher, access_tokens, RefreshTokens(secret), revocations)

@@ -252,6 +252,8 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     faults = []
     if bool(values["tls_cert"]) != bool(values["tls_key"]):
         faults.append("KINGPOST_TLS_CERT and KINGPOST_TLS_KEY must be set together.")
+    elif values["tls_cert"]:
+        faults += _tls_faults(values["tls_cert"], values["tls_key"])
     if values["environment"] == "production":
         secret = values["secret"]
         if secret is None or len(secret) < MIN_SECRET:
@@ -261,6 +263,17 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         elif not values["public_url"].startswith("https://"):
             faults.append("KINGPOST_PUBLIC_URL must start with https:// in production.")
     return faults
+
+
+def _tls_faults(cert: str, key: str) -> list[str]:
+    import ssl  # noqa: PLC0415 - few servers need it
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except OSError as error:  # ssl.SSLError is one too.
+        reason = getattr(error, "reason", None) or error.strerror or "unknown"
+        return [f"KINGPOST_TLS_CERT and KINGPOST_TLS_KEY cannot be used: {reason.replace('_', ' ').lower()}."]
+    return []
 
 
 def _origin_of(host: str, port: int, tls: bool) -> str:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
@@ -36,17 +37,20 @@ class Supervisor:
         """Run until told to stop by a signal and all workers have ended."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: self._stop(number))
-        self._workers = [self._start() for _ in range(self._settings.workers)]
+        for place in range(self._settings.workers):
+            self._start(place)
         while not self._is_stopping:
             wait([worker.sentinel for worker in self._workers], timeout=0.5)
             self._replace_dead()
         for worker in self._workers:
             worker.join()
 
-    def _start(self) -> BaseProcess:
-        worker = self._context.Process(target=self._work, args=(self._settings, self._listener))
+    def _start(self, place: int) -> None:
+        worker = self._context.Process(target=_work, args=(self._work, self._settings, self._listener))
+        self._workers[place : place + 1] = [worker]
         worker.start()
-        return worker
+        if self._is_stopping:  # The signal came before there was a process to pass it on to.
+            worker.terminate()
 
     def _replace_dead(self) -> None:
         for place, worker in enumerate(self._workers):
@@ -55,10 +59,24 @@ class Supervisor:
             logger.error("worker %s died with exit code %s and is replaced", worker.pid, worker.exitcode)
             time.sleep(RESTART_PAUSE)
             if not self._is_stopping:
-                self._workers[place] = self._start()
+                self._start(place)
 
     def _stop(self, number: int) -> None:
         self._is_stopping = True
         for worker in self._workers:
             if worker.pid is not None and worker.is_alive():
                 os.kill(worker.pid, number)
+
+
+def _work(work: Work, settings: Settings, listener: socket.socket) -> None:
+    """What runs in a worker's process. It stops when its supervisor is gone, however that died."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Until it serves, Ctrl-C ends it without a word.
+    supervisor = multiprocessing.parent_process()
+    assert supervisor is not None
+
+    def follow() -> None:
+        supervisor.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, daemon=True).start()
+    work(settings, listener)

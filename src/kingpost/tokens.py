@@ -128,7 +128,7 @@ class VerifiedTokens:
     first to go.
     """
 
-    def __init__(self, most: int = 50_000, *, seconds: Callable[[], float] = time.time) -> None:
+    def __init__(self, most: int = 20_000, *, seconds: Callable[[], float] = time.time) -> None:
         """Remember so many tokens at most. `seconds` is the clock, in seconds since 1970."""
         self._most = most
         self._seconds = seconds

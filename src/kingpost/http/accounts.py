@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from kingpost import json_patch, merge_patch
+from kingpost import json_patch, merge_patch, strict_json
 from kingpost.accounts import AccountChange, NewAccount
 from kingpost.etags import format_etag, if_match, if_none_match
 from kingpost.http.bodies import ChangePassword, ChangeUser, JSONPatch, ReplaceUser, SignUp, UserBody, UserList
@@ -15,6 +15,8 @@ from kingpost.http.input import Rules, parse_body
 from kingpost.http.pages import listing, next_page
 from kingpost.model import User
 from kingpost.problems import Fault
+from kingpost.settings import Settings
+from kingpost.strict_json import JSONLimits
 
 
 async def create_user(call: Call) -> Answer:
@@ -75,10 +77,10 @@ async def replace_user(call: Call) -> Answer:
 async def patch_user(call: Call) -> Answer:
     body: ChangeUser | JSONPatch = call.body
     versions = if_match(call.header(b"if-match"))
-    limit = call.features.settings.body_limit
+    settings = call.features.settings
 
     def patch(user: User) -> AccountChange:
-        return _json_patched(user, body, limit) if isinstance(body, JSONPatch) else _merged(user, body)
+        return _json_patched(user, body, settings) if isinstance(body, JSONPatch) else _merged(user, body)
 
     return _changed(await call.features.accounts.patch(call.caller, call.path["id"], patch, versions))
 
@@ -90,7 +92,7 @@ def _merged(user: User, body: ChangeUser) -> AccountChange:
     return AccountChange(body.email, body.name, metadata, body.roles, body.status, body.current_password)
 
 
-def _json_patched(user: User, patch: JSONPatch, size_limit: int) -> AccountChange:
+def _json_patched(user: User, patch: JSONPatch, settings: Settings) -> AccountChange:
     before = {
         "email": user.email,
         "name": user.name,
@@ -98,7 +100,10 @@ def _json_patched(user: User, patch: JSONPatch, size_limit: int) -> AccountChang
         "roles": user.roles,
         "status": user.status,
     }
-    after = parse_body(json_patch.apply(before, patch.operations, size_limit), ReplaceUser, None)
+    patched = json_patch.apply(before, patch.operations, settings.body_limit)
+    # The result may be deeper than what came in.
+    limits = JSONLimits(depth=settings.json_depth, keys=settings.json_keys)
+    after = parse_body(strict_json.decode(msgspec.json.encode(patched), limits), ReplaceUser, None)
     return AccountChange(
         after.email,
         after.name,

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from kingpost.json_faults import pointer
+from kingpost.json_faults import MAX_FAULTS, pointer
 from kingpost.problems import Fault, InvalidRequest
 
 type Rules = Callable[[dict[str, Any]], Iterable[Fault]]
@@ -55,7 +56,7 @@ def parse_body[T](document: Any, body_type: type[T], rules: Rules | None) -> T:
     try:
         return msgspec.convert(document, body_type)
     except msgspec.ValidationError:
-        faults = list(schema_faults(document, body_type))
+        faults = list(islice(schema_faults(document, body_type), MAX_FAULTS))
         if rules is not None and isinstance(document, dict):
             known = {(fault.pointer, fault.code) for fault in faults}
             faults += [fault for fault in rules(document) if (fault.pointer, fault.code) not in known]

@@ -1,5 +1,7 @@
 """Paging on the wire: from query parameters to a listing, and from a page to `next_cursor` and `Link`."""
 
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
@@ -14,7 +16,16 @@ DEEPEST_ROW = 10_000
 """How far page numbers reach: skipping rows costs time for each of them, a cursor costs nothing."""
 
 
-def listing(call: Call, sort_fields: frozenset[str]) -> tuple[Listing, str]:
+class _Plan(NamedTuple):
+    """What follows from a query alone, whoever sends it. `binding` and `link` still miss the caller and the cursor."""
+
+    sort: tuple[SortKey, ...]
+    offset: int
+    binding: str
+    link: str
+
+
+def listing(call: Call) -> tuple[Listing, str]:
     """What is asked for, and the binding that this list's cursors have.
 
     A cursor is good for the same query by the same caller only; how many items a page has and whether they
@@ -24,43 +35,45 @@ def listing(call: Call, sort_fields: frozenset[str]) -> tuple[Listing, str]:
         InvalidRequest: `sort`, `cursor` or `page` break a rule.
     """
     query: ListQuery = call.query
-    sort = _sort(query.sort, sort_fields)
-    binding = repr((call.raw_path.rsplit("/", 1)[-1], call.caller.user_id, _what(query)))
-    if query.page is None:
-        after = None if query.cursor is None else call.features.cursors.decode(query.cursor, binding)
-        return Listing(sort, query.limit, after, 0, query.count is not None), binding
-    if query.cursor is not None:
-        raise InvalidRequest.of(Fault("Use either page or cursor", "exclusive", parameter="page"))
-    if query.page * query.limit > DEEPEST_ROW:
-        detail = f"Pages reach {DEEPEST_ROW} rows deep: use the cursor beyond that"
-        raise InvalidRequest.of(Fault(detail, "too_deep", parameter="page"))
-    return Listing(sort, query.limit, None, (query.page - 1) * query.limit, query.count is not None), binding
+    plan = _plan(call.raw_path, query)
+    binding = f"{plan.binding} for {call.caller.user_id}"
+    after = None if query.cursor is None else call.features.cursors.decode(query.cursor, binding)
+    return Listing(plan.sort, query.limit, after, plan.offset, query.count is not None), binding
 
 
 def next_page(call: Call, position: Position | None, binding: str) -> tuple[str | None, list[Header]]:
     """`next_cursor` and the `Link` header (RFC 8288) of a page that ends at a position."""
     if position is None:
         return None, []
-    query: ListQuery = call.query
     cursor = call.features.cursors.encode(position, binding)
-    told = _what(query) | {"limit": query.limit, "cursor": cursor}
-    if query.count is not None:
-        told["count"] = query.count
-    return cursor, [(b"link", f'<{call.raw_path}?{urlencode(told)}>; rel="next"'.encode())]
+    return cursor, [(b"link", f'<{_plan(call.raw_path, call.query).link}{cursor}>; rel="next"'.encode())]
 
 
-def _what(query: ListQuery) -> dict[str, str | int]:
-    """The parameters that decide which items are listed, and in which order."""
+# Clients ask the same questions again and again.
+@lru_cache(maxsize=1024)
+def _plan(path: str, query: ListQuery) -> _Plan:
     members = msgspec.structs.asdict(query)
-    return {n: v for n, v in members.items() if v is not None and n not in ("limit", "cursor", "page", "count")}
+    told = {name: value for name, value in members.items() if value is not None and name not in ("cursor", "page")}
+    what = {name: value for name, value in told.items() if name not in ("limit", "count")}
+    # Both spellings of a path are one endpoint, and have the same cursors.
+    binding = repr((path.rsplit("/", 1)[-1], what))
+    return _Plan(_sort(query.sort), _offset(query), binding, f"{path}?{urlencode(told)}&cursor=")
 
 
-def _sort(text: str, known: frozenset[str]) -> tuple[SortKey, ...]:
+def _offset(query: ListQuery) -> int:
+    if query.page is None:
+        return 0
+    if query.cursor is not None:
+        raise InvalidRequest.of(Fault("Use either page or cursor", "exclusive", parameter="page"))
+    if query.page * query.limit > DEEPEST_ROW:
+        detail = f"Pages reach {DEEPEST_ROW} rows deep: use the cursor beyond that"
+        raise InvalidRequest.of(Fault(detail, "too_deep", parameter="page"))
+    return (query.page - 1) * query.limit
+
+
+def _sort(text: str) -> tuple[SortKey, ...]:
     keys = [SortKey(term.removeprefix("-"), term.startswith("-")) for term in text.split(",")]
     names = [key.field for key in keys]
-    if not known.issuperset(names):
-        detail = f"Only {', '.join(sorted(known))} can be sorted by"
-        raise InvalidRequest.of(Fault(detail, "unknown_field", parameter="sort"))
     if len(set(names)) < len(names):
         raise InvalidRequest.of(Fault("A field stands here twice", "repeated", parameter="sort"))
     return tuple(keys)

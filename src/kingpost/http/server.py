@@ -1,6 +1,7 @@
 """The HTTP server: uvicorn, with our own answers to broken requests and our own way to stop."""
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from kingpost import clock
 from kingpost.http.application import EVERYWHERE, STRICT_CSP, Application
@@ -50,6 +51,12 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, problem: Problem) -> None:
         if self.transport.is_closing():
+            return
+        latest: RequestResponseCycle | None = self.cycle
+        if latest is not None and not latest.response_complete and not latest.more_body:
+            # Requests that came whole are answered first; then the connection ends.
+            latest.keep_alive = False
+            self.flow.pause_reading()
             return
         request_id = clock.new_id()[0]
         answer = problem_answer(problem, "", request_id)
@@ -130,4 +137,10 @@ async def serve(app: Application, health: Health, settings: Settings, listener: 
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     await Server(config, health, settings.drain_seconds).serve([listener])
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """A request that a forced stop has cut off is no fault."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)

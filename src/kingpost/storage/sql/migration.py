@@ -14,10 +14,12 @@ from kingpost.storage.sql.database import Database, Query, Script
 HEAD = "0001"
 MIGRATING = 0x6D696772  # the section in which one node migrates
 
-HAS_VERSION = {
-    "postgresql": "SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'alembic_version'",
-    "sqlite": "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'",
+FIND_TABLE = {
+    "postgresql": "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = '{}'",
+    "sqlite": "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{}'",
 }
+HAS_VERSION = {dialect: find.format("alembic_version") for dialect, find in FIND_TABLE.items()}
+HAS_USERS = {dialect: find.format("users") for dialect, find in FIND_TABLE.items()}
 VERSION = "SELECT version_num FROM alembic_version"
 
 
@@ -59,6 +61,8 @@ def _upgrade(database: Database) -> Script[None]:
     current = yield from _current(database)
     if current is not None and current >= HEAD:
         return
+    if current is None and (yield Query(HAS_USERS[database.dialect.name], ())):
+        raise CannotOpen("The database holds tables of another program: use one of its own for Kingpost.")
     for statement in statements(database.dialect.name, current):
         yield Query(statement, ())
 

@@ -5,6 +5,7 @@ column but the primary key.
 """
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Select, and_, bindparam, or_, tuple_
@@ -24,8 +25,12 @@ class Order:
             aliases: fields that are sorted by another column.
         """
         self._terms: list[tuple[ColumnElement[Any], bool]] = []
-        for key in (*sort, SortKey("id", sort[-1].descending)):
-            column = table.c[aliases.get(key.field, key.field)]
+        keys = (*sort, SortKey("id", sort[-1].descending))
+        for key, following in zip_longest(keys, keys[1:]):
+            alias = aliases.get(key.field, key.field)
+            # The id stands for a time only where it decides between equal times as well.
+            stands_in = alias != "id" or following == SortKey("id", key.descending)
+            column = table.c[alias if stands_in else key.field]
             self._terms.append((column, key.descending))
             if column.name == "id":
                 break

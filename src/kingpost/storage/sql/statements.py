@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, bindparam
+from sqlalchemy import BigInteger, Column, ColumnElement, bindparam
 from sqlalchemy.engine import Dialect
 
 
@@ -11,7 +11,8 @@ def versions_in(column: ColumnElement[int], count: int | None) -> list[ColumnEle
     """The condition that a version is one of the parameters `v0`, `v1` …; no condition where the count is None."""
     if count is None:
         return []
-    return [column.in_([bindparam(f"v{index}") for index in range(count)])]
+    # A client may name versions that no column would hold.
+    return [column.in_([bindparam(f"v{index}", type_=BigInteger) for index in range(count)])]
 
 
 def insert_many(columns: Sequence[Column[Any]], dialect: Dialect) -> str:

@@ -1,0 +1,109 @@
+"""The production stack for the whole suite, on SQLite and on PostgreSQL.
+
+One application serves all tests of a run, so tests make their own accounts where they change them, and
+their own resource types where they count. Whoever needs other settings, or an empty database, asks for
+`serve`.
+"""
+
+import uuid
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from kingpost.http.application import Application
+from kingpost.storage.sql import storage
+from tests import servers
+from tests.api import stack as stacks
+from tests.api.stack import Caller, MakeUser, Serve, Stack
+
+session_fixture = partial(pytest_asyncio.fixture, scope="session", loop_scope="session")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "postgresql: needs a PostgreSQL server; the quick inner loop leaves it out")
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    """Run the tests in the event loop in which the application runs."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@session_fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+async def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stack]:
+    """The application that serves the suite."""
+    directory = tmp_path_factory.mktemp("stack")
+    async with AsyncExitStack() as context:
+        variables = {}
+        if request.param == "postgresql":
+            server: servers.PostgreSQLServer = request.getfixturevalue("postgresql_server")
+            url = server.url(await context.enter_async_context(servers.fresh_database(server)))
+            await storage.migrate(url)
+            variables["DATABASE_URL"] = url
+        yield await context.enter_async_context(stacks.running(directory, **variables))
+
+
+@pytest.fixture
+def app(stack: Stack) -> Application:
+    """The ASGI application itself."""
+    return stack.app
+
+
+@pytest.fixture
+def client(stack: Stack) -> httpx.AsyncClient:
+    """A client without credentials."""
+    return stack.client()
+
+
+@pytest.fixture
+def make_user(stack: Stack) -> MakeUser:
+    """Makes new accounts that are signed in."""
+    return stack.sign_up
+
+
+@pytest.fixture
+def login(stack: Stack) -> MakeUser:
+    """Starts new sessions of accounts: `await login(email, password)`."""
+    return stack.log_in
+
+
+@session_fixture
+async def admin(stack: Stack) -> Caller:
+    """An administrator, shared by all tests."""
+    return await stack.sign_up_admin()
+
+
+@session_fixture
+async def alice(stack: Stack) -> Caller:
+    """An account that all tests share: nobody changes it."""
+    return await stack.sign_up("alice@example.com")
+
+
+@session_fixture
+async def bob(stack: Stack) -> Caller:
+    """Another such account."""
+    return await stack.sign_up("bob@example.com")
+
+
+@pytest.fixture
+def kind() -> str:
+    """A resource type that no other test uses."""
+    return f"kind-{uuid.uuid4().hex}"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def serve(tmp_path: Path) -> AsyncGenerator[Serve]:
+    """Starts applications on SQLite of their own: `await serve(SIGNUP="closed")`."""
+    async with AsyncExitStack() as context:
+
+        async def start(**variables: Any) -> Stack:
+            return await context.enter_async_context(stacks.running(tmp_path, **variables))
+
+        yield start

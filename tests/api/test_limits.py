@@ -1,0 +1,213 @@
+"""Section 5 of the contract: what a request may hold at most. Each limit is the right 4xx, never a 500."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem, faults_of
+
+MEBIBYTE = 1024 * 1024
+HEADERS = {"Content-Type": "application/json"}
+
+
+async def post(caller: Caller, data: str | bytes) -> httpx.Response:
+    """Create a resource whose data is this JSON text."""
+    text = data.encode() if isinstance(data, str) else data
+    body = b'{"type": "note", "data": ' + text + b"}"
+    return await caller.http.post("/api/v1/resources", content=body, headers=HEADERS)
+
+
+def sized(size: int) -> bytes:
+    """A body of exactly so many bytes."""
+    frame = '{"type":"note","data":{"text":""}}'
+    return frame.replace('""}', '"' + "x" * (size - len(frame)) + '"}').encode()
+
+
+def nested(depth: int) -> str:
+    """An object that is nested so deeply."""
+    return '{"a":' * (depth - 1) + "{}" + "}" * (depth - 1)
+
+
+# --- size ------------------------------------------------------------------------------------------
+
+
+async def test_a_body_of_one_mebibyte_is_accepted_and_more_is_too_large(alice: Caller) -> None:
+    accepted = await alice.http.post("/api/v1/resources", content=sized(MEBIBYTE), headers=HEADERS)
+    assert accepted.status_code == 201
+    assert (await alice.http.get(accepted.headers["location"])).json() == accepted.json()
+    refused = await alice.http.post("/api/v1/resources", content=sized(MEBIBYTE + 1), headers=HEADERS)
+    assert_problem(refused, 413, "too-large")
+
+
+async def test_a_body_without_an_announced_length_is_limited_as_well(alice: Caller) -> None:
+    for size, status in ((MEBIBYTE, 201), (MEBIBYTE + 1, 413), (3 * MEBIBYTE, 413)):
+        request = alice.http.build_request("POST", "/api/v1/resources", content=_chunks(sized(size)), headers=HEADERS)
+        assert request.headers["transfer-encoding"] == "chunked"
+        assert (await alice.http.send(request)).status_code == status
+
+
+async def test_every_path_that_takes_a_body_limits_it(client: httpx.AsyncClient) -> None:
+    for path in ("/api/v1/users", "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/logout"):
+        response = await client.post(path, content=b" " * (MEBIBYTE + 1), headers=HEADERS)
+        assert_problem(response, 413, "too-large")
+
+
+async def test_the_limits_are_settings(serve: Serve) -> None:
+    stack = await serve(BODY_LIMIT="2048", JSON_DEPTH="3", JSON_KEYS="5", HEADER_LIMIT="2000")
+    caller = await stack.sign_up()
+    assert (await caller.http.post("/api/v1/resources", content=sized(2048), headers=HEADERS)).status_code == 201
+    assert_problem(await caller.http.post("/api/v1/resources", content=sized(2049), headers=HEADERS), 413, "too-large")
+    assert (await post(caller, nested(2))).status_code == 201
+    assert_problem(await post(caller, nested(3)), 400, "invalid-request")
+    assert (await post(caller, '{"a":1,"b":2,"c":3}')).status_code == 201
+    assert_problem(await post(caller, '{"a":1,"b":2,"c":3,"d":4}'), 400, "invalid-request")
+    response = await caller.http.get("/api/v1/users/me", headers={"X-Padding": "x" * 1500})
+    assert_problem(response, 431, "headers-too-large")
+
+
+@pytest.mark.parametrize("where", ["header", "headers", "query", "path"])
+async def test_request_headers_over_sixteen_kibibytes_are_too_large(alice: Caller, where: str) -> None:
+    for size, is_fine in ((8 * 1024, True), (16 * 1024 + 1, False)):
+        path, headers = "/nothing", {}
+        match where:
+            case "header":
+                headers = {"X-Padding": "x" * size}
+            case "headers":
+                headers = {f"X-{n:03}": "x" * (size // 100) for n in range(100)}
+            case "query":
+                path = f"/nothing?x={'x' * size}"
+            case _:
+                path = f"/{'x' * size}"
+        response = await alice.http.get(path, headers=headers)
+        assert_problem(response, *((404, "not-found") if is_fine else (431, "headers-too-large")))
+
+
+# --- shape -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("open_", "close"), [('{"a":', "}"), ("[", "]"), ('[{"a":', "}]")])
+async def test_json_is_thirty_two_levels_deep_at_most(alice: Caller, open_: str, close: str) -> None:
+    levels = open_.count("[") + open_.count("{")
+    # The body and its data are the first two levels.
+    deepest = (30 // levels) * levels
+    fine = '{"x":' + open_ * (deepest // levels) + "1" + close * (deepest // levels) + "}"
+    assert (await post(alice, fine)).status_code == 201
+    assert_problem(await post(alice, f'{{"x":{open_ * 31}1{close * 31}}}'), 400, "invalid-request")
+    assert_problem(await post(alice, f'{{"x":{open_ * 100_000}'), 400, "invalid-request")
+    assert_problem(await post(alice, f'{{"x":{open_ * 100_000}1{close * 100_000}}}'), 400, "invalid-request")
+
+
+async def test_brackets_in_strings_are_not_levels(alice: Caller) -> None:
+    assert (await post(alice, json.dumps({"text": '[{"[' * 1000}))).status_code == 201
+
+
+async def test_all_objects_together_have_ten_thousand_keys_at_most(alice: Caller) -> None:
+    # `type`, `data` and `list` are three of them.
+    for count, status in ((9_997, 201), (9_998, 400)):
+        for data in (
+            {"list": [{"k": n} for n in range(count)]},
+            {"list": {str(n): n for n in range(count)}},
+        ):
+            response = await post(alice, json.dumps(data))
+            assert response.status_code == status
+            if status == 400:
+                assert_problem(response, 400, "invalid-request")
+
+
+@pytest.mark.parametrize("number", [2**53, -(2**53), 0, -0.0, 1e308, 5e-324, 0.1])
+async def test_numbers_within_the_limits_are_kept(alice: Caller, number: float) -> None:
+    created = await post(alice, json.dumps({"n": number}))
+    assert created.status_code == 201
+    read = (await alice.http.get(created.headers["location"])).json()["data"]["n"]
+    assert (read, type(read)) == (number, type(number))
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *("9007199254740993", "-9007199254740993", "18446744073709551616", "1" * 400, "1" * 5000, "-" + "9" * 400),
+        *("1e309", "-1e309", "1e99999", "NaN", "Infinity", "-Infinity"),
+    ],
+)
+async def test_numbers_that_programs_disagree_about_are_refused(alice: Caller, number: str) -> None:
+    for data, place in ((f'{{"n": {number}}}', "/data/n"), (f'{{"a/b": [0, {number}]}}', "/data/a~1b/1")):
+        assert faults_of(await post(alice, data)) == [place]
+
+
+@pytest.mark.parametrize("number", ["+1", "01", ".5", "1.", "0x10", "1_000", "1e", "--1", "nan", "inf", "undefined"])
+async def test_what_is_no_json_number_is_malformed(alice: Caller, number: str) -> None:
+    assert faults_of(await post(alice, f'{{"n": {number}}}')) == [""]
+
+
+@pytest.mark.parametrize("level", ["root", "data", "deep", "escaped"])
+async def test_duplicate_keys_are_refused_and_named(alice: Caller, level: str) -> None:
+    bodies = {
+        "root": (b'{"type": "note", "data": {}, "type": "task"}', "/type"),
+        "data": (b'{"type": "note", "data": {"a": 1, "a": 1}}', "/data/a"),
+        "deep": (b'{"type": "note", "data": {"l": [{}, {"a": {}, "b": 1, "a": {}}]}}', "/data/l/1/a"),
+        "escaped": (b'{"type": "note", "data": {"a": 1, "\\u0061": 2}}', "/data/a"),
+    }
+    body, place = bodies[level]
+    response = await alice.http.post("/api/v1/resources", content=body, headers=HEADERS)
+    assert faults_of(response) == [place]
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        (r'{"t": "a\u0000b"}', "/data/t"),
+        (r'{"a\u0000b": 1}', "/data/a\ufffdb"),
+        (r'{"t": "\ud800"}', "/data/t"),
+        (r'{"t": "\udc00\ud800"}', "/data/t"),
+        (r'{"t": ["ok", "\ud83d\ude00", "\ud83d"]}', "/data/t/2"),
+    ],
+)
+async def test_texts_that_databases_cannot_hold_are_refused(alice: Caller, data: str, place: str) -> None:
+    assert faults_of(await post(alice, data)) == [place]
+
+
+@pytest.mark.parametrize("data", [b'{"t": "\xff"}', b'{"t": "\xc0\xaf"}', b'{"t": "\xed\xa0\x80"}', b'{"t": "\xf5"}'])
+async def test_a_body_that_is_no_utf_8_is_refused(alice: Caller, data: bytes) -> None:
+    assert faults_of(await post(alice, data)) == [""]
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
+async def test_other_encodings_are_refused(alice: Caller, codec: str) -> None:
+    body = '{"type": "note", "data": {}}'.encode(codec)
+    response = await alice.http.post("/api/v1/resources", content=body, headers=HEADERS)
+    assert_problem(response, 400, "invalid-request")
+
+
+async def test_all_faults_of_a_text_are_told_together(alice: Caller) -> None:
+    data = r'{"a": 1e999, "b": "\u0000", "c": [NaN, 9007199254740993], "d": 1, "d": 2}'
+    assert faults_of(await post(alice, data)) == ["/data/a", "/data/b", "/data/c/0", "/data/c/1", "/data/d"]
+
+
+async def test_a_hostile_body_gets_a_small_answer(alice: Caller) -> None:
+    response = await post(alice, '{"l": [' + ",".join(["NaN"] * 200_000) + "]}")
+    assert len(faults_of(response)) <= 100
+    assert len(response.content) < 100_000
+    many = ",".join(f'"{"k" * 50}{n}": 1' for n in range(9_000))
+    response = await alice.http.post("/api/v1/users", content=f"{{{many}}}".encode(), headers=HEADERS)
+    assert_problem(response, 400, "invalid-request")
+    assert len(response.content) < 100_000
+
+
+async def test_the_limits_hold_for_accounts_too(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    faulty: list[Any] = [r'{"a": "\u0000"}', '{"a": NaN}', '{"a": 9007199254740993}', nested(32), '{"a": 1, "a": 2}']
+    for metadata in faulty:
+        body = f'{{"metadata": {metadata}}}'.encode()
+        response = await caller.http.patch(f"/api/v1/users/{caller.id}", content=body, headers=HEADERS)
+        assert_problem(response, 400, "invalid-request")
+    for email in (f"{'x' * 100_000}@example.com", "a\\u0000@example.com", "@" * 1000, "a@" + "b." * 200 + "c"):
+        body = f'{{"email": "{email}", "password": "{PASSWORD}"}}'.encode()
+        response = await stack.client().post("/api/v1/users", content=body, headers=HEADERS)
+        assert faults_of(response) == ["/email"]
+
+
+async def _chunks(content: bytes) -> Any:
+    for start in range(0, len(content), 100_000):
+        yield content[start : start + 100_000]

@@ -1,0 +1,319 @@
+"""Section 4 of the contract: signing in and out."""
+
+import asyncio
+import time
+
+import httpx
+import pytest
+
+from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, MakeUser, Stack, assert_problem, faults_of
+
+GRANT = {"access_token", "token_type", "expires_in", "refresh_token", "session_id", "user"}
+LONG_AGO = "2020-01-01T00:00:00.000Z"
+
+
+async def refresh(client: httpx.AsyncClient, token: str) -> httpx.Response:
+    return await client.post("/api/v1/auth/refresh", json={"refresh_token": token})
+
+
+async def assert_over(stack: Stack, session: Caller) -> None:
+    """Neither token of a session is good any more."""
+    assert_problem(await session.http.get("/api/v1/users/me"), 401, "unauthenticated")
+    assert_problem(await refresh(stack.client(), session.refresh_token), 401, "unauthenticated")
+
+
+async def is_alive(session: Caller) -> bool:
+    return (await session.http.get("/api/v1/users/me")).status_code == 200
+
+
+async def test_a_login_gives_two_tokens(client: httpx.AsyncClient, alice: Caller) -> None:
+    body = {"email": alice.email, "password": PASSWORD}
+    response = await client.post("/api/v1/auth/login", json=body)
+    assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
+    grant = response.json()
+    assert grant.keys() == GRANT
+    assert (grant["token_type"], grant["expires_in"]) == ("Bearer", 600)
+    assert grant["user"] == (await alice.http.get("/api/v1/users/me")).json()
+    assert len(grant["refresh_token"]) >= 43
+
+
+async def test_an_unknown_address_and_a_wrong_password_get_the_same_answer(
+    client: httpx.AsyncClient, alice: Caller
+) -> None:
+    tries = [(alice.email, "wrong password"), ("nobody@example.com", PASSWORD), ("no address", PASSWORD), ("", "")]
+    tries += [(alice.email, ""), (alice.email, PASSWORD + " "), (alice.email, "x" * 5000), ("nobody@example.com", "")]
+    answers = []
+    for email, password in tries:
+        response = await client.post("/api/v1/auth/login", json={"email": email, "password": password})
+        problem = assert_problem(response, 401, "invalid-credentials")
+        headers = {n: v for n, v in response.headers.items() if n not in ("x-request-id", "content-length")}
+        answers.append((problem | {"request_id": ""}, headers))
+    assert all(answer == answers[0] for answer in answers)
+
+
+async def test_time_does_not_tell_whether_an_address_is_known(client: httpx.AsyncClient, alice: Caller) -> None:
+    async def fastest(email: str) -> float:
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            await client.post("/api/v1/auth/login", json={"email": email, "password": "wrong password"})
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    known, unknown = await fastest(alice.email), await fastest("nobody@example.com")
+    assert unknown > known / 2
+
+
+async def test_faults_of_a_login_are_told_where(client: httpx.AsyncClient) -> None:
+    assert faults_of(await client.post("/api/v1/auth/login", json={})) == ["/email", "/password"]
+    body = {"email": 1, "password": [], "user": "x"}
+    assert faults_of(await client.post("/api/v1/auth/login", json=body)) == ["/email", "/password", "/user"]
+
+
+# --- refreshing ------------------------------------------------------------------------------------
+
+
+async def test_a_refresh_gives_two_new_tokens_of_the_same_session(stack: Stack, client: httpx.AsyncClient) -> None:
+    caller = await stack.sign_up()
+    response = await refresh(client, caller.refresh_token)
+    assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
+    grant = response.json()
+    assert grant.keys() == GRANT
+    assert grant["refresh_token"] != caller.refresh_token
+    assert grant["access_token"] != caller.access_token
+    assert (grant["session_id"], grant["user"]) == (caller.session_id, caller.grant["user"])
+    for token in (caller.access_token, grant["access_token"]):
+        assert (await stack.client(token).get("/api/v1/users/me")).status_code == 200
+
+
+async def test_a_lost_answer_is_given_again_within_ten_seconds(stack: Stack, client: httpx.AsyncClient) -> None:
+    caller = await stack.sign_up()
+    first = (await refresh(client, caller.refresh_token)).json()
+    await stack.execute(f"UPDATE sessions SET rotated_at = '{_seconds_ago(8)}' WHERE id = '{caller.session_id}'")
+    again = await refresh(client, caller.refresh_token)
+    assert again.status_code == 200
+    assert again.json()["refresh_token"] == first["refresh_token"]
+    assert (await refresh(client, first["refresh_token"])).status_code == 200
+
+
+async def test_of_many_refreshes_with_one_token_all_get_one_successor(stack: Stack, client: httpx.AsyncClient) -> None:
+    caller = await stack.sign_up()
+    responses = await asyncio.gather(*[refresh(client, caller.refresh_token) for _ in range(20)])
+    assert {response.status_code for response in responses} == {200}
+    (successor,) = {response.json()["refresh_token"] for response in responses}
+    assert (await refresh(client, successor)).status_code == 200
+
+
+async def test_a_token_that_is_used_again_later_ends_the_session(stack: Stack, client: httpx.AsyncClient) -> None:
+    caller = await stack.sign_up()
+    successor = (await refresh(client, caller.refresh_token)).json()
+    await stack.execute(f"UPDATE sessions SET rotated_at = '{_seconds_ago(11)}' WHERE id = '{caller.session_id}'")
+    assert_problem(await refresh(client, caller.refresh_token), 401, "unauthenticated")
+    assert_problem(await refresh(client, successor["refresh_token"]), 401, "unauthenticated")
+    for token in (caller.access_token, successor["access_token"]):
+        assert_problem(await stack.client(token).get("/api/v1/users/me"), 401, "unauthenticated")
+
+
+async def test_an_older_token_ends_the_session_at_once(stack: Stack, client: httpx.AsyncClient) -> None:
+    caller = await stack.sign_up()
+    second = (await refresh(client, caller.refresh_token)).json()["refresh_token"]
+    third = (await refresh(client, second)).json()["refresh_token"]
+    assert_problem(await refresh(client, caller.refresh_token), 401, "unauthenticated")
+    assert_problem(await refresh(client, third), 401, "unauthenticated")
+    assert not await is_alive(caller)
+
+
+async def test_a_replay_ends_its_own_session_only(stack: Stack, client: httpx.AsyncClient) -> None:
+    caller = await stack.sign_up()
+    other = await stack.log_in(caller.email)
+    second = (await refresh(client, caller.refresh_token)).json()["refresh_token"]
+    await refresh(client, second)
+    await refresh(client, caller.refresh_token)
+    assert not await is_alive(caller)
+    assert await is_alive(other)
+
+
+async def test_a_forged_refresh_token_is_refused_and_ends_nothing(stack: Stack, client: httpx.AsyncClient) -> None:
+    caller = await stack.sign_up()
+    token = caller.refresh_token
+    flipped = token[:40] + ("A" if token[40] != "A" else "B") + token[41:]
+    for forged in ("", "x", "nonsense", "é", token[:-1], token + "A", token + "=", flipped, caller.access_token[:1000]):
+        assert_problem(await refresh(client, forged), 401, "unauthenticated")
+    assert await is_alive(caller)
+    assert (await refresh(client, token)).status_code == 200
+
+
+@pytest.mark.parametrize("column", ["expires_at", "last_used_at"])
+async def test_an_expired_or_idle_session_cannot_be_continued(
+    stack: Stack, client: httpx.AsyncClient, column: str
+) -> None:
+    caller = await stack.sign_up()
+    await stack.execute(f"UPDATE sessions SET {column} = '{LONG_AGO}' WHERE id = '{caller.session_id}'")
+    assert_problem(await refresh(client, caller.refresh_token), 401, "unauthenticated")
+
+
+async def test_a_session_has_thirty_days_idle_and_ninety_in_all(stack: Stack, client: httpx.AsyncClient) -> None:
+    caller = await stack.sign_up()
+    day = 24 * 60 * 60
+    await stack.execute(
+        f"UPDATE sessions SET last_used_at = '{_seconds_ago(29.9 * day)}' WHERE id = '{caller.session_id}'"
+    )
+    session = (await caller.http.get("/api/v1/auth/sessions")).json()["items"][0]
+    assert session["expires_at"][:16] in (_seconds_ago(-90 * day)[:16], _seconds_ago(-90 * day + 30)[:16])
+    assert (await refresh(client, caller.refresh_token)).status_code == 200
+    session = (await caller.http.get("/api/v1/auth/sessions")).json()["items"][0]
+    assert session["last_used_at"] > _seconds_ago(60)
+
+
+async def test_a_refreshed_token_knows_new_roles(stack: Stack, client: httpx.AsyncClient, admin: Caller) -> None:
+    caller = await stack.sign_up()
+    await admin.http.patch(f"/api/v1/users/{caller.id}", json={"roles": ["user", "admin"]})
+    grant = (await refresh(client, caller.refresh_token)).json()
+    assert grant["user"]["roles"] == ["user", "admin"]
+    assert (await stack.client(grant["access_token"]).get("/api/v1/users")).status_code == 200
+
+
+# --- logging out -----------------------------------------------------------------------------------
+
+
+async def test_a_logout_by_access_token_ends_the_session_at_once(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    other = await stack.log_in(caller.email)
+    response = await caller.http.post("/api/v1/auth/logout")
+    assert (response.status_code, response.content) == (204, b"")
+    await assert_over(stack, caller)
+    assert await is_alive(other)
+    assert_problem(await caller.http.post("/api/v1/auth/logout"), 401, "unauthenticated")
+
+
+async def test_a_logout_by_refresh_token_ends_the_session_at_once_and_may_be_repeated(
+    stack: Stack, client: httpx.AsyncClient
+) -> None:
+    caller = await stack.sign_up()
+    for _ in range(3):
+        response = await client.post("/api/v1/auth/logout", json={"refresh_token": caller.refresh_token})
+        assert (response.status_code, response.content) == (204, b"")
+        assert not await is_alive(caller)
+    await assert_over(stack, caller)
+
+
+async def test_a_logout_by_refresh_token_needs_no_good_access_token(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    body = {"refresh_token": caller.refresh_token}
+    for client in (caller.http, caller.http, stack.client("expired"), stack.client()):
+        assert (await client.post("/api/v1/auth/logout", json=body)).status_code == 204
+    await assert_over(stack, caller)
+
+
+async def test_an_older_refresh_token_logs_out_as_well(stack: Stack, client: httpx.AsyncClient) -> None:
+    caller = await stack.sign_up()
+    await refresh(client, (await refresh(client, caller.refresh_token)).json()["refresh_token"])
+    response = await client.post("/api/v1/auth/logout", json={"refresh_token": caller.refresh_token})
+    assert response.status_code == 204
+    await assert_over(stack, caller)
+
+
+@pytest.mark.parametrize("by", ["access token", "refresh token"])
+async def test_a_logout_everywhere_ends_all_sessions_of_the_account(stack: Stack, alice: Caller, by: str) -> None:
+    caller = await stack.sign_up()
+    others = [await stack.log_in(caller.email) for _ in range(2)]
+    if by == "access token":
+        response = await caller.http.post("/api/v1/auth/logout", json={"everywhere": True})
+    else:
+        body = {"refresh_token": caller.refresh_token, "everywhere": True}
+        response = await stack.client().post("/api/v1/auth/logout", json=body)
+    assert response.status_code == 204
+    for session in (caller, *others):
+        await assert_over(stack, session)
+    assert await is_alive(alice)
+
+
+async def test_everywhere_may_be_false(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    other = await stack.log_in(caller.email)
+    assert (await caller.http.post("/api/v1/auth/logout", json={"everywhere": False})).status_code == 204
+    assert await is_alive(other)
+
+
+async def test_a_logout_of_nobody_is_unauthenticated(client: httpx.AsyncClient) -> None:
+    for body in ({}, {"everywhere": True}, {"refresh_token": "forged"}):
+        assert_problem(await client.post("/api/v1/auth/logout", json=body), 401, "unauthenticated")
+    assert_problem(await client.post("/api/v1/auth/logout"), 401, "unauthenticated")
+
+
+# --- listing and ending ----------------------------------------------------------------------------
+
+
+async def test_ones_own_sessions_are_listed_with_device_and_address(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    body = {"email": caller.email, "password": PASSWORD}
+    client = stack.client(**{"User-Agent": "Ada's phone/1.0"})
+    second = (await client.post("/api/v1/auth/login", json=body)).json()
+    listed = (await caller.http.get("/api/v1/auth/sessions")).json()
+    assert listed.keys() == {"items", "next_cursor"}
+    assert listed["next_cursor"] is None
+    newest, oldest = listed["items"]
+    assert (newest["id"], oldest["id"]) == (second["session_id"], caller.session_id)
+    assert (newest["device"], newest["address"]) == ("Ada's phone/1.0", ADDRESS)
+    assert (newest["current"], oldest["current"]) == (False, True)
+    assert newest["last_used_at"] >= newest["created_at"]
+
+
+async def test_one_of_ones_sessions_is_ended(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    other = await stack.log_in(caller.email)
+    path = f"/api/v1/auth/sessions/{other.session_id}"
+    response = await caller.http.delete(path)
+    assert (response.status_code, response.content) == (204, b"")
+    await assert_over(stack, other)
+    assert_problem(await caller.http.delete(path), 404, "not-found")
+    listed = (await caller.http.get("/api/v1/auth/sessions")).json()["items"]
+    assert [session["id"] for session in listed] == [caller.session_id]
+    assert (await caller.http.delete(f"/api/v1/auth/sessions/{caller.session_id}")).status_code == 204
+    await assert_over(stack, caller)
+
+
+async def test_anothers_session_is_out_of_reach(stack: Stack, alice: Caller, admin: Caller) -> None:
+    caller = await stack.sign_up()
+    for other in (alice, admin):
+        response = await other.http.delete(f"/api/v1/auth/sessions/{caller.session_id}")
+        assert_problem(response, 403, "forbidden")
+        listed = (await other.http.get("/api/v1/auth/sessions")).json()["items"]
+        assert caller.session_id not in [session["id"] for session in listed]
+        assert_problem(await other.http.delete(f"/api/v1/auth/sessions/{NOBODY}"), 404, "not-found")
+    assert await is_alive(caller)
+
+
+async def test_a_session_that_has_ended_elsewhere_is_known_within_a_second(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    now = _seconds_ago(0)
+    await stack.execute(f"UPDATE sessions SET ended_at = '{now}' WHERE id = '{caller.session_id}'")
+    await asyncio.sleep(0.95)
+    assert not await is_alive(caller)
+
+
+# --- suspension ------------------------------------------------------------------------------------
+
+
+async def test_a_suspended_account_is_locked_out_at_once_and_until_it_is_active_again(
+    stack: Stack, admin: Caller, make_user: MakeUser
+) -> None:
+    caller = await make_user()
+    other = await stack.log_in(caller.email)
+    path = f"/api/v1/users/{caller.id}"
+    response = await admin.http.patch(path, json={"status": "suspended"})
+    assert response.json()["status"] == "suspended"
+    for session in (caller, other):
+        await assert_over(stack, session)
+    login = {"email": caller.email, "password": PASSWORD}
+    response = await stack.client().post("/api/v1/auth/login", json=login)
+    assert_problem(response, 401, "invalid-credentials")
+    assert (await admin.http.get(path)).json()["status"] == "suspended"
+    assert (await admin.http.patch(path, json={"status": "active"})).status_code == 200
+    assert await is_alive(await stack.log_in(caller.email))
+    await assert_over(stack, caller)
+
+
+def _seconds_ago(seconds: float) -> str:
+    moment = time.time() - seconds
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment * 1000) % 1000:03d}Z"

@@ -1,0 +1,421 @@
+"""Section 3 of the contract: accounts."""
+
+import asyncio
+import json
+import secrets
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.stack import NOBODY, PASSWORD, Caller, MakeUser, Serve, Stack, assert_problem, faults_of
+
+MEMBERS = {"id", "email", "email_verified", "name", "metadata", "roles", "status", "created_at", "updated_at"}
+LOCAL = secrets.token_hex(4)
+
+
+def fresh_email() -> str:
+    return f"{secrets.token_hex(8)}@example.com"
+
+
+# --- signing up ------------------------------------------------------------------------------------
+
+
+async def test_a_new_account_is_shown_whole_and_without_its_password(client: httpx.AsyncClient) -> None:
+    email = fresh_email()
+    body = {"email": email, "password": PASSWORD, "name": "Ada Lovelace ✨", "metadata": {"theme": {"dark": True}}}
+    response = await client.post("/api/v1/users", json=body)
+    assert response.status_code == 201
+    user = response.json()
+    assert user.keys() == MEMBERS
+    assert (user["email"], user["email_verified"]) == (email, False)
+    assert (user["name"], user["metadata"]) == ("Ada Lovelace ✨", {"theme": {"dark": True}})
+    assert (user["roles"], user["status"]) == (["user"], "active")
+    assert user["created_at"] == user["updated_at"]
+    assert response.headers["location"] == f"/api/v1/users/{user['id']}"
+    assert "argon2" not in response.text
+
+
+async def test_name_and_metadata_may_be_left_out(client: httpx.AsyncClient) -> None:
+    user = (await client.post("/api/users", json={"email": fresh_email(), "password": PASSWORD})).json()
+    assert (user["name"], user["metadata"]) == (None, {})
+
+
+async def test_an_address_has_one_account_however_it_is_written(client: httpx.AsyncClient) -> None:
+    local = f"straße.{LOCAL}"
+    first = await client.post("/api/v1/users", json={"email": f"{local}@bücher.example", "password": PASSWORD})
+    assert first.status_code == 201
+    for other in (f"{local}@bücher.example", f"{local.upper()}@BÜCHER.example", f"{local}@xn--bcher-kva.example"):
+        response = await client.post("/api/v1/users", json={"email": other, "password": PASSWORD})
+        assert_problem(response, 409, "conflict")
+        login = await client.post("/api/v1/auth/login", json={"email": other, "password": PASSWORD})
+        assert login.json()["user"]["id"] == first.json()["id"]
+
+
+async def test_of_many_sign_ups_with_one_address_exactly_one_succeeds(client: httpx.AsyncClient) -> None:
+    body = {"email": fresh_email(), "password": PASSWORD}
+    responses = await asyncio.gather(*[client.post("/api/v1/users", json=body) for _ in range(8)])
+    assert sorted(response.status_code for response in responses) == [201] + 7 * [409]
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        *("12345678901", "        8", " spaces stay ", "пароль-пароль", "密码密码密码密码", "🐴🔋📎🐴🔋📎🐴🔋"),
+        *("x" * 246 + "0123456789", "e\u0301" * 8 + "abc", 'quote"back\\slash/', "tab\tand\nline"),
+    ],
+)
+async def test_any_characters_make_a_password(stack: Stack, password: str) -> None:
+    caller = await stack.sign_up(password=password)
+    assert caller.id
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["short12", "x" * 257, "password", "Password1", "qwertyuiop", "iloveyou", "e\u0301" * 7, f"my {LOCAL} word"],
+)
+async def test_weak_passwords_are_refused(client: httpx.AsyncClient, password: str) -> None:
+    body = {"email": f"{LOCAL}@example.com", "password": password}
+    assert faults_of(await client.post("/api/v1/users", json=body)) == ["/password"]
+
+
+async def test_a_password_is_neither_trimmed_nor_cut(stack: Stack) -> None:
+    long = "x" * 250 + "abcdef"
+    for password, others in ((" spaces stay ", ("spaces stay", " spaces stay")), (long, (long[:-1], long[:72]))):
+        caller = await stack.sign_up(password=password)
+        for other in others:
+            body = {"email": caller.email, "password": other}
+            assert_problem(await stack.client().post("/api/v1/auth/login", json=body), 401, "invalid-credentials")
+
+
+@pytest.mark.parametrize(
+    "email",
+    ["ada", "@example.com", "ada@", "ada@@example.com", "a b@example.com", "ada@exa mple.com", "x" * 250 + "@a.bc"],
+)
+async def test_what_is_no_address_is_refused(client: httpx.AsyncClient, email: str) -> None:
+    assert faults_of(await client.post("/api/v1/users", json={"email": email, "password": PASSWORD})) == ["/email"]
+
+
+async def test_metadata_of_four_kibibytes_is_accepted_and_more_is_not(client: httpx.AsyncClient) -> None:
+    overhead = len('{"text":""}')
+    for size, status in ((4096, 201), (4097, 400)):
+        body = {"email": fresh_email(), "password": PASSWORD, "metadata": {"text": "x" * (size - overhead)}}
+        assert (await client.post("/api/v1/users", json=body)).status_code == status
+
+
+async def test_when_sign_up_is_closed_administrators_create_accounts(serve: Serve) -> None:
+    stack = await serve(SIGNUP="closed")
+    body = {"email": "ada@example.com", "password": PASSWORD}
+    assert_problem(await stack.client().post("/api/v1/users", json=body), 403, "forbidden")
+    admin = await stack.sign_up_admin()
+    assert (await admin.http.post("/api/v1/users", json=body)).status_code == 201
+    ada = await stack.log_in("ada@example.com")
+    response = await ada.http.post("/api/v1/users", json=body | {"email": "bob@example.com"})
+    assert_problem(response, 403, "forbidden")
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+async def test_an_account_is_read_by_itself_and_by_administrators(alice: Caller, bob: Caller, admin: Caller) -> None:
+    mine = await alice.http.get("/api/v1/users/me")
+    assert mine.json().keys() == MEMBERS
+    assert mine.json()["email"] == alice.email
+    for caller in (alice, admin):
+        response = await caller.http.get(f"/api/v1/users/{alice.id}")
+        assert response.json() == mine.json()
+        assert response.headers["etag"] == mine.headers["etag"]
+    assert_problem(await bob.http.get(f"/api/v1/users/{alice.id}"), 403, "forbidden")
+    for caller in (bob, admin):
+        assert_problem(await caller.http.get(f"/api/v1/users/{NOBODY}"), 404, "not-found")
+
+
+async def test_an_unchanged_account_is_not_sent_again(alice: Caller) -> None:
+    etag = (await alice.http.get("/api/v1/users/me")).headers["etag"]
+    for path in ("me", alice.id):
+        response = await alice.http.get(f"/api/v1/users/{path}", headers={"If-None-Match": etag})
+        assert (response.status_code, response.content, response.headers["etag"]) == (304, b"", etag)
+
+
+async def test_an_upper_case_id_means_the_same_account(alice: Caller) -> None:
+    response = await alice.http.get(f"/api/v1/users/{alice.id.upper()}")
+    assert response.json()["id"] == alice.id
+
+
+# --- changing --------------------------------------------------------------------------------------
+
+
+async def test_put_replaces_name_and_metadata(make_user: MakeUser) -> None:
+    caller = await make_user(name="Ada", metadata={"theme": "dark"})
+    path = f"/api/v1/users/{caller.id}"
+    response = await caller.http.put(path, json={"email": caller.email, "name": "Countess", "metadata": {"a": [1]}})
+    assert (response.json()["name"], response.json()["metadata"]) == ("Countess", {"a": [1]})
+    response = await caller.http.put(path, json={"email": caller.email})
+    assert (response.json()["name"], response.json()["metadata"]) == (None, {})
+    assert (response.json()["roles"], response.json()["status"]) == (["user"], "active")
+    assert (await caller.http.get("/api/v1/users/me")).json() == response.json()
+    assert faults_of(await caller.http.put(path, json={"name": "Ada"})) == ["/email"]
+
+
+async def test_patch_changes_what_is_named_and_null_clears(make_user: MakeUser) -> None:
+    caller = await make_user(name="Ada", metadata={"theme": "dark", "tabs": {"size": 4, "hard": True}})
+    path = f"/api/v1/users/{caller.id}"
+    user = (await caller.http.patch(path, json={"metadata": {"tabs": {"hard": None}, "beta": 1}})).json()
+    assert user["name"] == "Ada"
+    assert user["metadata"] == {"theme": "dark", "tabs": {"size": 4}, "beta": 1}
+    user = (await caller.http.patch(path, json={"name": None})).json()
+    assert (user["name"], user["metadata"]["theme"]) == (None, "dark")
+    user = (await caller.http.patch(path, json={"metadata": None})).json()
+    assert user["metadata"] == {}
+    user = (await caller.http.patch(path, json={})).json()
+    assert user["email"] == caller.email
+    for name in ("email", "roles", "status"):
+        assert faults_of(await caller.http.patch(path, json={name: None})) == [f"/{name}"]
+
+
+async def test_a_json_patch_changes_an_account_within_its_rules(make_user: MakeUser) -> None:
+    caller = await make_user(name="Ada", metadata={"tabs": [1]})
+    path = f"/api/v1/users/{caller.id}"
+
+    async def patch(*operations: dict[str, Any]) -> httpx.Response:
+        headers = {"Content-Type": "application/json-patch+json"}
+        return await caller.http.patch(path, content=json.dumps(operations), headers=headers)
+
+    user = (
+        await patch({"op": "add", "path": "/metadata/tabs/-", "value": 2}, {"op": "remove", "path": "/name"})
+    ).json()
+    assert (user["metadata"], user["name"]) == ({"tabs": [1, 2]}, None)
+    for faulty in (
+        {"op": "replace", "path": "/id", "value": NOBODY},
+        {"op": "add", "path": "/password", "value": "staple battery horse"},
+        {"op": "remove", "path": "/email"},
+        {"op": "replace", "path": "/name", "value": 5},
+        {"op": "add", "path": "/metadata/x", "value": "x" * 5000},
+        {"op": "replace", "path": "/email", "value": "new@example.com"},
+    ):
+        assert_problem(await patch(faulty), 400, "invalid-request")
+    for access in (
+        {"op": "add", "path": "/roles/-", "value": "admin"},
+        {"op": "replace", "path": "/status", "value": "suspended"},
+    ):
+        assert (await patch(access)).status_code in (400, 403)
+    deep: dict[str, Any] = {}
+    for _ in range(20):
+        deep = {"a": deep}
+    nesting = [{"op": "add", "path": "/metadata" + "/a" * level, "value": deep} for level in (1, 20)]
+    assert_problem(await patch(*nesting), 400, "invalid-request")
+    assert (await caller.http.get(path)).json() == user
+
+
+async def test_a_change_is_seen_in_version_and_time(make_user: MakeUser) -> None:
+    caller = await make_user()
+    before = await caller.http.get("/api/v1/users/me")
+    after = await caller.http.patch(f"/api/v1/users/{caller.id}", json={"name": "Ada"})
+    assert after.headers["etag"] != before.headers["etag"]
+    assert after.json()["updated_at"] > before.json()["updated_at"]
+    assert after.json()["created_at"] == before.json()["created_at"]
+    assert (await caller.http.get("/api/v1/users/me")).headers["etag"] == after.headers["etag"]
+
+
+async def test_a_patch_that_makes_metadata_too_large_is_refused(make_user: MakeUser) -> None:
+    caller = await make_user(metadata={"a": "x" * 3000})
+    response = await caller.http.patch(f"/api/v1/users/{caller.id}", json={"metadata": {"b": "x" * 3000}})
+    assert faults_of(response) == ["/metadata"]
+
+
+async def test_ones_own_address_changes_with_the_password_only(make_user: MakeUser, login: MakeUser) -> None:
+    caller = await make_user()
+    path, new = f"/api/v1/users/{caller.id}", fresh_email()
+    assert faults_of(await caller.http.patch(path, json={"email": new})) == ["/current_password"]
+    wrong = await caller.http.patch(path, json={"email": new, "current_password": "wrong password"})
+    assert_problem(wrong, 403, "forbidden")
+    right = await caller.http.patch(path, json={"email": new, "current_password": PASSWORD})
+    assert (right.status_code, right.json()["email"]) == (200, new)
+    assert (await login(new)).id == caller.id
+    again = await make_user(caller.email)
+    assert again.id != caller.id
+
+
+async def test_an_address_that_is_taken_is_a_conflict(make_user: MakeUser, alice: Caller) -> None:
+    caller = await make_user()
+    body = {"email": alice.email.upper(), "current_password": PASSWORD}
+    assert_problem(await caller.http.patch(f"/api/v1/users/{caller.id}", json=body), 409, "conflict")
+
+
+async def test_an_administrator_needs_no_password_of_others(make_user: MakeUser, admin: Caller) -> None:
+    caller, new = await make_user(), fresh_email()
+    response = await admin.http.patch(f"/api/v1/users/{caller.id}", json={"email": new})
+    assert response.json()["email"] == new
+
+
+@pytest.mark.parametrize("body", [{"roles": ["user", "admin"]}, {"roles": ["user"]}, {"status": "suspended"}])
+async def test_roles_and_status_are_for_administrators(make_user: MakeUser, body: dict[str, Any]) -> None:
+    caller = await make_user()
+    path = f"/api/v1/users/{caller.id}"
+    assert_problem(await caller.http.patch(path, json=body), 403, "forbidden")
+    assert_problem(await caller.http.put(path, json={"email": caller.email} | body), 403, "forbidden")
+    assert (await caller.http.get("/api/v1/users/me")).json()["roles"] == ["user"]
+
+
+async def test_an_administrator_gives_roles(make_user: MakeUser, login: MakeUser, admin: Caller) -> None:
+    caller = await make_user()
+    path = f"/api/v1/users/{caller.id}"
+    response = await admin.http.patch(path, json={"roles": ["user", "editor", "admin"]})
+    assert response.json()["roles"] == ["user", "editor", "admin"]
+    assert_problem(await (await login(caller.email)).http.get(f"/api/v1/users/{NOBODY}"), 404, "not-found")
+    promoted = await login(caller.email)
+    assert (await promoted.http.get("/api/v1/users")).status_code == 200
+
+
+@pytest.mark.parametrize("role", ["", "Admin", "a b", "admin\n", "x" * 64, "é", 5])
+async def test_a_role_has_a_plain_name(make_user: MakeUser, admin: Caller, role: object) -> None:
+    caller = await make_user()
+    response = await admin.http.patch(f"/api/v1/users/{caller.id}", json={"roles": ["user", role]})
+    assert faults_of(response) == ["/roles/1"]
+
+
+@pytest.mark.xfail(strict=True, reason="a role that is taken away is good until the access token expires")
+async def test_an_administrator_who_is_no_longer_one_loses_the_rights_at_once(stack: Stack, admin: Caller) -> None:
+    former = await stack.sign_up_admin()
+    await admin.http.patch(f"/api/v1/users/{former.id}", json={"roles": ["user"]})
+    response = await former.http.get("/api/v1/users")
+    assert response.status_code in (401, 403)
+
+
+async def test_others_change_nothing(alice: Caller, bob: Caller) -> None:
+    path = f"/api/v1/users/{alice.id}"
+    for method, target, body in (
+        ("PUT", path, {"email": bob.email}),
+        ("PATCH", path, {"name": "Mallory"}),
+        ("DELETE", path, None),
+        ("PUT", f"{path}/password", {"current_password": PASSWORD, "new_password": "another password"}),
+    ):
+        assert_problem(await bob.http.request(method, target, json=body), 403, "forbidden")
+    assert (await alice.http.get("/api/v1/users/me")).json()["name"] is None
+
+
+# --- preconditions ---------------------------------------------------------------------------------
+
+
+async def test_a_change_under_an_old_version_is_refused_with_the_current_account(make_user: MakeUser) -> None:
+    caller = await make_user()
+    path = f"/api/v1/users/{caller.id}"
+    etag = (await caller.http.get(path)).headers["etag"]
+    body = {"email": caller.email, "name": "Ada", "metadata": {"a": 1}}
+    first = await caller.http.put(path, json=body, headers={"If-Match": etag})
+    assert first.status_code == 200
+    changes: list[tuple[str, dict[str, Any] | None]] = [
+        ("PUT", body),
+        ("PATCH", {"name": "Bob"}),
+        ("PATCH", {"metadata": {"b": 2}}),
+        ("DELETE", None),
+    ]
+    for method, change in changes:
+        response = await caller.http.request(method, path, json=change, headers={"If-Match": etag})
+        assert assert_problem(response, 412, "version-mismatch")["current"] == first.json()
+    last = await caller.http.patch(path, json={"name": "Bob"}, headers={"If-Match": first.headers["etag"]})
+    assert last.status_code == 200
+
+
+async def test_of_many_changes_of_one_version_exactly_one_wins(make_user: MakeUser) -> None:
+    caller = await make_user()
+    path = f"/api/v1/users/{caller.id}"
+    headers = {"If-Match": (await caller.http.get(path)).headers["etag"]}
+    changes = [caller.http.patch(path, json={"name": f"name {n}"}, headers=headers) for n in range(10)]
+    changes += [caller.http.patch(path, json={"metadata": {f"n{n}": n}}, headers=headers) for n in range(10)]
+    statuses = [response.status_code for response in await asyncio.gather(*changes)]
+    assert sorted(statuses) == [200] + 19 * [412]
+
+
+async def test_of_many_patches_of_metadata_none_is_lost(make_user: MakeUser) -> None:
+    caller = await make_user()
+    path = f"/api/v1/users/{caller.id}"
+    patches = [caller.http.patch(path, json={"metadata": {f"n{n}": n}}) for n in range(15)]
+    assert {response.status_code for response in await asyncio.gather(*patches)} == {200}
+    assert (await caller.http.get(path)).json()["metadata"] == {f"n{n}": n for n in range(15)}
+
+
+# --- passwords -------------------------------------------------------------------------------------
+
+
+async def test_a_new_password_ends_all_other_sessions(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    other = await stack.log_in(caller.email)
+    body = {"current_password": PASSWORD, "new_password": "staple battery horse"}
+    response = await caller.http.put(f"/api/v1/users/{caller.id}/password", json=body)
+    assert (response.status_code, response.content) == (204, b"")
+    assert (await caller.http.get("/api/v1/users/me")).status_code == 200
+    assert_problem(await other.http.get("/api/v1/users/me"), 401, "unauthenticated")
+    refresh = await stack.client().post("/api/v1/auth/refresh", json={"refresh_token": other.refresh_token})
+    assert_problem(refresh, 401, "unauthenticated")
+    old = await stack.client().post("/api/v1/auth/login", json={"email": caller.email, "password": PASSWORD})
+    assert_problem(old, 401, "invalid-credentials")
+    await stack.log_in(caller.email, "staple battery horse")
+
+
+async def test_a_password_changes_with_the_present_one_only(make_user: MakeUser, admin: Caller) -> None:
+    caller = await make_user()
+    path = f"/api/v1/users/{caller.id}/password"
+    body = {"current_password": "wrong password", "new_password": "staple battery horse"}
+    response = await caller.http.put(path, json=body)
+    assert response.status_code in (400, 403)
+    by_admin = {"current_password": PASSWORD, "new_password": "staple battery horse"}
+    assert_problem(await admin.http.put(path, json=by_admin), 403, "forbidden")
+    response = await admin.http.put(f"/api/v1/users/{NOBODY}/password", json=by_admin)
+    assert_problem(response, 404, "not-found")
+
+
+async def test_a_new_password_obeys_the_rules(make_user: MakeUser) -> None:
+    caller = await make_user()
+    for weak in ("short", "password", f"i am {caller.email.partition('@')[0]}"):
+        body = {"current_password": PASSWORD, "new_password": weak}
+        response = await caller.http.put(f"/api/v1/users/{caller.id}/password", json=body)
+        assert faults_of(response) == ["/new_password"]
+
+
+# --- deleting --------------------------------------------------------------------------------------
+
+
+async def test_a_deleted_account_is_gone_with_its_sessions_and_its_address_is_free(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    other = await stack.log_in(caller.email)
+    await caller.http.post("/api/v1/resources", json={"type": "note", "data": {}})
+    response = await caller.http.delete(f"/api/v1/users/{caller.id}")
+    assert (response.status_code, response.content) == (204, b"")
+    client = stack.client()
+    for session in (caller, other):
+        assert_problem(await session.http.get("/api/v1/users/me"), 401, "unauthenticated")
+        refresh = await client.post("/api/v1/auth/refresh", json={"refresh_token": session.refresh_token})
+        assert_problem(refresh, 401, "unauthenticated")
+    login = await client.post("/api/v1/auth/login", json={"email": caller.email, "password": PASSWORD})
+    assert_problem(login, 401, "invalid-credentials")
+    again = await stack.sign_up(caller.email)
+    assert again.id != caller.id
+    assert (await again.http.get("/api/v1/resources")).json()["items"] == []
+
+
+async def test_a_deleted_account_leaves_no_visible_resources(make_user: MakeUser, admin: Caller) -> None:
+    caller = await make_user()
+    created = await caller.http.post("/api/v1/resources", json={"type": "note", "data": {}})
+    assert (await admin.http.delete(f"/api/v1/users/{caller.id}")).status_code == 204
+    assert_problem(await admin.http.get(f"/api/v1/resources/{created.json()['id']}"), 404, "not-found")
+    for target in (caller.id, caller.id):
+        assert_problem(await admin.http.delete(f"/api/v1/users/{target}"), 404, "not-found")
+
+
+async def test_the_last_administrator_stays(serve: Serve) -> None:
+    stack = await serve()
+    admin = await stack.sign_up_admin()
+    path = f"/api/v1/users/{admin.id}"
+    assert_problem(await admin.http.delete(path), 409, "conflict")
+    for body in ({"roles": ["user"]}, {"status": "suspended"}):
+        assert_problem(await admin.http.patch(path, json=body), 409, "conflict")
+        assert_problem(await admin.http.put(path, json={"email": admin.email} | body), 409, "conflict")
+    assert (await admin.http.get("/api/v1/users")).status_code == 200
+
+
+async def test_of_two_administrators_who_go_at_once_one_stays(serve: Serve) -> None:
+    stack = await serve()
+    admins = [await stack.sign_up_admin() for _ in range(4)]
+    responses = await asyncio.gather(*[admin.http.delete(f"/api/v1/users/{admin.id}") for admin in admins])
+    assert sorted(response.status_code for response in responses) == [204, 204, 204, 409]
