@@ -184,6 +184,8 @@ class Accounts:
             new = msgspec.structs.replace(new, email=email.address, email_key=email.key)
         changed, ended = await self._users.change(user.id, new, clock.now(), versions)
         self._revocations.add(ended)
+        if change.roles is not msgspec.UNSET:
+            self._revocations.set_roles(user.id, changed.roles)
         return changed
 
     async def change_password(self, principal: Principal, user_id: str, current: str, new: str) -> None:

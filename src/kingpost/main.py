@@ -59,7 +59,7 @@ async def _assemble(settings: Settings, storage: Storage, stack: contextlib.Asyn
     keys = KeyRing(storage.signing_keys, secret)
     await keys.load()
     access_tokens = AccessTokens(keys, settings.public_url, _accepted_issuer(settings))
-    revocations = Revocations(storage.sessions, remember_for=access_tokens.lifetime)
+    revocations = Revocations(storage.users, storage.sessions, remember_for=access_tokens.lifetime)
     await revocations.start()
     stack.push_async_callback(revocations.stop)
     # The workers of a node share its cores.

@@ -1,9 +1,10 @@
-"""Which sessions ended recently, kept in memory, so that checking a token asks nobody.
+"""What changed recently about who may call: sessions that ended, roles that were set. Kept in memory.
 
-An access token outlives its session by minutes; this is what stops it. A process learns of its own
-writes at once, and of other nodes' by asking the database several times a second for all that ended in
-the last half minute: an overlap wide enough for transactions that become visible late. A process that
-has not heard from the database for a second no longer trusts its memory and asks for each token.
+An access token outlives its session by minutes, and the roles it was issued with; this is what corrects it.
+A process learns of its own writes at once, and of other nodes' by asking the database several times a second
+for all that changed in the last half minute: an overlap wide enough for transactions that become visible
+late. A process that has not heard from the database for a second no longer trusts its memory and asks for
+each token.
 """
 
 import asyncio
@@ -12,9 +13,12 @@ import logging
 import time
 from collections.abc import Iterable
 
+from msgspec import structs
+
 from kingpost import clock
-from kingpost.problems import Unavailable
-from kingpost.storage import Sessions
+from kingpost.model import Principal
+from kingpost.problems import Unauthenticated, Unavailable
+from kingpost.storage import Sessions, Users
 
 POLL_EVERY = 0.3
 """Seconds between two polls; with `TRUSTED_FOR` it keeps the promise of one second on all nodes."""
@@ -27,13 +31,15 @@ logger = logging.getLogger("kingpost.revocations")
 
 
 class Revocations:
-    """The recently ended sessions, as this process knows them."""
+    """The recently ended sessions and the recently set roles, as this process knows them."""
 
-    def __init__(self, sessions: Sessions, remember_for: int) -> None:
-        """`remember_for` is how long an access token may outlive its session, in seconds."""
+    def __init__(self, users: Users, sessions: Sessions, remember_for: int) -> None:
+        """`remember_for` is how long an access token may outlive what it says, in seconds."""
+        self._users = users
         self._sessions = sessions
         self._remember_for = remember_for
         self._ended: dict[str, float] = {}
+        self._roles: dict[str, tuple[frozenset[str], float]] = {}
         self._trusted_until = 0.0
         self._polling: asyncio.Task[None] | None = None
 
@@ -57,25 +63,35 @@ class Revocations:
         forget_at = time.monotonic() + self._remember_for
         self._ended.update(dict.fromkeys(session_ids, forget_at))
 
-    async def has_ended(self, session_id: str) -> bool:
-        """Whether a session has ended.
+    def set_roles(self, user_id: str, roles: Iterable[str]) -> None:
+        """Take note of the roles that an account has got."""
+        self._roles[user_id] = frozenset(roles), time.monotonic() + self._remember_for
+
+    def present(self, principal: Principal) -> Principal | None:
+        """The caller as memory alone knows it to be now: the question of every request. None if memory cannot tell."""
+        if principal.session_id in self._ended or time.monotonic() >= self._trusted_until:
+            return None
+        changed = self._roles.get(principal.user_id)
+        return principal if changed is None else structs.replace(principal, roles=changed[0])
+
+    async def look_up(self, principal: Principal) -> Principal:
+        """The caller as it is now.
 
         Raises:
+            Unauthenticated: its session has ended.
             Unavailable: neither memory nor the database can tell.
         """
-        if session_id in self._ended:
-            return True
-        if time.monotonic() < self._trusted_until:
-            return False
-        return not await self._sessions.is_alive(session_id, clock.now())
-
-    def surely_alive(self, session_id: str) -> bool:
-        """Whether memory alone knows that a session has not ended: the question of every request."""
-        return session_id not in self._ended and time.monotonic() < self._trusted_until
+        if principal.session_id not in self._ended and await self._sessions.is_alive(principal.session_id, clock.now()):
+            user = await self._users.find(principal.user_id)
+            if user is not None:
+                return structs.replace(principal, roles=frozenset(user.roles))
+        raise Unauthenticated("The session has ended")
 
     async def _poll(self, seconds: int) -> None:
         started = time.monotonic()
         self.add(await self._sessions.ended_within(seconds))
+        for user_id, roles in await self._users.roles_changed_within(seconds):
+            self.set_roles(user_id, roles)
         self._trusted_until = started + TRUSTED_FOR
 
     async def _keep_up(self) -> None:
@@ -86,13 +102,14 @@ class Revocations:
             try:
                 await self._poll(OVERLAP + int(silence))
             except Unavailable:
-                logger.warning("cannot learn which sessions ended: asking the database for each token")
+                logger.warning("cannot learn what changed: asking the database for each token")
             except Exception:
-                logger.exception("cannot learn which sessions ended")
+                logger.exception("cannot learn what changed")
             self._forget_old()
 
     def _forget_old(self) -> None:
         now = time.monotonic()
-        # Entries stand in the order in which they were last learned only roughly, so look at all of them.
+        # What is forgotten is older than any token, so this need not be exact, nor often.
         if self._ended and min(self._ended.values()) < now:
             self._ended = {session: until for session, until in self._ended.items() if until > now}
+        self._roles = {user: known for user, known in self._roles.items() if known[1] > now}

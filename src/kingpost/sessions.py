@@ -63,12 +63,7 @@ class Sessions:
         if verified is None:
             verified = await self._access_tokens.verify(token)
             self._verified.remember(token, verified)
-        principal = verified.principal
-        if self._revocations.surely_alive(principal.session_id):
-            return principal
-        if await self._revocations.has_ended(principal.session_id):
-            raise Unauthenticated("The session has ended")
-        return principal
+        return self._revocations.present(verified.principal) or await self._revocations.look_up(verified.principal)
 
     async def login(self, email: str, password: str, device: str | None, client_address: str | None) -> Grant:
         """Start a session.

@@ -83,7 +83,7 @@ class Users(Protocol):
     ) -> tuple[User, Sequence[str]]:
         """Change an account, add one to its version, and return it with the ids of the sessions this ended.
 
-        A suspension ends all of the account's sessions with the change.
+        A suspension ends all of the account's sessions with the change; `roles_changed_within` tells of new roles.
 
         Args:
             at: the time of the change.
@@ -103,6 +103,10 @@ class Users(Protocol):
         Raises:
             NotFound: there is no such account.
         """
+        ...
+
+    async def roles_changed_within(self, seconds: int) -> Sequence[tuple[str, tuple[str, ...]]]:
+        """The accounts whose roles were set in the last so many seconds, by the database's own clock: ids and roles."""
         ...
 
     async def delete(self, user_id: str, versions: Sequence[int] | None) -> Sequence[str]:

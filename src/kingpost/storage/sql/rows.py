@@ -26,8 +26,13 @@ def session_of(row: Row) -> Session:
 
 def user_of(row: Row) -> User:
     """The account in a row that starts with the columns `USER`."""
-    roles = tuple(msgspec.json.decode(row[5], type=list[str]))
-    return User(row[0], row[1], bool(row[2]), row[3], msgspec.Raw(row[4]), roles, row[6], row[7], row[8], row[9])
+    metadata, roles = msgspec.Raw(row[4]), roles_of(row[5])
+    return User(row[0], row[1], bool(row[2]), row[3], metadata, roles, row[6], row[7], row[8], row[9])
+
+
+def roles_of(text: str) -> tuple[str, ...]:
+    """The roles in their column."""
+    return tuple(msgspec.json.decode(text, type=list[str]))
 
 
 def user_columns(values: User | UserChange) -> dict[str, Any]:

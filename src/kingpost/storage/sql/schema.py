@@ -49,8 +49,10 @@ users = Table(
     Column("updated_at", Time, nullable=False),
     Column("email_key", Name, nullable=False),
     Column("password_hash", Text, nullable=False),
+    Column("roles_changed_at", Time),
     UniqueConstraint("email_key"),
     Index(None, "updated_at", "id"),
+    Index(None, "roles_changed_at"),
 )
 
 # No foreign key to the account: an ended session outlives a deleted account, until every node has heard of it.

@@ -11,9 +11,9 @@ from kingpost.model import ADMIN, Page, SortKey, User
 from kingpost.problems import Conflict, NotFound, VersionMismatch
 from kingpost.storage import Credentials, Listing, UserChange
 from kingpost.storage.sql.database import Database, Row, Script, Statement, UniqueViolation
-from kingpost.storage.sql.functions import exclusive_section
+from kingpost.storage.sql.functions import database_now, database_seconds_ago, exclusive_section
 from kingpost.storage.sql.pages import Order
-from kingpost.storage.sql.rows import USER, user_columns, user_of
+from kingpost.storage.sql.rows import USER, roles_of, user_columns, user_of
 from kingpost.storage.sql.schema import resources, users
 from kingpost.storage.sql.sessions import end_sessions
 
@@ -31,7 +31,8 @@ class SQLUsers:
         by_id = found.where(users.c.id == bindparam("id"))
         by_key = select(*USER, users.c.password_hash).where(users.c.email_key == bindparam("email_key"))
         hash_by_id = select(users.c.password_hash).where(users.c.id == bindparam("id"))
-        self._insert = Statement(insert(users).values({c.name: bindparam(c.name) for c in users.columns}), dialect)
+        created = [*USER, users.c.email_key, users.c.password_hash]
+        self._insert = Statement(insert(users).values({c.name: bindparam(c.name) for c in created}), dialect)
         self._find = Statement(by_id, dialect)
         self._find_to_change = Statement(by_id.with_for_update(), dialect)
         self._find_credentials = Statement(by_key, dialect)
@@ -47,6 +48,8 @@ class SQLUsers:
             .returning(users.c.id),
             dialect,
         )
+        recently = users.c.roles_changed_at > database_seconds_ago(bindparam("seconds"))
+        self._roles_changed_within = Statement(select(users.c.id, users.c.roles).where(recently), dialect)
         self._administrators_in_turn = Statement(select(exclusive_section(literal(ADMINISTRATORS))), dialect)
         is_admin = cast(users.c.roles, Text).like(f'%"{ADMIN}"%')
         self._some_admin = Statement(
@@ -111,6 +114,10 @@ class SQLUsers:
             ended = yield self._end_sessions(user_id=user_id, kept=None)
         return changed, [row[0] for row in ended]
 
+    async def roles_changed_within(self, seconds: int) -> Sequence[tuple[str, tuple[str, ...]]]:
+        rows = await self._database.read(self._roles_changed_within(seconds=seconds))
+        return [(row[0], roles_of(row[1])) for row in rows]
+
     async def change_password(self, user_id: str, password_hash: str, at: str, keep_session: str) -> Sequence[str]:
         def script() -> Script[Sequence[str]]:
             if not (yield self._set_hash(user_id=user_id, hash=password_hash, at=at)):
@@ -149,18 +156,12 @@ class SQLUsers:
             raise Conflict("The last active administrator must stay one")
 
     def _make_update(self, names: tuple[str, ...]) -> Statement:
-        statement = (
-            update(users)
-            .where(users.c.id == bindparam("user_id"))
-            .values(
-                {name: bindparam(name, type_=users.c[name].type) for name in names}
-                | {
-                    "version": users.c.version + 1,
-                    "updated_at": bindparam("at", type_=users.c.updated_at.type),
-                }
-            )
-            .returning(*USER)
-        )
+        values: dict[str, Any] = {name: bindparam(name, type_=users.c[name].type) for name in names}
+        values["version"] = users.c.version + 1
+        values["updated_at"] = bindparam("at", type_=users.c.updated_at.type)
+        if "roles" in names:
+            values["roles_changed_at"] = database_now()
+        statement = update(users).where(users.c.id == bindparam("user_id")).values(values).returning(*USER)
         return Statement(statement, self._database.dialect)
 
     def _make_page(self, sort: tuple[SortKey, ...], behind: bool) -> tuple[Order, Statement]:

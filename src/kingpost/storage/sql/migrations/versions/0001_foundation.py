@@ -30,9 +30,11 @@ def upgrade() -> None:
         sa.Column("updated_at", TIME, nullable=False),
         sa.Column("email_key", NAME, nullable=False),
         sa.Column("password_hash", sa.Text, nullable=False),
+        sa.Column("roles_changed_at", TIME),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
         sa.UniqueConstraint("email_key", name=op.f("uq_users_email_key")),
     )
+    op.create_index(op.f("ix_users_roles_changed_at"), "users", ["roles_changed_at"])
     op.create_index(op.f("ix_users_updated_at_id"), "users", ["updated_at", "id"])
 
     op.create_table(
