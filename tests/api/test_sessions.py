@@ -325,7 +325,8 @@ async def test_roles_that_are_set_hold_for_tokens_given_out_before_on_every_node
     # Another node's write: this one learns of it from the database.
     change = UserChange(roles=("user", "admin"))
     await stack.features.storage.users.change(alice.id, change, clock.now(), None)
-    deadline = time.monotonic() + 1
-    while (response := await alice.http.get("/api/v1/users")).status_code != 200 and time.monotonic() < deadline:
+    statuses = []
+    for _ in range(50):
+        statuses.append((await alice.http.get("/api/v1/users")).status_code)
         await asyncio.sleep(0.02)
-    assert response.status_code == 200
+    assert statuses[-1] == 200
