@@ -1,0 +1,261 @@
+"""Kingpost as its users run it: processes, sockets, files, signals."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil  # type: ignore[import-untyped]
+
+from tests.servers import free_port
+
+KINGPOST = Path(sys.executable).with_name("kingpost")
+PASSWORD = "correct horse battery"
+PATIENCE = 20.0
+"""Seconds after which a test gives up waiting. Nothing should take nearly as long."""
+
+
+def eventually[T](what: Callable[[], T], patience: float = PATIENCE) -> T:
+    """Ask again and again until the answer is true; return it."""
+    deadline = time.monotonic() + patience
+    while True:
+        answer = what()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {patience} seconds; the last answer was {answer!r}")
+        time.sleep(0.02)
+
+
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment without settings of ours that a developer may have, and with `variables`.
+
+    Names are written without `KINGPOST_`. Draining is no test's subject, unless it says so.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("KINGPOST_")}
+    return inherited | {f"KINGPOST_{name}": value for name, value in ({"DRAIN_SECONDS": "0"} | dict(variables)).items()}
+
+
+def kingpost(
+    directory: Path, *arguments: str, stdin: str | bytes = b"", prefix: Sequence[str] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in a directory. `prefix` is a program that runs it, if any."""
+    with subprocess.Popen(
+        [*prefix, KINGPOST, *arguments],
+        cwd=directory,
+        env=environment(variables),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(stdin.encode() if isinstance(stdin, str) else stdin, PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out.decode(), err.decode())
+
+
+class Server:
+    """One `kingpost serve`. It starts when made; `ready` waits until it serves."""
+
+    def __init__(self, directory: Path, *arguments: str, port: int | None, settings: Mapping[str, str]) -> None:
+        self.directory = directory
+        self.port = port or free_port()
+        scheme = "https" if "TLS_CERT" in settings else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self._open: list[Client | Wire] = []
+        self._stdout = directory / f"stdout.{self.port}"
+        self._stderr = directory / f"stderr.{self.port}"
+        with self._stdout.open("ab") as stdout, self._stderr.open("ab") as stderr:
+            self.process = subprocess.Popen(
+                [KINGPOST, "serve", "--port", str(self.port), *arguments],
+                cwd=directory,
+                env=environment(settings),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._stdout.read_text()
+
+    @property
+    def log(self) -> str:
+        return self._stderr.read_text()
+
+    def ready(self) -> "Server":
+        def answers() -> bool:
+            assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.log}"
+            with suppress(httpx.TransportError):
+                return httpx.get(f"{self.url}/readyz", verify=False, timeout=5).status_code == 200
+            return False
+
+        eventually(answers)
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit code, once it has ended."""
+        return self.process.wait(PATIENCE)
+
+    def stop(self) -> int:
+        """Tell it to stop as an orchestrator does, and return its exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        """End it, and its workers, as a power cut does."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def client(self, token: str | None = None, **options: Any) -> "Client":
+        """A client of this server's API, with a token or none."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        client = Client(base_url=self.url, headers=headers, verify=False, timeout=30, **options)
+        self._open.append(client)
+        return client
+
+    def connect(self) -> "Wire":
+        """A bare connection."""
+        wire = Wire(socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE))
+        self._open.append(wire)
+        return wire
+
+    def disconnect(self) -> None:
+        """Close all clients and connections."""
+        for connection in self._open:
+            connection.close()
+
+
+def workers_of(server: Server) -> list[int]:
+    """The ids of the worker processes that serve."""
+    workers = []
+    for child in psutil.Process(server.process.pid).children():
+        with suppress(psutil.NoSuchProcess):
+            if "spawn_main" in " ".join(child.cmdline()) and minds_signals(child.pid):
+                workers.append(child.pid)
+    return workers
+
+
+def minds_signals(pid: int) -> bool:
+    """Whether a process has a handler of its own for SIGTERM: a server does as soon as it serves."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+class Client(httpx.Client):
+    """An HTTP client that knows the few calls every test needs."""
+
+    tokens: Mapping[str, Any] = {}
+    """What the last login or refresh answered."""
+
+    def sign_up(self, email: str = "ada@example.com", password: str = PASSWORD) -> "Client":
+        """Make an account and log in to it."""
+        created = self.post("/api/v1/users", json={"email": email, "password": password})
+        assert created.status_code == 201, created.text
+        return self.log_in(email, password)
+
+    def log_in(self, email: str = "ada@example.com", password: str = PASSWORD) -> "Client":
+        return self._take(self.post("/api/v1/auth/login", json={"email": email, "password": password}))
+
+    def refresh(self, refresh_token: str | None = None) -> "Client":
+        token = refresh_token or self.tokens["refresh_token"]
+        return self._take(self.post("/api/v1/auth/refresh", json={"refresh_token": token}))
+
+    def _take(self, answer: httpx.Response) -> "Client":
+        assert answer.status_code == 200, answer.text
+        self.tokens = answer.json()
+        self.headers["Authorization"] = f"Bearer {self.tokens['access_token']}"
+        return self
+
+    def create(self, **data: Any) -> dict[str, Any]:
+        created = self.post("/api/v1/resources", json={"type": "note", "data": data})
+        assert created.status_code == 201, created.text
+        resource: dict[str, Any] = created.json()
+        return resource
+
+    def status(self, path: str = "/api/v1/users/me") -> int:
+        """The status of a GET."""
+        return self.get(path).status_code
+
+
+class Wire:
+    """A connection on which any bytes can be sent."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._received = b""
+
+    def send(self, *parts: bytes) -> "Wire":
+        for part in parts:
+            self._socket.sendall(part)
+        return self
+
+    def end_sending(self) -> "Wire":
+        self._socket.shutdown(socket.SHUT_WR)
+        return self
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def until(self, mark: bytes) -> bytes:
+        """Receive up to and including a mark, and return all that was received and not yet returned."""
+        while mark not in self._received:
+            data = self._socket.recv(65536)
+            assert data, f"the connection was closed after {self._received!r}"
+            self._received += data
+        end = self._received.index(mark) + len(mark)
+        taken, self._received = self._received[:end], self._received[end:]
+        return taken
+
+    def answer(self) -> "WireAnswer":
+        """The next response."""
+        head = self.until(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
+        status = int(first.split()[1])
+        size = int(headers.get("content-length", "0"))
+        while len(self._received) < size:
+            data = self._socket.recv(65536)
+            assert data, "the connection was closed in the middle of a body"
+            self._received += data
+        body, self._received = self._received[:size], self._received[size:]
+        return WireAnswer(status, headers, body)
+
+    def is_closed_by_server(self) -> bool:
+        """Wait for the server's end of the connection: True when nothing came before it."""
+        with suppress(ConnectionError):
+            return self._received == b"" and self._socket.recv(1) == b""
+        return True
+
+
+class WireAnswer:
+    """A response as it came over the wire."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def __repr__(self) -> str:
+        return f"{self.status} {dict(self.headers)} {self.body[:300]!r}"
+
+
+def sentences(text: str) -> Sequence[str]:
+    """The lines of what a command told on standard error."""
+    return text.strip().splitlines()
