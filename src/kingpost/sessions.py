@@ -85,7 +85,7 @@ class Sessions:
             session_id, credentials.user.id, device, client_address, now, now, clock.after(ABSOLUTE_LIFETIME)
         )
         token = self._refresh_tokens.first(session_id)
-        await self._sessions.create(session, token.hash)
+        await self._sessions.create(session, token.hash, credentials.password_hash)
         return self._grant(credentials.user, session, token)
 
     async def refresh(self, text: str) -> Grant:

@@ -59,6 +59,17 @@ async def is_alive(storage: Storage, session: Session) -> bool:
 # --- create and list -----------------------------------------------------------------------------
 
 
+async def test_a_session_that_names_a_password_hash_starts_only_while_it_is_the_accounts(storage: Storage) -> None:
+    user = await add_user(storage)
+    present = await storage.users.find_password_hash(user.id)
+
+    await storage.sessions.create(new_session(user.id), b"1", present)
+    await storage.users.change_password(user.id, "another hash", AT, NOBODY)
+
+    with pytest.raises(Unauthenticated):
+        await storage.sessions.create(new_session(user.id), b"2", present)
+
+
 async def test_a_session_is_listed_as_it_was_stored(nodes: list[Storage]) -> None:
     user = await add_user(nodes[0])
     session = await start(nodes[0], user.id)

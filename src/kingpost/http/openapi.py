@@ -115,7 +115,8 @@ def _content(route: Route, components: Mapping[str, Schema]) -> Schema:
     if route.method != "PATCH":
         return {JSON: content}
     operations = {"type": "array", "maxItems": MOST_OPERATIONS, "items": reference(JSONPatchOperation)}
-    return {MERGE_PATCH: content, JSON: content, JSON_PATCH: {"schema": operations, "example": parts.A_JSON_PATCH}}
+    json_patch = {"schema": operations, "example": parts.JSON_PATCHES[route.body]}
+    return {MERGE_PATCH: content, JSON: content, JSON_PATCH: json_patch}
 
 
 def _path_parameters(route: Route) -> list[Schema]:

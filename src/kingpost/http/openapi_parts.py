@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from kingpost.http.bodies import ProblemBody
+import msgspec
+
+from kingpost.http.bodies import ChangeUser, PatchResource, ProblemBody
 from kingpost.http.openapi_schemas import Schema, reference
 from kingpost.http.problems import MEDIA_TYPE
 from kingpost.problems import InvalidRequest, Problem, VersionMismatch
@@ -10,7 +12,19 @@ from kingpost.problems import InvalidRequest, Problem, VersionMismatch
 AN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 A_TIME = "2026-11-22T10:15:30.123Z"
 TEXT: Schema = {"type": "string"}
-A_JSON_PATCH: list[Schema] = [{"op": "test", "path": "/name", "value": "Ada"}, {"op": "remove", "path": "/name"}]
+# An example beside the schema, rather than in it, would be filled in on the page and sent with each call.
+A_TAG: Schema = {"type": "string", "examples": ['"3"']}
+JSON_PATCHES: Mapping[type[msgspec.Struct], list[Schema]] = {
+    ChangeUser: [
+        {"op": "test", "path": "/name", "value": "Ada Lovelace"},
+        {"op": "replace", "path": "/name", "value": "Ada King"},
+    ],
+    PatchResource: [
+        {"op": "test", "path": "/data/title", "value": "Alien"},
+        {"op": "replace", "path": "/data/year", "value": 1980},
+    ],
+}
+"""An example for each kind of body that a JSON Patch changes."""
 
 INFO: Schema = {
     "title": "Kingpost",
@@ -65,15 +79,13 @@ PARAMETERS: Mapping[str, Schema] = {
         "name": "If-Match",
         "in": "header",
         "description": "The `ETag` that was read: change it only if it still has that version.",
-        "schema": TEXT,
-        "examples": {"version": {"summary": "Only this version", "value": '"3"'}},
+        "schema": A_TAG,
     },
     "If-None-Match": {
         "name": "If-None-Match",
         "in": "header",
         "description": "The `ETag` that was read before: answer 304 if it still has that version.",
-        "schema": TEXT,
-        "examples": {"version": {"summary": "Unless it has this version", "value": '"3"'}},
+        "schema": A_TAG,
     },
     "X-Request-ID": {
         "name": "X-Request-ID",

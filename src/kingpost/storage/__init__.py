@@ -131,11 +131,14 @@ class Rotation(msgspec.Struct, frozen=True):
 class Sessions(Protocol):
     """Sign-ins, each a family of refresh tokens of which only hashes are known here."""
 
-    async def create(self, session: Session, token_hash: bytes) -> None:
+    async def create(self, session: Session, token_hash: bytes, password_hash: str | None = None) -> None:
         """Store a new session whose first refresh token has this hash.
 
+        Where `password_hash` is given, it must still be the account's: a login that was checked against a
+        password which has been changed meanwhile starts nothing.
+
         Raises:
-            Unauthenticated: the account is gone or suspended.
+            Unauthenticated: the account is gone or suspended, or has got another password.
         """
         ...
 

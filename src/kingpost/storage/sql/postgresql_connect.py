@@ -119,4 +119,6 @@ def _place(url: str) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "the connection is refused"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
     return str(error).partition("\n")[0].rstrip(".")

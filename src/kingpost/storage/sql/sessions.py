@@ -61,7 +61,8 @@ class SQLSessions:
         is_this = sessions.c.id == bindparam("session_id")
         active_user = select(*USER).where(users.c.id == bindparam("user_id"), users.c.status == literal("active", Text))
         self._find_active_user = Statement(active_user, dialect)
-        self._lock_active_user = Statement(active_user.with_for_update(read=True), dialect)
+        with_hash = active_user.add_columns(users.c.password_hash)
+        self._lock_active_user = Statement(with_hash.with_for_update(read=True), dialect)
         created = [*SESSION, sessions.c.token_hash]
         self._insert = Statement(insert(sessions).values({c.name: bindparam(c.name) for c in created}), dialect)
         self._consume = Statement(
@@ -97,10 +98,11 @@ class SQLSessions:
             delete(sessions).where(sessions.c.expires_at < bindparam("before", type_=Time)), dialect
         )
 
-    async def create(self, session: Session, token_hash: bytes) -> None:
+    async def create(self, session: Session, token_hash: bytes, password_hash: str | None = None) -> None:
         def script() -> Script[None]:
-            if not (yield self._lock_active_user(user_id=session.user_id)):
-                raise Unauthenticated("The account is gone or suspended")
+            rows = yield self._lock_active_user(user_id=session.user_id)
+            if not rows or password_hash not in (None, rows[0][-1]):
+                raise Unauthenticated("The account is gone or suspended, or has got another password")
             yield self._insert(token_hash=token_hash, **msgspec.structs.asdict(session))
 
         await self._database.transact(script())
@@ -140,6 +142,8 @@ class SQLSessions:
         return bool(await self._database.read(self._is_alive(session_id=session_id, at=at)))
 
     async def ended_within(self, seconds: int) -> Sequence[str]:
+        # This is asked several times a second, so it also finds out whether SQLite's file is still there.
+        await self._database.ping()
         rows = await self._database.read(self._ended_within(seconds=seconds))
         return [row[0] for row in rows]
 

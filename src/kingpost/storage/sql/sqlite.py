@@ -45,6 +45,8 @@ class SQLiteDatabase:
         return cls(await asyncio.to_thread(SQLiteFile, path))
 
     async def read(self, query: Query) -> Sequence[Row]:
+        if self._file.is_gone:
+            raise Unavailable("The database is not available right now")
         try:
             return self._file.current.reader.execute(*query).fetchall()
         except apsw.BusyError:
@@ -66,7 +68,7 @@ class SQLiteDatabase:
         return await work
 
     def _scan(self, query: Query, deadline: float) -> Sequence[Row]:
-        connection = self._file.current.scanner
+        connection = self._file.connections().scanner
         connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CHECKS)
         try:
             return connection.execute(*query).fetchall()

@@ -85,6 +85,8 @@ class SQLiteFile:
         """
         self.path = path
         self._lock = threading.Lock()
+        self.is_gone = False
+        """Whether there was no usable file when `connections` was last asked: too dear to find out for each read."""
         self.current = _opened(path)
 
     def connections(self) -> Connections:
@@ -95,7 +97,9 @@ class SQLiteFile:
         """
         with self._lock:
             if identity(self.path) != self.current.identity:
+                self.is_gone = True
                 self.current = self._reopened()
+            self.is_gone = False
             return self.current
 
     def _reopened(self) -> Connections:
