@@ -1,0 +1,78 @@
+"""The OpenAPI document: true to the routes, valid, and changed only on purpose."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import openapi_spec_validator
+import pytest
+
+from kingpost.http import openapi
+from kingpost.http.routes import ROUTES
+from tests.api.stack import Caller, Stack
+
+GOLDEN = Path(__file__).parents[2] / "docs" / "openapi.json"
+DOCUMENT = json.loads(json.dumps(openapi.document(ROUTES, "http://127.0.0.1:8000")))
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def contents() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every media type object of the document, with the name of its place."""
+    for method, path, operation in operations():
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            yield f"{method} {path}", content
+        for status, response in operation["responses"].items():
+            for content in response.get("content", {}).values():
+                yield f"{method} {path} {status}", content
+    for name, response in DOCUMENT["components"]["responses"].items():
+        for content in response.get("content", {}).values():
+            yield name, content
+
+
+def test_the_document_is_the_one_that_was_reviewed() -> None:
+    message = "The API has changed. If that is meant: `python3 dev.py kingpost openapi > docs/openapi.json`, and review it."
+    assert json.loads(GOLDEN.read_text()) == DOCUMENT, message
+
+
+def test_the_document_is_valid_openapi() -> None:
+    openapi_spec_validator.validate(DOCUMENT)
+
+
+def test_every_route_is_documented_once() -> None:
+    told = {(method.upper(), path) for method, path, _ in operations()}
+    assert told == {(route.method, openapi.public_path(route)) for route in ROUTES if not route.is_hidden}
+    names = [operation["operationId"] for _, _, operation in operations()]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(("place", "content"), list(contents()))
+def test_every_example_keeps_its_schema(place: str, content: dict[str, Any]) -> None:
+    examples = [content["example"]] if "example" in content else [e["value"] for e in content["examples"].values()]
+    schema = content["schema"] | {"components": DOCUMENT["components"]}
+    validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+    for example in examples:
+        assert [error.message for error in validator.iter_errors(example)] == [], place
+
+
+def test_every_path_parameter_is_declared() -> None:
+    for _, path, operation in operations():
+        declared = {
+            (DOCUMENT["components"]["parameters"]["id"] if "$ref" in parameter else parameter)["name"]
+            for parameter in operation["parameters"]
+            if parameter.get("in") == "path" or parameter.get("$ref", "").endswith("/id")
+        }
+        assert declared == set(re.findall(r"{(\w+)}", path))
+
+
+async def test_the_server_serves_it_with_its_own_address(stack: Stack, alice: Caller) -> None:
+    served = (await alice.http.get("/openapi.json")).json()
+    assert served["servers"] == [{"url": stack.features.settings.public_url}]
+    assert served | {"servers": DOCUMENT["servers"]} == DOCUMENT

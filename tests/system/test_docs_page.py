@@ -1,0 +1,175 @@
+"""The documentation page in a real browser: it needs no other host, and a login made in it signs its next calls."""
+
+import gzip
+import json
+import shutil
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+import zstandard
+from playwright.sync_api import Browser, Locator, Page, Response, sync_playwright
+
+from tests.system.conftest import Serve, factory
+from tests.system.running import Server
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+    # There is no other host: what would ask one fails.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+)
+ASSETS = ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
+EMAIL, PASSWORD = "ada@example.com", "correct horse battery"
+"""The ones of the document's examples, which the page fills in."""
+FOR_MS = 20_000
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def serve_here(tmp_path_factory: pytest.TempPathFactory) -> Generator[Serve]:
+    yield from factory(tmp_path_factory.mktemp("docs"))
+
+
+@pytest.fixture(scope="module")
+def server(serve_here: Serve) -> Server:
+    server = serve_here()
+    with httpx.Client(base_url=server.url) as client:
+        client.post("/api/v1/users", json={"email": EMAIL, "password": PASSWORD}).raise_for_status()
+    return server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class DocsPage:
+    """The page as a reader uses it, and all that a browser tells about it."""
+
+    page: Page
+    asked: list[str] = field(default_factory=list)
+    """The addresses of all requests."""
+    told: list[str] = field(default_factory=list)
+    """Errors and warnings on the console."""
+
+    def open(self, origin: str) -> "DocsPage":
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.told.append(str(error)))
+        self.page.on("console", lambda message: message.type in ("error", "warning") and self.told.append(message.text))
+        self.page.goto(f"{origin}/docs")
+        self.page.wait_for_selector(".opblock")
+        return self
+
+    def operation(self, name: str) -> Locator:
+        """The block of an operation, unfolded."""
+        block = self.page.locator(f"[id$='-{name}'].opblock")
+        if "is-open" not in (block.get_attribute("class") or ""):
+            block.locator(".opblock-summary").click()
+        return block
+
+    def execute(self, name: str, body: Any = None) -> Response:
+        """Fill in the body, unless the example will do; press "Execute"; wait for the answer to be shown."""
+        block = self.operation(name)
+        if body is not None:
+            block.locator("textarea.body-param__text").fill(json.dumps(body))
+        with self.page.expect_response(lambda response: "/api/" in response.url) as answered:
+            block.locator("button.execute").click()
+        response = answered.value
+        block.locator(".live-responses-table .response-col_status", has_text=str(response.status)).wait_for()
+        return response
+
+    def stored(self) -> Any:
+        """What would outlive the page."""
+        return self.page.evaluate("[Object.keys(localStorage), Object.keys(sessionStorage), document.cookie]")
+
+
+@pytest.fixture
+def docs(server: Server, browser: Browser) -> Generator[DocsPage]:
+    with browser.new_context() as context:
+        context.set_default_timeout(FOR_MS)
+        yield DocsPage(context.new_page()).open(server.url)
+
+
+@needs_chromium
+def test_it_shows_every_operation_and_asks_no_other_host(server: Server, docs: DocsPage) -> None:
+    document = httpx.get(f"{server.url}/openapi.json").json()
+    tags = docs.page.locator(".opblock-tag").evaluate_all("tags => tags.map(tag => tag.dataset.tag)")
+    assert tags == [tag["name"] for tag in document["tags"]]
+    assert docs.page.locator(".opblock").count() == sum(len(operations) for operations in document["paths"].values())
+    own = {f"{server.url}/docs", f"{server.url}/openapi.json", *(f"{server.url}/docs/{name}" for name in ASSETS)}
+    assert {url for url in docs.asked if not url.startswith("data:")} == own
+    assert docs.told == []
+
+
+@needs_chromium
+def test_a_login_made_in_it_signs_the_next_calls_until_the_logout(docs: DocsPage) -> None:
+    login = docs.execute("login")
+    assert "authorization" not in login.request.headers
+    me = docs.execute("get_me")
+    assert (me.status, me.json()["email"]) == (200, EMAIL)
+    assert me.request.headers["authorization"] == f"Bearer {login.json()['access_token']}"
+    assert docs.told == []
+    assert docs.stored() == [[], [], ""]
+
+    assert docs.execute("logout").status == 204
+    after = docs.execute("get_me")
+    assert (after.status, "authorization" in after.request.headers) == (401, False)
+
+
+@needs_chromium
+def test_a_new_account_can_be_made_in_it_and_used(docs: DocsPage) -> None:
+    account = {"email": "grace@example.com", "password": PASSWORD}
+    assert docs.execute("create_user", account).status == 201
+    docs.execute("login", account)
+    created = docs.execute("create_resource")
+    assert created.status == 201
+    listed = docs.execute("list_resources")
+    assert [item["id"] for item in listed.json()["items"]] == [created.json()["id"]]
+    assert docs.told == []
+
+
+@needs_chromium
+def test_a_refresh_made_in_it_replaces_the_token(docs: DocsPage) -> None:
+    login = docs.execute("login").json()
+    refreshed = docs.execute("refresh", {"refresh_token": login["refresh_token"]}).json()
+    assert refreshed["access_token"] != login["access_token"]
+    sent = docs.execute("get_me").request.headers["authorization"]
+    assert sent == f"Bearer {refreshed['access_token']}"
+
+
+@needs_chromium
+def test_a_failed_login_signs_nothing(docs: DocsPage) -> None:
+    assert docs.execute("login", {"email": EMAIL, "password": "not the password"}).status == 401
+    assert "authorization" not in docs.execute("get_me").request.headers
+
+
+@needs_chromium
+def test_it_calls_the_host_it_was_loaded_from_whatever_the_public_url_is(server: Server, browser: Browser) -> None:
+    origin = f"http://localhost:{server.port}"
+    with browser.new_context() as context:
+        docs = DocsPage(context.new_page()).open(origin)
+        assert docs.execute("login").url == f"{origin}/api/v1/auth/login"
+        assert docs.told == []
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_its_files_are_the_same_in_every_coding(server: Server, name: str) -> None:
+    def fetch(coding: str) -> bytes:
+        with httpx.stream("GET", f"{server.url}/docs/{name}", headers={"Accept-Encoding": coding}) as response:
+            assert response.status_code == 200
+            assert response.headers.get("content-encoding", "identity") == coding
+            return b"".join(response.iter_raw())
+
+    plain = fetch("identity")
+    for _ in ("made", "kept"):
+        assert gzip.decompress(fetch("gzip")) == plain
+        assert zstandard.ZstdDecompressor().decompress(fetch("zstd")) == plain
