@@ -25,10 +25,6 @@ from tests.api.stack import Caller, MakeUser, Serve, Stack
 session_fixture = partial(pytest_asyncio.fixture, scope="session", loop_scope="session")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "postgresql: needs a PostgreSQL server; the quick inner loop leaves it out")
-
-
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     """Run the tests in the event loop in which the application runs."""
     for item in items:

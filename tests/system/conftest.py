@@ -9,10 +9,6 @@ import pytest
 from tests.system.running import Server, kingpost
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "postgresql: needs a PostgreSQL server; the quick inner loop leaves it out")
-
-
 class Serve(Protocol):
     """Starts `kingpost serve` with arguments and settings, by default in the test's directory."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import zstandard
-from playwright.sync_api import Browser, Locator, Page, Response, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Response, sync_playwright
 
 from tests.system.conftest import Serve, factory
 from tests.system.running import Server
@@ -64,10 +64,14 @@ class DocsPage:
     def open(self, origin: str) -> "DocsPage":
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.told.append(str(error)))
-        self.page.on("console", lambda message: message.type in ("error", "warning") and self.told.append(message.text))
+        self.page.on("console", self._listen)
         self.page.goto(f"{origin}/docs")
         self.page.wait_for_selector(".opblock")
         return self
+
+    def _listen(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.told.append(message.text)
 
     def operation(self, name: str) -> Locator:
         """The block of an operation, unfolded."""
