@@ -48,7 +48,6 @@ EVERYWHERE: tuple[Header, ...] = (
     (b"referrer-policy", b"no-referrer"),
     (b"vary", b"Accept-Encoding, Authorization, Origin"),
 )
-STRICT_CSP: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 HSTS: Header = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 logger = logging.getLogger("kingpost.http")
@@ -82,7 +81,7 @@ class Application:
         await self._send(scope, headers, answer, request_id, send)
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Answer:
-        self._check_transport(scope)
+        self._check_transport(scope, headers)
         found = self._router.match(scope["path"])
         if found is None:
             raise NotFound()
@@ -107,7 +106,7 @@ class Application:
             await self._read_body(route, call, receive)
         return await route.handler(call)
 
-    def _check_transport(self, scope: Scope) -> None:
+    def _check_transport(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         if scope["scheme"] == "http" and scope["path"] not in PROBES:
             server = scope.get("server")
             if self._settings.environment != "development" or not (server and is_local(server[0])):
@@ -117,6 +116,8 @@ class Application:
             size += len(name) + len(value) + 4
         if size > self._settings.header_limit:
             raise HeadersTooLarge()
+        if b"host" not in headers and scope["http_version"] == "1.1":  # RFC 9112, section 3.2
+            raise InvalidRequest.of(Fault("HTTP/1.1 requires this header", "required", header="Host"))
 
     async def _read_body(self, route: Route, call: Call, receive: Receive) -> None:
         assert route.body is not None
@@ -135,7 +136,7 @@ class Application:
         self, scope: Scope, headers: dict[bytes, bytes], answer: Answer, request_id: str, send: Send
     ) -> None:
         content = answer.body
-        out: list[Header] = [(b"x-request-id", request_id.encode()), *EVERYWHERE, *answer.headers]
+        out: list[Header] = [(b"x-request-id", request_id.encode()), *EVERYWHERE, answer.policy, *answer.headers]
         encoding = compression.choose(headers, answer)
         if encoding is not None:
             content = await compression.compress(encoding, content)
@@ -143,8 +144,6 @@ class Application:
         if answer.status not in (204, 304):
             out.append((b"content-type", answer.media_type.encode()))
             out.append((b"content-length", str(len(content)).encode()))
-        if not any(name == b"content-security-policy" for name, _ in answer.headers):
-            out.append(STRICT_CSP)
         if scope["scheme"] == "https":
             out.append(HSTS)
         if self._origins:

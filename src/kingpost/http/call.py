@@ -22,6 +22,7 @@ NO_STORE: Header = (b"cache-control", b"no-store")
 """For answers that hold tokens."""
 PRIVATE: Header = (b"cache-control", b"private, no-cache")
 """For what a signed-in caller reads: it may be kept, but is asked for again before each use."""
+STRICT_CSP: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
 class Health:
@@ -98,15 +99,23 @@ class Call:
 
 
 class Answer:
-    """A response. `headers` come beside those that every response has."""
+    """A response. `headers` come beside those that every response has; `policy` is its Content-Security-Policy."""
 
-    __slots__ = ("body", "headers", "media_type", "status")
+    __slots__ = ("body", "headers", "media_type", "policy", "status")
 
-    def __init__(self, status: int, body: bytes = b"", headers: Iterable[Header] = (), media_type: str = JSON) -> None:
+    def __init__(
+        self,
+        status: int,
+        body: bytes = b"",
+        headers: Iterable[Header] = (),
+        media_type: str = JSON,
+        policy: Header = STRICT_CSP,
+    ) -> None:
         self.status = status
         self.body = body
         self.headers = headers
         self.media_type = media_type
+        self.policy = policy
 
 
 def answer(value: Any, *headers: Header, status: int = 200) -> Answer:

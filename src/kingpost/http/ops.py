@@ -42,7 +42,7 @@ async def openapi(call: Call) -> Answer:
 
 
 async def docs(call: Call) -> Answer:
-    return Answer(200, _file("docs.html"), [PUBLIC, DOCS_CSP], HTML_UTF_8)
+    return Answer(200, _file("docs.html"), [PUBLIC], HTML_UTF_8, DOCS_CSP)
 
 
 async def docs_asset(call: Call) -> Answer:

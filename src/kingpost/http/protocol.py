@@ -1,0 +1,162 @@
+"""One HTTP connection: uvicorn's protocol, with our own answers to broken requests and less work for good ones."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from kingpost import clock
+from kingpost.http.application import EVERYWHERE
+from kingpost.http.problems import problem_answer
+from kingpost.problems import HeadersTooLarge, InvalidRequest, Problem
+
+SLACK = 4096
+"""Bytes that a request's head may have beyond the limit before its end is seen: spaces, line ends, the method."""
+SLOWEST = 30.0
+"""Seconds between two looks at a connection. A request that was still arriving at two of them is given up."""
+
+
+_NOTHING = object()
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. What is no HTTP, or has a head without end, gets a problem like everything else.
+
+    A request is started in the very turn of the loop in which it has arrived, since most are answered
+    without ever waiting; and its answer is written in one piece.
+    """
+
+    _head_size = 0
+    _is_receiving = False
+    _arrived: tuple[RequestResponseCycle, Any] | None = None
+    _seen: object = _NOTHING
+    """The request that was arriving when this connection was last looked at: its scope, None before the first."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch = self.loop.call_later(SLOWEST, self._look)
+        if self.app.is_closing:
+            # Accepted in the very moment in which listening ended: nobody else would end it.
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._watch.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._is_receiving = True
+        super().data_received(data)
+        self._is_receiving = False
+        self._start_arrived()
+        # The method is known once the head is complete; the application then knows the exact size.
+        if self._head_is_complete():
+            self._head_size = 0
+            return
+        self._head_size += len(data)
+        if self._head_size > self.app.header_limit + SLACK:
+            self._refuse(HeadersTooLarge())
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(InvalidRequest("This is not a valid HTTP request"))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self._is_receiving:
+            # Its body may have come with the same data, and is still to be parsed.
+            self._arrived = cycle, app
+        else:
+            super()._start_asgi_task(cycle, _Answering(cycle, app))
+
+    def _start_arrived(self) -> None:
+        if self._arrived is None:
+            return
+        cycle, app = self._arrived
+        self._arrived = None
+        task = asyncio.Task(cycle.run_asgi(_Answering(cycle, app)), loop=self.loop, eager_start=True)
+        if not task.done():
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    def _head_is_complete(self) -> bool:
+        scope: Mapping[str, Any] | None = self.scope
+        return scope is not None and "method" in scope
+
+    def _look(self) -> None:
+        """Close a connection on which the same request has been arriving since the last look, or nothing at all."""
+        cycle: RequestResponseCycle | None = self.cycle
+        is_arriving = not self._head_is_complete() or (cycle is not None and cycle.more_body)
+        if is_arriving and self._seen is self.scope:
+            self.transport.close()
+            return
+        self._seen = self.scope if is_arriving else _NOTHING
+        self._watch = self.loop.call_later(SLOWEST, self._look)
+
+    def _refuse(self, problem: Problem) -> None:
+        if self.transport.is_closing():
+            return
+        latest: RequestResponseCycle | None = self.cycle
+        if latest is not None and not latest.response_complete and not latest.more_body:
+            # Requests that came whole are answered first; then the connection ends.
+            latest.keep_alive = False
+            self.flow.pause_reading()
+            return
+        request_id = clock.new_id()[0]
+        answer = problem_answer(problem, "", request_id)
+        headers = [
+            (b"x-request-id", request_id.encode()),
+            *EVERYWHERE,
+            answer.policy,
+            *answer.headers,
+            (b"content-type", answer.media_type.encode()),
+            (b"content-length", str(len(answer.body)).encode()),
+            (b"connection", b"close"),
+        ]
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+        self.transport.write(STATUS_LINE[answer.status] + lines + b"\r\n" + answer.body)
+        self.transport.close()
+
+
+class _Answering:
+    """The application, with an answer that is written in one piece.
+
+    uvicorn writes head and body apart, and searches each header by itself for what must not be in one.
+    """
+
+    __slots__ = ("_app", "_cycle", "_start")
+
+    def __init__(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._cycle = cycle
+        self._app = app
+        self._start: Any = None
+
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        return self._app(scope, receive, self._send)
+
+    async def _send(self, message: Any) -> None:
+        """Take the two messages that our application sends: one start, one whole body."""
+        cycle = self._cycle
+        if self._start is None:
+            self._start = message
+            cycle.response_started = True
+            cycle.waiting_for_100_continue = False
+            return
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        cycle.transport.write(self._head() + message["body"])
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+
+    def _head(self) -> bytes:
+        lines = [b"%b: %b\r\n" % header for header in self._start["headers"]]
+        lines += [b"%b: %b\r\n" % header for header in self._cycle.default_headers]
+        if not self._cycle.keep_alive:
+            lines.append(b"connection: close\r\n")
+        head = b"".join(lines)
+        if head.count(b"\n") > len(lines) or head.count(b"\r") > len(lines):
+            raise RuntimeError("a header holds a line end")
+        return b"".join((STATUS_LINE[self._start["status"]], head, b"\r\n"))
