@@ -14,8 +14,11 @@ from kingpost.http import openapi
 from kingpost.http.routes import ROUTES
 from tests.api.stack import Caller, Stack
 
-GOLDEN = Path(__file__).parents[2] / "docs" / "openapi.json"
-DOCUMENT = json.loads(json.dumps(openapi.document(ROUTES, "http://127.0.0.1:8000")))
+GOLDEN = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
+# A release and whoever remakes the golden file may have another version and address.
+DOCUMENT = json.loads(
+    json.dumps(openapi.document(ROUTES, GOLDEN["servers"][0]["url"], version=GOLDEN["info"]["version"]))
+)
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -39,7 +42,7 @@ def contents() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_the_document_is_the_one_that_was_reviewed() -> None:
     remade = "If the API is meant to change: `python3 dev.py kingpost openapi > docs/openapi.json`, and review that."
-    assert json.loads(GOLDEN.read_text()) == DOCUMENT, remade
+    assert GOLDEN == DOCUMENT, remade
 
 
 def test_the_document_is_valid_openapi() -> None:
@@ -75,4 +78,4 @@ def test_every_path_parameter_is_declared() -> None:
 async def test_the_server_serves_it_with_its_own_address(stack: Stack, alice: Caller) -> None:
     served = (await alice.http.get("/openapi.json")).json()
     assert served["servers"] == [{"url": stack.features.settings.public_url}]
-    assert served | {"servers": DOCUMENT["servers"]} == DOCUMENT
+    assert served | {"servers": DOCUMENT["servers"], "info": DOCUMENT["info"]} == DOCUMENT

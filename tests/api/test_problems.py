@@ -176,8 +176,10 @@ async def test_a_client_that_goes_away_is_no_fault_of_ours(stack: Stack, caplog:
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    headers = [(b"content-type", b"application/json")]
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
     scope = {"type": "http", "method": "POST", "path": "/api/v1/users", "query_string": b"", "headers": headers}
-    await stack.app({**scope, "scheme": "http", "server": ("127.0.0.1", 8000), "client": None}, receive, send)
+    await stack.app(
+        {**scope, "http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 8000), "client": None}, receive, send
+    )
     assert not caplog.records
     assert not sent

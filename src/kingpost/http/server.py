@@ -24,7 +24,7 @@ ACCEPTORS = 32
 load a turn is long: with a single one, the last of a thousand clients waited for seconds."""
 
 
-class _Served:
+class Served:
     """The application as connections see it: with the limit that guards it, and whether it is still served."""
 
     def __init__(self, app: Any, header_limit: int) -> None:
@@ -44,7 +44,7 @@ class Server(uvicorn.Server):
     comes from a developer's keyboard and does not drain; a second signal does not wait any longer.
     """
 
-    def __init__(self, config: uvicorn.Config, served: _Served, health: Health, drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, served: Served, health: Health, drain_seconds: float) -> None:
         super().__init__(config)
         self._served = served
         self._health = health
@@ -78,7 +78,7 @@ async def serve(app: Application, health: Health, settings: Settings, listener: 
     guarded: Any = app
     if settings.trusted_proxies:
         guarded = ProxyHeadersMiddleware(guarded, list(settings.trusted_proxies))
-    served = _Served(guarded, settings.header_limit)
+    served = Served(guarded, settings.header_limit)
     config = uvicorn.Config(
         served,
         http=Protocol,

@@ -1,0 +1,79 @@
+"""Connections on real sockets, with the clock of the watch turned up."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from kingpost.http import protocol
+from kingpost.http.server import Served
+from tests.api.stack import Stack
+
+type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+HEAD = b"POST /api/v1/users HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def fast_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "SLOWEST", 0.1)
+
+
+@asynccontextmanager
+async def connected(stack: Stack, *, is_closing: bool = False) -> AsyncIterator[Streams]:
+    served = Served(stack.app, stack.features.settings.header_limit)
+    served.is_closing = is_closing
+    config = uvicorn.Config(served, ws="none", lifespan="off", interface="asgi3", log_config=None)
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: protocol.Protocol(config, state, {}), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        server.close()
+        await server.wait_closed()
+
+
+async def ends(reader: asyncio.StreamReader) -> bool:
+    """Whether the server closes the connection without another word, in ten looks' time."""
+    async with asyncio.timeout(1):
+        return await reader.read() == b""
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"GET /livez HT", HEAD + b'{"email": '], ids=["nothing", "half a head", "half a body"]
+)
+async def test_a_request_that_does_not_arrive_ends_its_connection(stack: Stack, start: bytes) -> None:
+    async with connected(stack) as (reader, writer):
+        writer.write(start)
+        assert await ends(reader)
+
+
+async def test_a_connection_that_is_idle_between_requests_is_kept(stack: Stack) -> None:
+    async with connected(stack) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert b"200 OK" in await reader.readuntil(b"}")
+            await asyncio.sleep(0.35)
+
+
+async def test_a_connection_that_comes_while_the_server_ends_is_closed(stack: Stack) -> None:
+    async with connected(stack, is_closing=True) as (reader, _):
+        assert await ends(reader)
+
+
+async def test_requests_sent_ahead_are_answered_in_their_order(stack: Stack) -> None:
+    async with connected(stack) as (reader, writer):
+        writer.write(b"".join(b"GET /livez HTTP/1.1\r\nHost: here\r\nX-Request-ID: n%d\r\n\r\n" % n for n in range(5)))
+        answers = b""
+        while answers.count(b'{"status":"ok"}') < 5:
+            answers += await reader.read(65536)
+        assert [answers.index(b"x-request-id: n%d\r" % n) for n in range(5)] == sorted(
+            answers.index(b"x-request-id: n%d\r" % n) for n in range(5)
+        )
