@@ -27,6 +27,11 @@ def after(seconds: float) -> str:
     return timestamp(time.time_ns() // 1_000_000 + int(seconds * 1000))
 
 
+def unique() -> str:
+    """A new UUIDv7, where its time does not matter."""
+    return str(uuid_utils.uuid7())
+
+
 def new_id() -> tuple[str, str]:
     """A new UUIDv7 and the time that it carries (RFC 9562, section 5.7).
 

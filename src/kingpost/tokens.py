@@ -83,10 +83,9 @@ class AccessTokens:
         """A new token for a session of a user, signed with the ring's present key."""
         key = self._keys.signing_key()
         iat = int(self._seconds())
-        jti, _ = clock.new_id()
         claims = Claims(
             iss=self._issuer, aud=self._issuer, sub=user_id, sid=session_id, client_id=CLIENT,
-            iat=iat, exp=iat + self.lifetime, jti=jti, roles=tuple(roles),
+            iat=iat, exp=iat + self.lifetime, jti=clock.unique(), roles=tuple(roles),
         )  # fmt: skip
         signed = f"{_segment(_header(key))}.{_segment(claims)}"
         return f"{signed}.{base64url.encode(key.sign(signed.encode()))}"

@@ -167,7 +167,7 @@ def _request_id(headers: Mapping[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id")
     if given is not None and SANE_REQUEST_ID.fullmatch(given):
         return given.decode()
-    return clock.new_id()[0]
+    return clock.unique()
 
 
 def _path(parameters: dict[str, str]) -> dict[str, str]:

@@ -100,7 +100,7 @@ class Protocol(HttpToolsProtocol):
             latest.keep_alive = False
             self.flow.pause_reading()
             return
-        request_id = clock.new_id()[0]
+        request_id = clock.unique()
         answer = problem_answer(problem, "", request_id)
         headers = [
             (b"x-request-id", request_id.encode()),
