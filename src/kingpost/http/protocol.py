@@ -23,13 +23,10 @@ _NOTHING = object()
 class Protocol(HttpToolsProtocol):
     """One connection. What is no HTTP, or has a head without end, gets a problem like everything else.
 
-    A request is started in the very turn of the loop in which it has arrived, since most are answered
-    without ever waiting; and its answer is written in one piece.
+    An answer is written in one piece.
     """
 
     _head_size = 0
-    _is_receiving = False
-    _arrived: tuple[RequestResponseCycle, Any] | None = None
     _seen: object = _NOTHING
     """The request that was arriving when this connection was last looked at: its scope, None before the first."""
 
@@ -45,10 +42,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._is_receiving = True
         super().data_received(data)
-        self._is_receiving = False
-        self._start_arrived()
         # The method is known once the head is complete; the application then knows the exact size.
         if self._head_is_complete():
             self._head_size = 0
@@ -61,21 +55,7 @@ class Protocol(HttpToolsProtocol):
         self._refuse(InvalidRequest("This is not a valid HTTP request"))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if self._is_receiving:
-            # Its body may have come with the same data, and is still to be parsed.
-            self._arrived = cycle, app
-        else:
-            super()._start_asgi_task(cycle, _Answering(cycle, app))
-
-    def _start_arrived(self) -> None:
-        if self._arrived is None:
-            return
-        cycle, app = self._arrived
-        self._arrived = None
-        task = asyncio.Task(cycle.run_asgi(_Answering(cycle, app)), loop=self.loop, eager_start=True)
-        if not task.done():
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+        super()._start_asgi_task(cycle, _Answering(cycle, app))
 
     def _head_is_complete(self) -> bool:
         scope: Mapping[str, Any] | None = self.scope

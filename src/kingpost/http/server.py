@@ -20,8 +20,9 @@ KEEP_ALIVE = 75
 PATIENCE = 30
 """Seconds that requests under way have to finish when the server stops."""
 ACCEPTORS = 32
-"""How many connections are accepted in one turn of the loop. libuv accepts one for each listening descriptor, and under
-load a turn is long: with a single one, the last of a thousand clients waited for seconds."""
+"""How many connections a lone worker accepts in one turn of the loop. libuv accepts one for each listening descriptor,
+and under load a turn is long: with a single one, the last of a thousand clients waited for seconds. Several workers
+share the work of accepting anyway."""
 
 
 class Served:
@@ -95,7 +96,7 @@ async def serve(app: Application, health: Health, settings: Settings, listener: 
         ssl_keyfile=settings.tls_key,
     )
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
-    more = [listener.dup() for _ in range(ACCEPTORS - 1)]
+    more = [listener.dup() for _ in range(ACCEPTORS - 1)] if settings.workers == 1 else []
     await Server(config, served, health, settings.drain_seconds).serve([listener, *more])
 
 
