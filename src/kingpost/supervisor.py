@@ -48,7 +48,12 @@ class Supervisor:
     def _start(self, place: int) -> None:
         worker = self._context.Process(target=_work, args=(self._work, self._settings, self._listener))
         self._workers[place : place + 1] = [worker]
-        worker.start()
+        # Python says a traceback when Ctrl-C meets it while it starts, so the worker meets it when it is ready.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            worker.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if self._is_stopping:  # The signal came before there was a process to pass it on to.
             worker.terminate()
 
@@ -71,6 +76,7 @@ class Supervisor:
 def _work(work: Work, settings: Settings, listener: socket.socket) -> None:
     """What runs in a worker's process. It stops when its supervisor is gone, however that died."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Until it serves, Ctrl-C ends it without a word.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     supervisor = multiprocessing.parent_process()
     assert supervisor is not None
 
