@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
@@ -49,6 +50,8 @@ class Supervisor:
         worker = self._context.Process(target=_work, args=(self._work, self._settings, self._listener))
         self._workers[place : place + 1] = [worker]
         # Python says a traceback when Ctrl-C meets it while it starts, so the worker meets it when it is ready.
+        # The tracker's own start would unblock the signal in between, so it comes first.
+        resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             worker.start()
