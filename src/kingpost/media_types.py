@@ -32,11 +32,6 @@ def parse_content_type(header: str | None) -> tuple[str, dict[str, str]]:
     return match[1].lower(), parameters
 
 
-def charset_of(header: str | None) -> str | None:
-    """The `charset` parameter of a Content-Type in lower case, or None."""
-    return parse_content_type(header)[1].get("charset")
-
-
 def accepts(accept_header: str | None, offered: str) -> bool:
     """Whether an Accept header admits a media type (RFC 9110, section 12.5.1).
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kingpost.media_types import accepted_encoding, accepts, charset_of, parse_content_type
+from kingpost.media_types import accepted_encoding, accepts, parse_content_type
 
 JSON = "application/json"
 
@@ -96,12 +96,6 @@ def test_json_is_not_accepted(header: str) -> None:
 )
 def test_content_type(header: str | None, parsed: tuple[str, dict[str, str]]) -> None:
     assert parse_content_type(header) == parsed
-
-
-def test_charset() -> None:
-    assert charset_of("application/json; charset=ISO-8859-1") == "iso-8859-1"
-    assert charset_of(JSON) is None
-    assert charset_of(None) is None
 
 
 @pytest.mark.parametrize(
