@@ -22,7 +22,7 @@ from kingpost import settings
 from kingpost.accounts import NewAccount
 from kingpost.http import application as http
 from kingpost.http.application import Application
-from kingpost.http.bodies import ResourceQuery
+from kingpost.http.bodies.resources import ResourceQuery
 from kingpost.http.call import Features
 from kingpost.http.input import parse_query
 from kingpost.http.router import Router

@@ -9,7 +9,8 @@ from msgspec import UNSET, UnsetType
 from kingpost import json_patch, merge_patch, strict_json
 from kingpost.accounts import AccountChange, NewAccount
 from kingpost.etags import format_etag, if_match, if_none_match
-from kingpost.http.bodies import ChangePassword, ChangeUser, JSONPatch, ReplaceUser, SignUp, UserBody, UserList
+from kingpost.http.bodies.accounts import ChangePassword, ChangeUser, ReplaceUser, SignUp, UserBody, UserList
+from kingpost.http.bodies.common import JSONPatch
 from kingpost.http.call import NO_STORE, PRIVATE, Answer, Call, Features, answer
 from kingpost.http.input import Rules, parse_body
 from kingpost.http.pages import listing, next_page

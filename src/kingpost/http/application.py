@@ -12,7 +12,7 @@ from typing import Any
 
 from kingpost import clock
 from kingpost.http import body, compression, cors
-from kingpost.http.bodies import JSONPatch, JSONPatchOperation
+from kingpost.http.bodies.common import JSONPatch, JSONPatchOperation
 from kingpost.http.call import Answer, Call, Features, Header
 from kingpost.http.input import parse_body, parse_query
 from kingpost.http.problems import problem_answer

@@ -6,7 +6,7 @@ from typing import Any
 from kingpost import __version__
 from kingpost.http import openapi_parts as parts
 from kingpost.http.application import IDS, PROBES
-from kingpost.http.bodies import JSONPatchOperation, ProblemBody
+from kingpost.http.bodies.common import JSONPatchOperation, ProblemBody
 from kingpost.http.body import JSON_PATCH, MERGE_PATCH
 from kingpost.http.call import JSON
 from kingpost.http.openapi_schemas import Schema, example, query_parameters, reference, schemas

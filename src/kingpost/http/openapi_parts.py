@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from kingpost.http.bodies import ChangeUser, PatchResource, ProblemBody
+from kingpost.http.bodies.accounts import ChangeUser
+from kingpost.http.bodies.common import ProblemBody
+from kingpost.http.bodies.resources import PatchResource
 from kingpost.http.openapi_schemas import Schema, reference
 from kingpost.http.problems import MEDIA_TYPE
 from kingpost.problems import InvalidRequest, Problem, VersionMismatch

@@ -5,7 +5,7 @@ from functools import cache
 from importlib.resources import files
 
 from kingpost.http import compression
-from kingpost.http.bodies import Health
+from kingpost.http.bodies.common import Health
 from kingpost.http.call import NO_STORE, Answer, Call, answer
 from kingpost.http.problems import problem_page
 from kingpost.media_types import Encoding, accepted_encoding

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from kingpost.http.bodies import ListQuery
+from kingpost.http.bodies.lists import ListQuery
 from kingpost.http.call import Call, Header
 from kingpost.model import Position, SortKey
 from kingpost.problems import Fault, InvalidRequest

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from kingpost.http.bodies import UserBody
+from kingpost.http.bodies.accounts import UserBody
 from kingpost.http.call import NO_STORE, Answer
 from kingpost.model import User
 from kingpost.problems import Problem, VersionMismatch

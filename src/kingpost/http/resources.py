@@ -7,9 +7,9 @@ import msgspec
 
 from kingpost import json_patch, merge_patch
 from kingpost.etags import format_etag, if_match, if_none_match
-from kingpost.http.bodies import (
+from kingpost.http.bodies.common import JSONPatch
+from kingpost.http.bodies.resources import (
     CreateResource,
-    JSONPatch,
     PatchResource,
     ReplaceResource,
     ResourceBody,

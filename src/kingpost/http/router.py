@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from kingpost.http.bodies import NoQuery
+from kingpost.http.bodies.lists import NoQuery
 from kingpost.http.call import JSON, Answer, Call
 from kingpost.http.input import Rules
 from kingpost.problems import Problem

@@ -1,28 +1,17 @@
 """Every route, on one screen."""
 
 from kingpost.http import accounts, ops, resources, sessions
-from kingpost.http.bodies import (
-    ChangePassword,
-    ChangeUser,
+from kingpost.http.bodies.accounts import ChangePassword, ChangeUser, ReplaceUser, SignUp, UserBody, UserList, UserQuery
+from kingpost.http.bodies.common import Health
+from kingpost.http.bodies.resources import (
     CreateResource,
-    GrantBody,
-    Health,
-    JSONWebKeySet,
-    Login,
-    Logout,
     PatchResource,
-    Refresh,
     ReplaceResource,
-    ReplaceUser,
     ResourceBody,
     ResourceList,
     ResourceQuery,
-    SessionList,
-    SignUp,
-    UserBody,
-    UserList,
-    UserQuery,
 )
+from kingpost.http.bodies.sessions import GrantBody, JSONWebKeySet, Login, Logout, Refresh, SessionList
 from kingpost.http.ops import HTML
 from kingpost.http.router import Route, Who
 from kingpost.problems import Conflict, Forbidden, InvalidCredentials, NotFound, Unauthenticated, Unavailable

@@ -1,6 +1,7 @@
 """Signing in and out on the wire."""
 
-from kingpost.http.bodies import GrantBody, Login, Logout, Refresh, SessionBody, SessionList, UserBody
+from kingpost.http.bodies.accounts import UserBody
+from kingpost.http.bodies.sessions import GrantBody, Login, Logout, Refresh, SessionBody, SessionList
 from kingpost.http.call import NO_STORE, PRIVATE, Answer, Call, answer
 from kingpost.sessions import Grant
 

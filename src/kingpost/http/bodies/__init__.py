@@ -1,0 +1,1 @@
+"""What requests and responses hold. The OpenAPI document shows these types and their docstrings."""
