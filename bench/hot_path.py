@@ -27,7 +27,7 @@ from kingpost.http.call import Features
 from kingpost.http.input import parse_query
 from kingpost.http.router import Router
 from kingpost.http.routes import ROUTES
-from kingpost.model import DEFAULT_ROLES
+from kingpost.model import DEFAULT_ROLES, Origin
 from kingpost.strict_json import decode
 
 PATH = "/api/v1/resources"
@@ -69,7 +69,7 @@ async def main(count: int) -> None:
         environment = {"KINGPOST_DATABASE_URL": url, "KINGPOST_SECRET": "bench " * 8}
         loaded = settings.load(environment, Path(name))
         async with composition.running(loaded) as features:
-            owner = await features.accounts.create(NewAccount(EMAIL, PASSWORD), DEFAULT_ROLES)
+            owner = await features.accounts.create(NewAccount(EMAIL, PASSWORD), DEFAULT_ROLES, "system", Origin())
             stored = list(samples.resources(20_000, owner.id))
             databases.fill(url, stored)
             grant = await features.sessions.login(EMAIL, PASSWORD, None, None)

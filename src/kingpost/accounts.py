@@ -5,14 +5,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from kingpost import clock
+from kingpost import audit, clock
+from kingpost.audit import Actor
 from kingpost.emails import InvalidEmail, address
-from kingpost.model import DEFAULT_ROLES, Page, Principal, User
+from kingpost.model import DEFAULT_ROLES, Origin, Page, Principal, User
 from kingpost.passwords import PasswordHasher, PasswordRules
 from kingpost.policy import may_touch_account
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unavailable, VersionMismatch
 from kingpost.revocations import Revocations
-from kingpost.storage import Listing, UserChange, Users
+from kingpost.storage import UserChange, Users
+from kingpost.storage.consequences import Consequences
+from kingpost.storage.listing import Listing
 
 METADATA_LIMIT = 4096
 """Bytes of JSON that an account's metadata may have."""
@@ -58,7 +61,7 @@ class Accounts:
         self._revocations = revocations
         self._signup_is_open = signup_is_open
 
-    async def sign_up(self, principal: Principal | None, new: NewAccount) -> User:
+    async def sign_up(self, principal: Principal | None, new: NewAccount, origin: Origin) -> User:
         """Create an account with the default roles.
 
         Raises:
@@ -68,9 +71,9 @@ class Accounts:
         """
         if not self._signup_is_open and (principal is None or not principal.is_admin):
             raise Forbidden("Sign-up is closed: ask an administrator for an account")
-        return await self.create(new, DEFAULT_ROLES)
+        return await self.create(new, DEFAULT_ROLES, principal, origin)
 
-    async def create(self, new: NewAccount, roles: tuple[str, ...]) -> User:
+    async def create(self, new: NewAccount, roles: tuple[str, ...], actor: Actor, origin: Origin) -> User:
         """Create an account with any roles, with no question of who asks. Raises as `sign_up` does."""
         faults = list(self.faults(new))
         if faults:
@@ -90,7 +93,8 @@ class Accounts:
             created_at=now,
             updated_at=now,
         )
-        await self._users.create(user, email.key, password_hash)
+        entry = audit.entry("user.created", "user", user.id, actor, origin, roles=roles)
+        await self._users.create(user, email.key, password_hash, Consequences((entry,)))
         return user
 
     def faults(self, new: NewAccount) -> Iterable[Fault]:
@@ -120,7 +124,12 @@ class Accounts:
         return await self._users.list(listing)
 
     async def replace(
-        self, principal: Principal, user_id: str, change: AccountChange, versions: Sequence[int] | None
+        self,
+        principal: Principal,
+        user_id: str,
+        change: AccountChange,
+        versions: Sequence[int] | None,
+        origin: Origin,
     ) -> User:
         """Change an account. `versions` are those that `If-Match` names; None means any.
 
@@ -130,7 +139,7 @@ class Accounts:
             InvalidRequest: the new values break a rule, or `current_password` is missing for a new address.
             NotFound, VersionMismatch, Conflict: as for storage's `change`.
         """
-        return await self._change(principal, await self.read(principal, user_id), change, versions)
+        return await self._change(principal, await self.read(principal, user_id), change, versions, origin)
 
     async def patch(
         self,
@@ -138,6 +147,7 @@ class Accounts:
         user_id: str,
         patch: Callable[[User], AccountChange],
         versions: Sequence[int] | None,
+        origin: Origin,
     ) -> User:
         """Change an account by what a pure function makes of it.
 
@@ -154,7 +164,7 @@ class Accounts:
             raise VersionMismatch(user)
         for _ in range(PATIENCE):
             try:
-                return await self._change(principal, user, patch(user), (user.version,))
+                return await self._change(principal, user, patch(user), (user.version,), origin)
             except VersionMismatch as mismatch:
                 if versions is not None:
                     raise
@@ -162,7 +172,12 @@ class Accounts:
         raise Unavailable("Too many writers change this account at the same time")
 
     async def _change(
-        self, principal: Principal, user: User, change: AccountChange, versions: Sequence[int] | None
+        self,
+        principal: Principal,
+        user: User,
+        change: AccountChange,
+        versions: Sequence[int] | None,
+        origin: Origin,
     ) -> User:
         decides_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
         if decides_access and not principal.is_admin:
@@ -182,13 +197,14 @@ class Accounts:
         if change.email is not msgspec.UNSET and change.email != user.email:
             email = address(change.email)
             new = msgspec.structs.replace(new, email=email.address, email_key=email.key)
-        changed, ended = await self._users.change(user.id, new, clock.now(), versions)
+        entry = audit.entry("user.changed", "user", user.id, principal, origin, **_told(change))
+        changed, ended = await self._users.change(user.id, new, clock.now(), versions, Consequences((entry,)))
         self._revocations.add(ended)
         if change.roles is not msgspec.UNSET:
             self._revocations.set_roles(user.id, changed.roles)
         return changed
 
-    async def change_password(self, principal: Principal, user_id: str, current: str, new: str) -> None:
+    async def change_password(self, principal: Principal, user_id: str, current: str, new: str, origin: Origin) -> None:
         """Set a new password and end all of the account's other sessions.
 
         Raises:
@@ -203,12 +219,14 @@ class Accounts:
         if faults:
             raise InvalidRequest.of(*[Fault(detail, code, pointer="/new_password") for code, detail in faults])
         await self._prove(user_id, current)
+        entry = audit.entry("user.password_changed", "user", user_id, principal, origin)
+        password_hash = await self._hasher.hash(new)
         ended = await self._users.change_password(
-            user_id, await self._hasher.hash(new), clock.now(), principal.session_id
+            user_id, password_hash, clock.now(), principal.own_session, Consequences((entry,))
         )
         self._revocations.add(ended)
 
-    async def delete(self, principal: Principal, user_id: str, versions: Sequence[int] | None) -> None:
+    async def delete(self, principal: Principal, user_id: str, versions: Sequence[int] | None, origin: Origin) -> None:
         """Delete an account with all that it owns.
 
         Raises:
@@ -216,11 +234,19 @@ class Accounts:
             VersionMismatch, Conflict: as for storage's `delete`.
         """
         await self.read(principal, user_id)
-        self._revocations.add(await self._users.delete(user_id, versions))
+        entry = audit.entry("user.deleted", "user", user_id, principal, origin)
+        self._revocations.add(await self._users.delete(user_id, versions, Consequences((entry,))))
 
     async def _prove(self, user_id: str, password: str) -> None:
         if not await self._hasher.verify(await self._users.find_password_hash(user_id), password):
             raise Forbidden("The current password is wrong")
+
+
+def _told(change: AccountChange) -> dict[str, Any]:
+    """What the audit log tells of a change: which fields, and of those that decide access what they became."""
+    fields = [name for name in ("email", "name", "metadata") if getattr(change, name) is not msgspec.UNSET]
+    decided = {name: getattr(change, name) for name in ("roles", "status")}
+    return {"fields": fields, **{name: value for name, value in decided.items() if value is not msgspec.UNSET}}
 
 
 def _change_faults(user: User, change: AccountChange) -> Iterable[Fault]:

@@ -66,7 +66,7 @@ def create_admin(email: str, password_stdin: bool) -> None:
     """Create an account that may do everything."""
     from kingpost import main as composition  # noqa: PLC0415
     from kingpost.accounts import NewAccount  # noqa: PLC0415
-    from kingpost.model import ADMIN, DEFAULT_ROLES  # noqa: PLC0415
+    from kingpost.model import ADMIN, DEFAULT_ROLES, Origin  # noqa: PLC0415
 
     try:
         password = sys.stdin.buffer.readline().rstrip(b"\r\n").decode()
@@ -75,7 +75,9 @@ def create_admin(email: str, password_stdin: bool) -> None:
 
     async def create() -> str:
         async with composition.running(_load()) as features:
-            user = await features.accounts.create(NewAccount(email, password), (*DEFAULT_ROLES, ADMIN))
+            user = await features.accounts.create(
+                NewAccount(email, password), (*DEFAULT_ROLES, ADMIN), "operator", Origin()
+            )
             return user.id
 
     with _one_sentence():

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from kingpost.problems import Forbidden
+
 type Status = Literal["active", "suspended"]
 
 ADMIN = "admin"
@@ -56,15 +58,76 @@ class Resource(msgspec.Struct, frozen=True, gc=False):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who is calling: what an access token says once it has been verified."""
+    """Who is calling: what an access token or an API key says once it has been verified.
+
+    A token stands for a session and may do all that its account may. A key has no session, and does only
+    what its scopes name: `scopes` is None for sessions.
+    """
 
     user_id: str
-    session_id: str
+    session_id: str | None
     roles: frozenset[str]
+    api_key_id: str | None = None
+    scopes: frozenset[str] | None = None
 
     @property
     def is_admin(self) -> bool:
         return ADMIN in self.roles
+
+    @property
+    def own_session(self) -> str:
+        """The id of the caller's session.
+
+        Raises:
+            Forbidden: an API key has none.
+        """
+        if self.session_id is None:
+            raise Forbidden("This needs an access token: an API key has no session")
+        return self.session_id
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a request comes from: the client's address, its user agent, and the request's id in logs."""
+
+    address: str | None = None
+    device: str | None = None
+    request_id: str | None = None
+
+
+class APIKey(msgspec.Struct, frozen=True):
+    """A machine's credentials. `hint` is the start of the key, to tell it by; the key itself is never stored."""
+
+    id: str
+    user_id: str
+    name: str
+    scopes: tuple[str, ...]
+    hint: str
+    created_at: str
+    expires_at: str | None
+    last_used_at: str | None
+
+
+type ActorType = Literal["user", "api_key", "anonymous", "operator", "system"]
+type TargetType = Literal["user", "session", "api_key", "signing_key"]
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """Who did what to what, when and from where. It never holds a secret, a name or an e-mail address.
+
+    `actor_id` is an account's id (of an API key: its owner's); ids are what remains of a deleted account,
+    and name nobody. An `operator` acts at the command line, the `system` by itself.
+    """
+
+    id: str
+    created_at: str
+    actor_type: ActorType
+    actor_id: str | None
+    action: str
+    target_type: TargetType
+    target_id: str | None
+    address: str | None
+    request_id: str | None
+    details: msgspec.Raw
 
 
 class SortKey(msgspec.Struct, frozen=True):

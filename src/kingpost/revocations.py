@@ -81,7 +81,9 @@ class Revocations:
             Unauthenticated: its session has ended.
             Unavailable: neither memory nor the database can tell.
         """
-        if principal.session_id not in self._ended and await self._sessions.is_alive(principal.session_id, clock.now()):
+        if principal.session_id not in self._ended and await self._sessions.is_alive(
+            principal.own_session, clock.now()
+        ):
             user = await self._users.find(principal.user_id)
             if user is not None:
                 return structs.replace(principal, roles=frozenset(user.roles))

@@ -114,8 +114,8 @@ class Sessions:
         if everywhere:
             self._revocations.add(await self._sessions.end_all(principal.user_id))
         else:
-            await self._sessions.end(principal.session_id, principal.user_id)
-        self._revocations.add([principal.session_id])
+            await self._sessions.end(principal.own_session, principal.user_id)
+        self._revocations.add([principal.own_session])
 
     async def logout_with(self, text: str, *, everywhere: bool) -> None:
         """End the session of a refresh token, whether it is alive or not.

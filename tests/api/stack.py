@@ -15,7 +15,7 @@ from kingpost import main, settings
 from kingpost.accounts import NewAccount
 from kingpost.http.application import Application
 from kingpost.http.call import Features
-from kingpost.model import ADMIN, DEFAULT_ROLES
+from kingpost.model import ADMIN, DEFAULT_ROLES, Origin
 
 ORIGIN = "http://127.0.0.1:8000"
 ADDRESS = "192.0.2.7"
@@ -82,7 +82,7 @@ class Stack:
     async def sign_up_admin(self) -> Caller:
         """An administrator, made as the command line makes one."""
         email = f"{secrets.token_hex(8)}@example.com"
-        await self.features.accounts.create(NewAccount(email, PASSWORD), (*DEFAULT_ROLES, ADMIN))
+        await self.features.accounts.create(NewAccount(email, PASSWORD), (*DEFAULT_ROLES, ADMIN), "operator", Origin())
         return await self.log_in(email)
 
     async def execute(self, statement: str) -> None:

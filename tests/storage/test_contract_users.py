@@ -6,7 +6,8 @@ import pytest
 
 from kingpost.model import ADMIN, SortKey, User
 from kingpost.problems import Conflict, NotFound, Unauthenticated, VersionMismatch
-from kingpost.storage import Listing, Storage, UserChange
+from kingpost.storage import Storage, UserChange
+from kingpost.storage.listing import Listing
 from tests.storage.samples import (
     LONG_AGO,
     WRITERS,

@@ -16,8 +16,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from kingpost.model import Position, SortKey
-from kingpost.storage import CannotOpen, Listing, ResourceListing
+from kingpost.storage import CannotOpen, ResourceListing
+from kingpost.storage.listing import Listing
 from kingpost.storage.sql import migration
+from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Query, Row
 from kingpost.storage.sql.resources import SQLResources
 from kingpost.storage.sql.schema import metadata
@@ -44,7 +46,8 @@ def test_the_migrations_make_the_tables_that_the_code_describes(name: str) -> No
         described.add(squeezed(str(CreateTable(table).compile(dialect=dialect))))
         described |= {squeezed(str(CreateIndex(index).compile(dialect=dialect))) for index in table.indexes}
     written = [squeezed(statement) for statement in migration.statements(name, None)]
-    made = [s for s in written if VERSION_TABLE not in s]
+    # Triggers and their functions are said in the migration alone.
+    made = [s for s in written if VERSION_TABLE not in s and not re.match("CREATE (TRIGGER|FUNCTION)", s)]
     assert set(made) == described
     assert len(made) == len(described)
 
@@ -261,7 +264,7 @@ async def test_accounts_are_paged_through_an_index(database_url: str, field: str
     await database.write(Query("ANALYZE", ()))
     recorder = Recorder(database)
     for down in (False, True):
-        users = SQLUsers(recorder)
+        users = SQLUsers(recorder, ConsequenceScripts(recorder.dialect))
         page = await users.list(Listing((SortKey(field, down),), LIMIT))
         await users.list(Listing((SortKey(field, down),), LIMIT, after=page.next))
         plan, _ = await plan_and_cost(database_url, database, recorder.asked)

@@ -24,7 +24,7 @@ async def create_user(call: Call) -> Answer:
     new: SignUp = call.body
     principal = None if call.header(b"authorization") is None else await call.authenticate()
     account = NewAccount(new.email, new.password, new.name, new.metadata)
-    user = await call.features.accounts.sign_up(principal, account)
+    user = await call.features.accounts.sign_up(principal, account, call.origin)
     location = (b"location", f"/api/v1/users/{user.id}".encode())
     return answer(UserBody.of(user), NO_STORE, location, _etag(user), status=201)
 
@@ -72,7 +72,7 @@ async def replace_user(call: Call) -> Answer:
     body: ReplaceUser = call.body
     change = AccountChange(body.email, body.name, body.metadata, body.roles, body.status, body.current_password)
     versions = if_match(call.header(b"if-match"))
-    return _changed(await call.features.accounts.replace(call.caller, call.path["id"], change, versions))
+    return _changed(await call.features.accounts.replace(call.caller, call.path["id"], change, versions, call.origin))
 
 
 async def patch_user(call: Call) -> Answer:
@@ -83,7 +83,7 @@ async def patch_user(call: Call) -> Answer:
     def patch(user: User) -> AccountChange:
         return _json_patched(user, body, settings) if isinstance(body, JSONPatch) else _merged(user, body)
 
-    return _changed(await call.features.accounts.patch(call.caller, call.path["id"], patch, versions))
+    return _changed(await call.features.accounts.patch(call.caller, call.path["id"], patch, versions, call.origin))
 
 
 def _merged(user: User, body: ChangeUser) -> AccountChange:
@@ -122,7 +122,9 @@ def _changed(user: User) -> Answer:
 
 async def change_password(call: Call) -> Answer:
     body: ChangePassword = call.body
-    await call.features.accounts.change_password(call.caller, call.path["id"], body.current_password, body.new_password)
+    await call.features.accounts.change_password(
+        call.caller, call.path["id"], body.current_password, body.new_password, call.origin
+    )
     return Answer(204, b"", [NO_STORE])
 
 
@@ -138,7 +140,8 @@ def new_password_rules(features: Features) -> Rules:
 
 
 async def delete_user(call: Call) -> Answer:
-    await call.features.accounts.delete(call.caller, call.path["id"], if_match(call.header(b"if-match")))
+    versions = if_match(call.header(b"if-match"))
+    await call.features.accounts.delete(call.caller, call.path["id"], versions, call.origin)
     return Answer(204, b"", [NO_STORE])
 
 

@@ -70,7 +70,7 @@ class Application:
         headers = _headers(scope["headers"])
         request_id = _request_id(headers)
         try:
-            answer = await self._answer(scope, headers, receive)
+            answer = await self._answer(scope, headers, request_id, receive)
         except Problem as problem:
             answer = problem_answer(problem, scope["path"], request_id)
         except body.Disconnected:
@@ -80,7 +80,7 @@ class Application:
             answer = problem_answer(InternalError(), scope["path"], request_id)
         await self._send(scope, headers, answer, request_id, send)
 
-    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Receive) -> Answer:
         self._check_transport(scope, headers)
         found = self._router.match(scope["path"])
         if found is None:
@@ -94,7 +94,7 @@ class Application:
         accept = headers.get(b"accept")
         if accept is not None and not accepts(accept.decode("latin-1"), route.media_type):
             raise NotAcceptable(f"This path answers with {route.media_type}")
-        call = Call(self._features, scope, headers)
+        call = Call(self._features, route, scope, headers, request_id)
         if route.who is Who.CALLER or route.who is Who.ADMIN:
             principal = await call.authenticate()
             if route.who is Who.ADMIN and not principal.is_admin:

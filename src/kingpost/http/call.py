@@ -1,19 +1,25 @@
 """One request and its answer, as handlers see them."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from kingpost.accounts import Accounts
 from kingpost.cursors import Cursors
-from kingpost.model import Principal
-from kingpost.problems import Unauthenticated
+from kingpost.model import Origin, Principal
+from kingpost.problems import Forbidden, Unauthenticated
 from kingpost.resources import Resources
 from kingpost.sessions import Sessions
 from kingpost.settings import Settings
 from kingpost.signing import KeyRing
 from kingpost.storage import Storage
+
+DEVICE_LENGTH = 200
+"""Characters of a user agent that are worth keeping."""
+
+if TYPE_CHECKING:
+    from kingpost.http.router import Route
 
 type Header = tuple[bytes, bytes]
 
@@ -52,9 +58,30 @@ class Call:
     `path` holds the path's parameters, `query` and `body` what the route says they are.
     """
 
-    __slots__ = ("body", "client_address", "features", "headers", "method", "path", "principal", "query", "raw_path")
+    __slots__ = (
+        "body",
+        "client_address",
+        "features",
+        "headers",
+        "method",
+        "path",
+        "principal",
+        "query",
+        "raw_path",
+        "request_id",
+        "route",
+    )
 
-    def __init__(self, features: Features, scope: dict[str, Any], headers: dict[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        features: Features,
+        route: "Route",
+        scope: dict[str, Any],
+        headers: dict[bytes, bytes],
+        request_id: str,
+    ) -> None:
+        self.route = route
+        self.request_id = request_id
         self.features = features
         self.method: str = scope["method"]
         self.raw_path: str = scope["path"]
@@ -72,10 +99,11 @@ class Call:
         return None if value is None else value.decode("latin-1")
 
     async def authenticate(self) -> Principal:
-        """Tell who is calling, by the access token. Routes that need a caller have done so already.
+        """Tell who is calling, by an access token or an API key. Routes that need a caller have done so already.
 
         Raises:
             Unauthenticated: there is no token, or it is not good (any more).
+            Forbidden: it is an API key, and the route is not within its scopes.
         """
         authorization = self.headers.get(b"authorization")
         if authorization is None:
@@ -83,8 +111,18 @@ class Call:
         scheme, _, token = authorization.partition(b" ")
         if scheme.lower() != b"bearer":
             raise Unauthenticated("Only bearer tokens are known here")
-        self.principal = await self.features.sessions.authenticate(token.strip().decode("latin-1"))
-        return self.principal
+        principal = await self.features.sessions.authenticate(token.strip().decode("latin-1"))
+        if principal.scopes is not None and self.route.scope not in principal.scopes:
+            scope = self.route.scope
+            raise Forbidden(f"This needs an API key with the scope {scope}" if scope else "This is not for API keys")
+        self.principal = principal
+        return principal
+
+    @property
+    def origin(self) -> Origin:
+        """Where the request comes from."""
+        agent = self.header(b"user-agent")
+        return Origin(self.client_address, agent and agent[:DEVICE_LENGTH], self.request_id)
 
     @property
     def caller(self) -> Principal:

@@ -78,9 +78,7 @@ def problems_of(route: Route) -> dict[int, tuple[type[Problem], ...]]:
     if route.path not in PROBES:
         found.add(HttpsRequired)
     if route.who is not Who.ANYONE:
-        found.add(Unauthenticated)
-    if route.who is Who.ADMIN:
-        found.add(Forbidden)
+        found |= {Unauthenticated, Forbidden}  # An API key lacks the scope, or is none for this route.
     if route.body is not None:
         found |= {TooLarge, UnsupportedMediaType}
     if route.preconditions:
@@ -93,6 +91,8 @@ def problems_of(route: Route) -> dict[int, tuple[type[Problem], ...]]:
 
 def _operation(route: Route, components: Mapping[str, Schema]) -> Schema:
     who = f"Who may call it: {route.who.value}."
+    if route.who is not Who.ANYONE:
+        who += f" With an API key: scope `{route.scope}`." if route.scope else " Not with an API key."
     operation: Schema = {
         "operationId": route.handler.__name__,
         "tags": [route.tag],

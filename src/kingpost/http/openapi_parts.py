@@ -65,7 +65,7 @@ SECURITY_SCHEMES: Schema = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "The `access_token` that a login or a refresh answers with.",
+        "description": "The `access_token` that a login or a refresh answers with, or an API key (`kp_…`).",
     }
 }
 

@@ -10,7 +10,7 @@ from kingpost.http.bodies.lists import ListQuery
 from kingpost.http.call import Call, Header
 from kingpost.model import Position, SortKey
 from kingpost.problems import Fault, InvalidRequest
-from kingpost.storage import Listing
+from kingpost.storage.listing import Listing
 
 DEEPEST_ROW = 10_000
 """How far page numbers reach: skipping rows costs time for each of them, a cursor costs nothing."""

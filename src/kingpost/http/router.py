@@ -10,6 +10,7 @@ from kingpost.http.bodies.lists import NoQuery
 from kingpost.http.call import JSON, Answer, Call
 from kingpost.http.input import Rules
 from kingpost.problems import Problem
+from kingpost.scopes import Scope
 
 type Handler = Callable[[Call], Awaitable[Answer]]
 
@@ -32,6 +33,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         method, path: `{name}` in a path is a parameter. Paths in `/api/…` are written without a version.
         handler: called with all that is declared here already checked.
         who: who may call it.
+        scope: what an API key must have been given for it; None: it is not for API keys.
         summary, description: for the documentation.
         query: the struct of its query parameters.
         body: the struct of its body; None where it takes none.
@@ -51,6 +53,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     handler: Handler
     who: Who
+    scope: Scope | None = None
     summary: str
     tag: str
     description: str = ""

@@ -33,7 +33,7 @@ async def logout(call: Call) -> Answer:
 
 async def list_sessions(call: Call) -> Answer:
     sessions = await call.features.sessions.list(call.caller)
-    bodies = [SessionBody.of(session, call.caller.session_id) for session in sessions]
+    bodies = [SessionBody.of(session, call.caller.own_session) for session in sessions]
     return answer(SessionList(bodies, next_cursor=None), PRIVATE)
 
 

@@ -5,6 +5,8 @@ durable. Conditions (a version, a token not yet used, the last administrator) ar
 itself, so of any number of concurrent callers exactly as many win as the docstring says. A database
 that cannot be reached, or does not answer in time, raises `Unavailable`; nothing else leaks from a
 driver. After a write has returned, every read by this process sees it.
+
+Writes that have `Consequences` store them in their own transaction: all of it happens, or nothing.
 """
 
 from collections.abc import Sequence
@@ -12,7 +14,11 @@ from typing import Protocol
 
 import msgspec
 
-from kingpost.model import Page, Position, Resource, Session, SortKey, Status, User
+from kingpost.model import Page, Resource, Session, Status, User
+from kingpost.storage.audit import AuditLog
+from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.jobs import Jobs
+from kingpost.storage.listing import Listing
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -33,20 +39,6 @@ class UserChange(msgspec.Struct, frozen=True):
     status: Status | msgspec.UnsetType = msgspec.UNSET
 
 
-class Listing(msgspec.Struct, frozen=True):
-    """Which part of a list is wanted.
-
-    `sort` is never empty. `after` continues behind a position (it was made by the same `sort`);
-    `offset` skips rows instead. `count` asks for the exact total as well.
-    """
-
-    sort: tuple[SortKey, ...]
-    limit: int
-    after: Position | None = None
-    offset: int = 0
-    count: bool = False
-
-
 class CannotOpen(Exception):
     """A database that cannot be used. Its text is one sentence for the operator."""
 
@@ -54,7 +46,7 @@ class CannotOpen(Exception):
 class Users(Protocol):
     """Accounts. `email_key` is the address as it is compared: no two accounts share one."""
 
-    async def create(self, user: User, email_key: str, password_hash: str) -> None:
+    async def create(self, user: User, email_key: str, password_hash: str, consequences: Consequences = NONE) -> None:
         """Store a new account.
 
         Raises:
@@ -79,11 +71,17 @@ class Users(Protocol):
         ...
 
     async def change(
-        self, user_id: str, change: UserChange, at: str, versions: Sequence[int] | None
+        self,
+        user_id: str,
+        change: UserChange,
+        at: str,
+        versions: Sequence[int] | None,
+        consequences: Consequences = NONE,
     ) -> tuple[User, Sequence[str]]:
         """Change an account, add one to its version, and return it with the ids of the sessions this ended.
 
         A suspension ends all of the account's sessions with the change; `roles_changed_within` tells of new roles.
+        A new address kills all one-time tokens that were sent to the old one.
 
         Args:
             at: the time of the change.
@@ -97,22 +95,34 @@ class Users(Protocol):
         """
         ...
 
-    async def change_password(self, user_id: str, password_hash: str, at: str, keep_session: str) -> Sequence[str]:
+    async def change_password(
+        self, user_id: str, password_hash: str, at: str, keep_session: str, consequences: Consequences = NONE
+    ) -> Sequence[str]:
         """Set a new password hash and end every session of the account but one; return the ended ones' ids.
+
+        One-time tokens for a new password are killed with it.
 
         Raises:
             NotFound: there is no such account.
         """
         ...
 
+    async def upgrade_password_hash(self, user_id: str, old_hash: str, new_hash: str) -> None:
+        """Put another hash of the same password in the place of one, if that is still the account's. No new version."""
+        ...
+
     async def roles_changed_within(self, seconds: int) -> Sequence[tuple[str, tuple[str, ...]]]:
         """The accounts whose roles were set in the last so many seconds, by the database's own clock: ids and roles."""
         ...
 
-    async def delete(self, user_id: str, versions: Sequence[int] | None) -> Sequence[str]:
+    async def delete(
+        self, user_id: str, versions: Sequence[int] | None, consequences: Consequences = NONE
+    ) -> Sequence[str]:
         """Delete an account with all that it owns; return the ids of the sessions this ended.
 
         The address is free again. What becomes of the account's resources is decided here and nowhere else.
+        Its API keys, second factor, one-time tokens and waiting jobs go with it. Of the audit log its id
+        remains, which names nobody any more; the addresses in the entries by or about it are forgotten.
 
         Raises:
             NotFound, VersionMismatch: as for `change`.
@@ -131,7 +141,13 @@ class Rotation(msgspec.Struct, frozen=True):
 class Sessions(Protocol):
     """Sign-ins, each a family of refresh tokens of which only hashes are known here."""
 
-    async def create(self, session: Session, token_hash: bytes, password_hash: str | None = None) -> None:
+    async def create(
+        self,
+        session: Session,
+        token_hash: bytes,
+        password_hash: str | None = None,
+        consequences: Consequences = NONE,
+    ) -> None:
         """Store a new session whose first refresh token has this hash.
 
         Where `password_hash` is given, it must still be the account's: a login that was checked against a
@@ -162,15 +178,17 @@ class Sessions(Protocol):
         """The account's sessions that are alive at `at`, latest use first."""
         ...
 
-    async def end(self, session_id: str, user_id: str | None) -> str | None:
+    async def end(self, session_id: str, user_id: str | None, consequences: Consequences = NONE) -> str | None:
         """End one living session and return its account's id; None if there is no such living session.
 
         Where `user_id` is given, the session must be that account's.
         """
         ...
 
-    async def end_all(self, user_id: str) -> Sequence[str]:
-        """End all sessions of an account and return their ids."""
+    async def end_all(
+        self, user_id: str, *, keep_session: str | None = None, consequences: Consequences = NONE
+    ) -> Sequence[str]:
+        """End all sessions of an account, but one if so wished, and return their ids."""
         ...
 
     async def is_alive(self, session_id: str, at: str) -> bool:
@@ -274,6 +292,12 @@ class Storage(Protocol):
 
     @property
     def resources(self) -> Resources: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    @property
+    def audit(self) -> AuditLog: ...
 
     async def ping(self) -> None:
         """Do the least that proves the database answers.

@@ -25,22 +25,25 @@ def _(element: database_now, compiler: SQLCompiler, **options: Any) -> str:
     return "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 
 
-class database_seconds_ago(FunctionElement[str]):
-    """The time so many seconds (an integer) ago by the database's own clock."""
+class database_after(FunctionElement[str]):
+    """The time so many seconds (an integer, negative for the past) after the statement's start, by that clock.
+
+    It is the same for all rows of a statement, so an index can be searched for it.
+    """
 
     inherit_cache = True
     type = Text()
 
 
-@compiles(database_seconds_ago, "postgresql")
-def _(element: database_seconds_ago, compiler: SQLCompiler, **options: Any) -> str:
-    return f"clock_timestamp() - make_interval(secs => {compiler.process(element.clauses, **options)})"
+@compiles(database_after, "postgresql")
+def _(element: database_after, compiler: SQLCompiler, **options: Any) -> str:
+    return f"statement_timestamp() + make_interval(secs => {compiler.process(element.clauses, **options)})"
 
 
-@compiles(database_seconds_ago, "sqlite")
-def _(element: database_seconds_ago, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(database_after, "sqlite")
+def _(element: database_after, compiler: SQLCompiler, **options: Any) -> str:
     seconds = compiler.process(element.clauses, **options)
-    return f"strftime('%Y-%m-%dT%H:%M:%fZ', 'now', printf('-%d seconds', {seconds}))"
+    return f"strftime('%Y-%m-%dT%H:%M:%fZ', 'now', printf('%+d seconds', {seconds}))"
 
 
 class exclusive_section(FunctionElement[str]):

@@ -11,7 +11,7 @@ from pathlib import Path
 from kingpost.storage import CannotOpen
 from kingpost.storage.sql.database import Database, Query, Script
 
-HEAD = "0001"
+HEAD = "0002"
 MIGRATING = 0x6D696772  # the section in which one node migrates
 
 FIND_TABLE = {

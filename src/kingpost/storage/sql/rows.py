@@ -4,14 +4,21 @@ from typing import Any
 
 import msgspec
 
-from kingpost.model import Resource, Session, User
+from kingpost.model import AuditEntry, Resource, Session, User
 from kingpost.storage import UserChange
 from kingpost.storage.sql.database import Row
-from kingpost.storage.sql.schema import resources, sessions, users
+from kingpost.storage.sql.schema import audit, resources, sessions, users
 
+AUDIT_ENTRY = [audit.c[field] for field in AuditEntry.__struct_fields__]
 RESOURCE = [resources.c[field] for field in Resource.__struct_fields__]
 SESSION = [sessions.c[field] for field in Session.__struct_fields__]
 USER = [users.c[field] for field in User.__struct_fields__]
+
+
+def audit_entry_of(row: Row) -> AuditEntry:
+    """The entry in a row that starts with the columns `AUDIT_ENTRY`."""
+    entry = AuditEntry(*row[: len(AUDIT_ENTRY)])
+    return msgspec.structs.replace(entry, details=msgspec.Raw(row[len(AUDIT_ENTRY) - 1]))
 
 
 def resource_of(row: Row) -> Resource:

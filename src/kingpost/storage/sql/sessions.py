@@ -8,8 +8,10 @@ from sqlalchemy import ColumnElement, Text, Update, and_, bindparam, delete, ins
 from kingpost.model import Session
 from kingpost.problems import Unauthenticated
 from kingpost.storage import Rotation
+from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Script, Statement
-from kingpost.storage.sql.functions import database_now, database_seconds_ago
+from kingpost.storage.sql.functions import database_after, database_now
 from kingpost.storage.sql.rows import SESSION, USER, session_of, user_of
 from kingpost.storage.sql.schema import Identifier, Time, sessions, users
 
@@ -55,8 +57,9 @@ def _in_use() -> ColumnElement[bool]:
 class SQLSessions:
     """`kingpost.storage.Sessions` on SQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
         self._database = database
+        self._consequences = consequences
         dialect = database.dialect
         is_this = sessions.c.id == bindparam("session_id")
         active_user = select(*USER).where(users.c.id == bindparam("user_id"), users.c.status == literal("active", Text))
@@ -92,18 +95,21 @@ class SQLSessions:
         mine = select(*SESSION).where(sessions.c.user_id == bindparam("user_id"), _in_use())
         self._list = Statement(mine.order_by(sessions.c.last_used_at.desc(), sessions.c.id.desc()), dialect)
         self._is_alive = Statement(select(sessions.c.id).where(is_this, _alive()), dialect)
-        recently = sessions.c.ended_at > database_seconds_ago(bindparam("seconds"))
+        recently = sessions.c.ended_at > database_after(bindparam("seconds"))
         self._ended_within = Statement(select(sessions.c.id).where(recently), dialect)
         self._forget = Statement(
             delete(sessions).where(sessions.c.expires_at < bindparam("before", type_=Time)), dialect
         )
 
-    async def create(self, session: Session, token_hash: bytes, password_hash: str | None = None) -> None:
+    async def create(
+        self, session: Session, token_hash: bytes, password_hash: str | None = None, consequences: Consequences = NONE
+    ) -> None:
         def script() -> Script[None]:
             rows = yield self._lock_active_user(user_id=session.user_id)
             if not rows or password_hash not in (None, rows[0][-1]):
                 raise Unauthenticated("The account is gone or suspended, or has got another password")
             yield self._insert(token_hash=token_hash, **msgspec.structs.asdict(session))
+            yield from self._consequences.store(consequences)
 
         await self._database.transact(script())
 
@@ -130,13 +136,25 @@ class SQLSessions:
         rows = await self._database.read(self._list(user_id=user_id, at=at, idle_since=idle_since))
         return [session_of(row) for row in rows]
 
-    async def end(self, session_id: str, user_id: str | None) -> str | None:
-        rows = await self._database.write(self._end(session_id=session_id, user_id=user_id))
-        return rows[0][1] if rows else None
+    async def end(self, session_id: str, user_id: str | None, consequences: Consequences = NONE) -> str | None:
+        def script() -> Script[str | None]:
+            rows = yield self._end(session_id=session_id, user_id=user_id)
+            if not rows:
+                return None
+            yield from self._consequences.store(consequences)
+            return str(rows[0][1])
 
-    async def end_all(self, user_id: str) -> Sequence[str]:
-        rows = await self._database.write(self._end_all(user_id=user_id, kept=None))
-        return [row[0] for row in rows]
+        return await self._database.transact(script())
+
+    async def end_all(
+        self, user_id: str, *, keep_session: str | None = None, consequences: Consequences = NONE
+    ) -> Sequence[str]:
+        def script() -> Script[Sequence[str]]:
+            rows = yield self._end_all(user_id=user_id, kept=keep_session)
+            yield from self._consequences.store(consequences)
+            return [row[0] for row in rows]
+
+        return await self._database.transact(script())
 
     async def is_alive(self, session_id: str, at: str) -> bool:
         return bool(await self._database.read(self._is_alive(session_id=session_id, at=at)))
@@ -144,7 +162,7 @@ class SQLSessions:
     async def ended_within(self, seconds: int) -> Sequence[str]:
         # This is asked several times a second, so it also finds out whether SQLite's file is still there.
         await self._database.ping()
-        rows = await self._database.read(self._ended_within(seconds=seconds))
+        rows = await self._database.read(self._ended_within(seconds=-seconds))
         return [row[0] for row in rows]
 
     async def forget_expired(self, before: str) -> None:

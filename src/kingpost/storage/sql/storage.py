@@ -4,7 +4,10 @@ from urllib.parse import urlsplit
 
 from kingpost.storage import CannotOpen
 from kingpost.storage.sql import migration
+from kingpost.storage.sql.audit import SQLAuditLog
+from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database
+from kingpost.storage.sql.jobs import SQLJobs
 from kingpost.storage.sql.resources import SQLResources
 from kingpost.storage.sql.sessions import SQLSessions
 from kingpost.storage.sql.signing_keys import SQLSigningKeys
@@ -16,10 +19,13 @@ class SQLStorage:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.users = SQLUsers(database)
-        self.sessions = SQLSessions(database)
+        consequences = ConsequenceScripts(database.dialect)
+        self.users = SQLUsers(database, consequences)
+        self.sessions = SQLSessions(database, consequences)
         self.signing_keys = SQLSigningKeys(database)
         self.resources = SQLResources(database)
+        self.jobs = SQLJobs(database, consequences)
+        self.audit = SQLAuditLog(database, consequences)
 
     async def ping(self) -> None:
         await self._database.ping()

@@ -9,12 +9,16 @@ from sqlalchemy import Select, Text, bindparam, cast, delete, func, insert, lite
 
 from kingpost.model import ADMIN, Page, SortKey, User
 from kingpost.problems import Conflict, NotFound, VersionMismatch
-from kingpost.storage import Credentials, Listing, UserChange
+from kingpost.storage import Credentials, UserChange
+from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.listing import Listing
+from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Row, Script, Statement, UniqueViolation
-from kingpost.storage.sql.functions import database_now, database_seconds_ago, exclusive_section
+from kingpost.storage.sql.deletion import AccountDeletion
+from kingpost.storage.sql.functions import database_after, database_now, exclusive_section
 from kingpost.storage.sql.pages import Order
 from kingpost.storage.sql.rows import USER, roles_of, user_columns, user_of
-from kingpost.storage.sql.schema import resources, users
+from kingpost.storage.sql.schema import one_time_tokens, users
 from kingpost.storage.sql.sessions import end_sessions
 
 SORTED_BY = {"created_at": "id", "email": "email_key"}
@@ -24,8 +28,9 @@ ADMINISTRATORS = 0x6B696E67  # the section of all that could leave no administra
 class SQLUsers:
     """`kingpost.storage.Users` on SQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
         self._database = database
+        self._consequences = consequences
         dialect = database.dialect
         found = select(*USER)
         by_id = found.where(users.c.id == bindparam("id"))
@@ -48,7 +53,7 @@ class SQLUsers:
             .returning(users.c.id),
             dialect,
         )
-        recently = users.c.roles_changed_at > database_seconds_ago(bindparam("seconds"))
+        recently = users.c.roles_changed_at > database_after(bindparam("seconds"))
         self._roles_changed_within = Statement(select(users.c.id, users.c.roles).where(recently), dialect)
         self._administrators_in_turn = Statement(select(exclusive_section(literal(ADMINISTRATORS))), dialect)
         is_admin = cast(users.c.roles, Text).like(f'%"{ADMIN}"%')
@@ -56,16 +61,27 @@ class SQLUsers:
             select(users.c.id).where(is_admin, users.c.status == literal("active")).limit(1), dialect
         )
         self._end_sessions = Statement(end_sessions(), dialect)
-        self._delete_resources = Statement(delete(resources).where(resources.c.owner_id == bindparam("id")), dialect)
-        self._delete = Statement(delete(users).where(users.c.id == bindparam("id")), dialect)
+        self._deletion = AccountDeletion(dialect)
+        is_theirs = one_time_tokens.c.user_id == bindparam("user_id")
+        self._kill_tokens = Statement(delete(one_time_tokens).where(is_theirs), dialect)
+        is_for_password = one_time_tokens.c.purpose == literal("reset-password")
+        self._kill_password_tokens = Statement(delete(one_time_tokens).where(is_theirs, is_for_password), dialect)
+        same_hash = users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("old_hash")
+        upgraded = update(users).where(*same_hash).values(password_hash=bindparam("new_hash")).returning(users.c.id)
+        self._upgrade_hash = Statement(upgraded, dialect)
         self._page = lru_cache(maxsize=64)(self._make_page)
         self._update = lru_cache(maxsize=64)(self._make_update)
         self._count = Statement(select(func.count()).select_from(users), dialect)
 
-    async def create(self, user: User, email_key: str, password_hash: str) -> None:
+    async def create(self, user: User, email_key: str, password_hash: str, consequences: Consequences = NONE) -> None:
         columns = user_columns(user) | {"email_key": email_key, "password_hash": password_hash}
+
+        def script() -> Script[None]:
+            yield self._insert(**columns)
+            yield from self._consequences.store(consequences)
+
         try:
-            await self._database.write(self._insert(**columns))
+            await self._database.transact(script())
         except UniqueViolation as error:
             raise _address_taken() from error
 
@@ -92,10 +108,20 @@ class SQLUsers:
         return Page(items, tuple(rows[listing.limit - 1][len(USER) :]) if more else None, total)
 
     async def change(
-        self, user_id: str, change: UserChange, at: str, versions: Sequence[int] | None
+        self,
+        user_id: str,
+        change: UserChange,
+        at: str,
+        versions: Sequence[int] | None,
+        consequences: Consequences = NONE,
     ) -> tuple[User, Sequence[str]]:
+        def script() -> Script[tuple[User, Sequence[str]]]:
+            changed = yield from self._change(user_id, change, at, versions)
+            yield from self._consequences.store(consequences)
+            return changed
+
         try:
-            return await self._database.transact(self._change(user_id, change, at, versions))
+            return await self._database.transact(script())
         except UniqueViolation as error:
             raise _address_taken() from error
 
@@ -109,30 +135,41 @@ class SQLUsers:
         changed = user_of(rows[0])
         if demotes and was_admin:
             yield from self._keep_an_admin()
+        if change.email is not msgspec.UNSET:
+            yield self._kill_tokens(user_id=user_id)
         ended: Sequence[Row] = ()
         if changed.status == "suspended":
             ended = yield self._end_sessions(user_id=user_id, kept=None)
         return changed, [row[0] for row in ended]
 
     async def roles_changed_within(self, seconds: int) -> Sequence[tuple[str, tuple[str, ...]]]:
-        rows = await self._database.read(self._roles_changed_within(seconds=seconds))
+        rows = await self._database.read(self._roles_changed_within(seconds=-seconds))
         return [(row[0], roles_of(row[1])) for row in rows]
 
-    async def change_password(self, user_id: str, password_hash: str, at: str, keep_session: str) -> Sequence[str]:
+    async def change_password(
+        self, user_id: str, password_hash: str, at: str, keep_session: str, consequences: Consequences = NONE
+    ) -> Sequence[str]:
         def script() -> Script[Sequence[str]]:
             if not (yield self._set_hash(user_id=user_id, hash=password_hash, at=at)):
                 raise NotFound()
+            yield self._kill_password_tokens(user_id=user_id)
             ended = yield self._end_sessions(user_id=user_id, kept=keep_session)
+            yield from self._consequences.store(consequences)
             return [row[0] for row in ended]
 
         return await self._database.transact(script())
 
-    async def delete(self, user_id: str, versions: Sequence[int] | None) -> Sequence[str]:
+    async def upgrade_password_hash(self, user_id: str, old_hash: str, new_hash: str) -> None:
+        await self._database.write(self._upgrade_hash(user_id=user_id, old_hash=old_hash, new_hash=new_hash))
+
+    async def delete(
+        self, user_id: str, versions: Sequence[int] | None, consequences: Consequences = NONE
+    ) -> Sequence[str]:
         def script() -> Script[Sequence[str]]:
             user = yield from self._find_changeable(user_id, versions, demotes=True)
             ended = yield self._end_sessions(user_id=user_id, kept=None)
-            yield self._delete_resources(id=user_id)
-            yield self._delete(id=user_id)
+            yield from self._consequences.store(consequences)
+            yield from self._deletion.delete(user_id)
             if ADMIN in user.roles:
                 yield from self._keep_an_admin()
             return [row[0] for row in ended]

@@ -1,0 +1,67 @@
+"""What the audit log says: entries about who did what to which account, session or key."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from kingpost import clock
+from kingpost.model import ActorType, AuditEntry, Origin, Principal, TargetType
+
+type Action = Literal[
+    "user.created",
+    "user.changed",
+    "user.deleted",
+    "user.exported",
+    "user.email_verified",
+    "user.password_changed",
+    "user.password_reset",
+    "session.started",
+    "session.refused",
+    "session.ended",
+    "session.refresh_token_reused",
+    "second_factor.enabled",
+    "second_factor.disabled",
+    "second_factor.recovery_code_used",
+    "api_key.created",
+    "api_key.revoked",
+    "signing_key.created",
+    "signing_key.retired",
+]
+
+type Actor = Principal | Literal["operator", "system"] | None
+"""Who acts: a caller, the operator at the command line, the server by itself, or a stranger."""
+
+
+def entry(
+    action: Action, target_type: TargetType, target_id: str | None, actor: Actor, origin: Origin, **details: Any
+) -> AuditEntry:
+    """An entry about something that happens now.
+
+    Args:
+        action: what happens.
+        target_type, target_id: what it happens to; the id is None where there is nothing (yet).
+        actor: who does it.
+        origin: from where.
+        details: whatever helps an investigation. Never a secret, a name, an address of any kind.
+    """
+    entry_id, now = clock.new_id()
+    actor_type: ActorType
+    if isinstance(actor, Principal):
+        actor_type, actor_id = "user", actor.user_id
+        if actor.api_key_id is not None:
+            actor_type = "api_key"
+            details["api_key_id"] = actor.api_key_id
+    else:
+        actor_type, actor_id = actor or "anonymous", None
+    return AuditEntry(
+        entry_id,
+        now,
+        actor_type,
+        actor_id,
+        action,
+        target_type,
+        target_id,
+        origin.address,
+        origin.request_id,
+        msgspec.Raw(msgspec.json.encode(details)),
+    )

@@ -1,0 +1,48 @@
+"""What commits together with a write: the one place where a write gathers it."""
+
+import msgspec
+
+from kingpost.model import AuditEntry
+
+
+class SealedJob(msgspec.Struct, frozen=True):
+    """Work to be done after the write that caused it: a message to send, for one.
+
+    `kind` says who does it. `sealed` is encrypted, since it may hold a token. `user_id` is the account that
+    it is about, if any: with the account the job goes too.
+    """
+
+    id: str
+    kind: str
+    user_id: str | None
+    sealed: bytes
+    created_at: str
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A worker's hold on a job: good until the job is claimed anew, which counts `attempt` up."""
+
+    job_id: str
+    attempt: int
+
+
+class Superseded(Exception):
+    """The job is not this worker's any more: it was done, given up, dropped or claimed anew. Nothing was written."""
+
+
+class Consequences(msgspec.Struct, frozen=True):
+    """What is stored in the same transaction as a write, or not at all if the write fails.
+
+    Attributes:
+        audit: what the audit log says of it.
+        jobs: work that follows from it.
+        finishes: the job that this write does the work of, if any. It is done with the write, or the whole
+            write is undone with `Superseded`: so the work takes effect once however many workers try.
+    """
+
+    audit: tuple[AuditEntry, ...] = ()
+    jobs: tuple[SealedJob, ...] = ()
+    finishes: Claim | None = None
+
+
+NONE = Consequences()

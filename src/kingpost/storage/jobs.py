@@ -1,0 +1,54 @@
+"""The storage port: work that is stored with its cause and done afterwards."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from kingpost.storage.consequences import Claim, SealedJob
+
+
+class ClaimedJob(msgspec.Struct, frozen=True):
+    """A job in the hands of a worker. `attempt` counts from 1."""
+
+    job: SealedJob
+    attempt: int
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.job.id, self.attempt)
+
+
+class Jobs(Protocol):
+    """Jobs that wait. They are added as `Consequences` of a write, or by themselves.
+
+    A job is due at once, and is done by whoever claims it. All times are the database's own: the one clock
+    that all nodes share.
+    """
+
+    async def add(self, *jobs: SealedJob) -> None:
+        """Store jobs."""
+        ...
+
+    async def claim(self, most: int, lease: int) -> Sequence[ClaimedJob]:
+        """Take up to so many jobs that are due, the longest due first.
+
+        Each is due again after `lease` seconds, unless it is finished or put off before: a worker that dies
+        loses nothing. Of N concurrent calls no two get the same job.
+        """
+        ...
+
+    async def finish(self, claim: Claim) -> None:
+        """Drop a job that is done. Nothing happens if the claim is no longer good."""
+        ...
+
+    async def put_off(self, claim: Claim, error: str, seconds: int | None) -> None:
+        """Note why a job failed, and make it due again in so many seconds; None gives it up for good.
+
+        Nothing happens if the claim is no longer good.
+        """
+        ...
+
+    async def forget_given_up(self, before: str) -> None:
+        """Drop the jobs that were given up and were made before a time."""
+        ...

@@ -1,0 +1,60 @@
+"""The audit log on SQL."""
+
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, bindparam, func, select
+
+from kingpost.model import AuditEntry, Page, SortKey
+from kingpost.storage.audit import AuditListing
+from kingpost.storage.consequences import Consequences
+from kingpost.storage.sql.consequences import ConsequenceScripts
+from kingpost.storage.sql.database import Database, Statement
+from kingpost.storage.sql.pages import Order
+from kingpost.storage.sql.rows import AUDIT_ENTRY, audit_entry_of
+from kingpost.storage.sql.schema import Time, audit
+
+CONDITIONS: dict[str, ColumnElement[bool]] = {
+    "actor_id": audit.c.actor_id == bindparam("actor_id"),
+    "target_id": audit.c.target_id == bindparam("target_id"),
+    "action": audit.c.action == bindparam("action"),
+    "since": audit.c.created_at >= bindparam("since", type_=Time),
+    "until": audit.c.created_at < bindparam("until", type_=Time),
+}
+
+
+class SQLAuditLog:
+    """`kingpost.storage.audit.AuditLog` on SQL."""
+
+    def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
+        self._database = database
+        self._consequences = consequences
+        self._page = lru_cache(maxsize=64)(self._make_page)
+        self._count = lru_cache(maxsize=64)(self._make_count)
+
+    async def add(self, *entries: AuditEntry) -> None:
+        await self._database.transact(self._consequences.store(Consequences(audit=entries)))
+
+    async def list(self, listing: AuditListing) -> Page[AuditEntry]:
+        given = {name: getattr(listing, name) for name in CONDITIONS if getattr(listing, name) is not None}
+        order, statement = self._page(tuple(given), listing.sort, listing.after is not None)
+        part = {"limit": listing.limit + 1, "offset": listing.offset}
+        rows = await self._database.read(statement(**given, **part, **order.parameters(listing.after)))
+        total = None
+        if listing.count:
+            total = (await self._database.scan(self._count(tuple(given))(**given)))[0][0]
+        items = [audit_entry_of(row) for row in rows[: listing.limit]]
+        more = len(rows) > listing.limit
+        # The columns of the order stand at the end of each row.
+        return Page(items, tuple(rows[listing.limit - 1][len(AUDIT_ENTRY) :]) if more else None, total)
+
+    def _make_page(self, given: tuple[str, ...], sort: tuple[SortKey, ...], behind: bool) -> tuple[Order, Statement]:
+        order = Order(audit, sort, {"created_at": "id"})
+        key = [audit.c[name].label(f"key_{name}") for name in order.columns]
+        wanted = select(*AUDIT_ENTRY, *key).where(*[CONDITIONS[name] for name in given])
+        statement: Select[Any] = order.apply(wanted, behind)
+        return order, Statement(statement.limit(bindparam("limit")).offset(bindparam("offset")), self._database.dialect)
+
+    def _make_count(self, given: tuple[str, ...]) -> Statement:
+        counted = select(func.count()).select_from(audit).where(*[CONDITIONS[name] for name in given])
+        return Statement(counted, self._database.dialect)

@@ -1,0 +1,52 @@
+"""What commits together with a write, on SQL: steps for the end of the write's own transaction."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import bindparam, delete, insert, literal
+from sqlalchemy.engine import Dialect
+
+from kingpost.model import AuditEntry
+from kingpost.storage.consequences import Claim, Consequences, SealedJob, Superseded
+from kingpost.storage.sql.database import Query, Script, Statement
+from kingpost.storage.sql.functions import database_now
+from kingpost.storage.sql.rows import AUDIT_ENTRY
+from kingpost.storage.sql.schema import audit, jobs
+
+
+class ConsequenceScripts:
+    """Stores `Consequences` inside a script."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        entry = insert(audit).values({column.name: bindparam(column.name) for column in AUDIT_ENTRY})
+        job: dict[str, Any] = {name: bindparam(name) for name in SealedJob.__struct_fields__}
+        self._insert_entry = Statement(entry, dialect)
+        self._insert_job = Statement(insert(jobs).values(**job, due_at=database_now(), attempts=literal(0)), dialect)
+        held = jobs.c.id == bindparam("job_id"), jobs.c.attempts == bindparam("attempt")
+        self._finish = Statement(delete(jobs).where(*held).returning(jobs.c.id), dialect)
+
+    def store(self, consequences: Consequences) -> Script[None]:
+        """Store all of it.
+
+        Raises:
+            Superseded: the job that this finishes is not held any more.
+        """
+        if consequences.finishes is not None and not (yield self.finish(consequences.finishes)):
+            raise Superseded
+        # A script receives rows where it yields, which `yield from` a list cannot.
+        for query in [*self.entries(consequences.audit), *self.jobs(consequences.jobs)]:  # noqa: UP028
+            yield query
+
+    def entries(self, entries: Sequence[AuditEntry]) -> Sequence[Query]:
+        """The inserts of audit entries."""
+        columns = [msgspec.structs.asdict(entry) | {"details": bytes(entry.details).decode()} for entry in entries]
+        return [self._insert_entry(**values) for values in columns]
+
+    def jobs(self, jobs: Sequence[SealedJob]) -> Sequence[Query]:
+        """The inserts of jobs, due at once."""
+        return [self._insert_job(**msgspec.structs.asdict(job)) for job in jobs]
+
+    def finish(self, claim: Claim) -> Query:
+        """Drop a job if it is still held; a row comes back if so."""
+        return self._finish(**msgspec.structs.asdict(claim))
