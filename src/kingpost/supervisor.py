@@ -43,6 +43,8 @@ class Supervisor:
         while not self._is_stopping:
             wait([worker.sentinel for worker in self._workers], timeout=0.5)
             self._replace_dead()
+        # While this one stays open, the kernel takes connections that no worker accepts any more.
+        self._listener.close()
         for worker in self._workers:
             worker.join()
 

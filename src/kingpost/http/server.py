@@ -96,6 +96,8 @@ async def serve(app: Application, health: Health, settings: Settings, listener: 
         ssl_keyfile=settings.tls_key,
     )
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
+    # dup() copies the time-out, and with it would make the listener blocking for every process that shares it.
+    listener.setblocking(False)
     more = [listener.dup() for _ in range(ACCEPTORS - 1)] if settings.workers == 1 else []
     await Server(config, served, health, settings.drain_seconds).serve([listener, *more])
 
