@@ -1,0 +1,89 @@
+"""What is particular to limits in memory: time that can be moved, and a bound."""
+
+import pytest
+
+from kingpost.limits import FORGOTTEN_AFTER, Policy
+from kingpost.limits.memory import MemoryLimits
+
+ONE = Policy(free=1, delay=60)
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def limits(clock: Clock) -> MemoryLimits:
+    return MemoryLimits(capacity=100, now=clock)
+
+
+async def test_an_hour_after_the_last_counted_guess_all_is_forgotten(limits: MemoryLimits, clock: Clock) -> None:
+    assert await limits.begin(["a"], ONE) == 0
+    clock.now += 60
+    assert await limits.begin(["a"], ONE) == 0
+    clock.now += FORGOTTEN_AFTER - 1
+    assert await limits.begin(["a"], ONE) == 0
+    assert await limits.begin(["a"], ONE) == 240
+    clock.now += FORGOTTEN_AFTER
+    assert await limits.begin(["a"], ONE) == 0
+    assert await limits.begin(["a"], ONE) == 60
+
+
+async def test_refused_guesses_keep_nothing_from_being_forgotten(limits: MemoryLimits, clock: Clock) -> None:
+    assert await limits.begin(["a"], Policy(free=1, delay=900)) == 0
+    for _ in range(89):
+        clock.now += 10
+        assert await limits.begin(["a"], ONE) > 0
+    clock.now += FORGOTTEN_AFTER - 890
+    assert await limits.begin(["a"], ONE) == 0
+    assert await limits.begin(["a"], ONE) == 60
+
+
+async def test_growth_goes_on_to_the_longest_delay_and_stays_there(limits: MemoryLimits, clock: Clock) -> None:
+    waits = []
+    for _ in range(100):
+        assert await limits.begin(["a"], ONE) == 0
+        waits.append(await limits.begin(["a"], ONE))
+        clock.now += waits[-1]
+    assert waits == [60, 120, 240, 480, *[900] * 96]
+
+
+async def test_the_counters_guessed_under_longest_ago_make_room(limits: MemoryLimits) -> None:
+    keys = [f"key {n}" for n in range(100)]
+    for key in keys:
+        assert await limits.begin([key], Policy(free=2, delay=60)) == 0
+    assert await limits.begin(["key 0"], Policy(free=2, delay=60)) == 0
+    for n in range(99):
+        assert await limits.begin([f"other {n}"], ONE) == 0
+    assert await limits.begin(["key 0"], ONE) == 60
+    assert await limits.begin(["key 1"], ONE) == 0
+
+
+async def test_the_keys_remembered_longest_ago_make_room(limits: MemoryLimits) -> None:
+    for n in range(101):
+        await limits.remember(f"key {n}", 60)
+    assert not await limits.is_remembered("key 0")
+    assert await limits.is_remembered("key 1")
+    await limits.remember("key 1", 60)
+    await limits.remember("one more", 60)
+    assert await limits.is_remembered("key 1")
+    assert not await limits.is_remembered("key 2")
+
+
+async def test_what_is_remembered_is_forgotten_in_time(limits: MemoryLimits, clock: Clock) -> None:
+    await limits.remember("a", 60)
+    clock.now += 59
+    assert await limits.is_remembered("a")
+    clock.now += 1
+    assert not await limits.is_remembered("a")

@@ -1,0 +1,168 @@
+"""What is particular to limits in Valkey: outages, restarts, and what it holds."""
+
+import asyncio
+import logging
+import time
+
+import pytest
+
+from kingpost.limits import FORGOTTEN_AFTER, Limits, Policy
+from kingpost.limits.memory import MemoryLimits
+from kingpost.limits.valkey import TRY_EVERY, ValkeyLimits
+from tests.servers import ValkeyServer
+
+FIVE = Policy(free=5, delay=60)
+
+
+async def passing(limits: Limits, key: str, guesses: int = 20) -> int:
+    """How many of many guesses are let through."""
+    return [await limits.begin([key], FIVE) for _ in range(guesses)].count(0)
+
+
+async def until_shared(nodes: list[ValkeyLimits]) -> None:
+    """Wait until what one node remembers is known to the other."""
+    async with asyncio.timeout(10):
+        for n in range(1000):
+            await nodes[0].remember(f"probe {n}", 60)
+            if await nodes[1].is_remembered(f"probe {n}"):
+                return
+            await asyncio.sleep(0.1)
+
+
+async def test_counters_survive_a_restart_of_the_node(
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits]
+) -> None:
+    assert await passing(valkey_nodes[0], "a") == 5
+    await valkey_nodes[0].remember("usual", 60)
+    restarted = ValkeyLimits(valkey_server.url, MemoryLimits())
+    assert await passing(restarted, "a") == 0
+    assert await restarted.is_remembered("usual")
+    await restarted.close()
+
+
+async def test_everything_there_expires(valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits]) -> None:
+    await valkey_nodes[0].begin(["a", "b"], FIVE)
+    await valkey_nodes[0].remember("c", 77)
+    lifetimes = await valkey_server.lifetimes()
+    assert len(lifetimes) == 3
+    assert all(name.startswith("kingpost:") for name in lifetimes)
+    counters = [seconds for name, seconds in lifetimes.items() if name.endswith((":a", ":b"))]
+    assert counters == pytest.approx([FORGOTTEN_AFTER] * 2, abs=2)
+    assert lifetimes["kingpost:remembered:c"] == pytest.approx(77, abs=2)
+
+
+async def test_without_valkey_each_node_goes_on_with_limits_of_its_own(
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits], caplog: pytest.LogCaptureFixture
+) -> None:
+    await valkey_nodes[0].remember("usual", 60)
+    assert await passing(valkey_nodes[0], "a", guesses=2) == 2
+    valkey_server.stop()
+    try:
+        started = time.monotonic()
+        assert [await passing(node, "a") for node in valkey_nodes] == [5, 5]
+        await valkey_nodes[0].undo(["a"])
+        assert await passing(valkey_nodes[0], "a") == 1
+        await valkey_nodes[0].reset(["a"])
+        assert await passing(valkey_nodes[0], "a") == 5
+        assert await valkey_nodes[0].is_remembered("usual")
+        await valkey_nodes[1].remember("another", 60)
+        assert await valkey_nodes[1].is_remembered("another")
+        assert time.monotonic() - started < 2
+    finally:
+        valkey_server.start()
+    await until_shared(valkey_nodes)
+    waits = await asyncio.gather(*[valkey_nodes[n % 2].begin(["b"], FIVE) for n in range(50)])
+    assert waits.count(0) == 5
+    assert "answers again" in caplog.text
+
+
+async def test_a_hanging_valkey_costs_one_time_out_and_not_one_a_login(
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits]
+) -> None:
+    assert await passing(valkey_nodes[0], "a", guesses=2) == 2
+    with valkey_server.frozen():
+        started = time.monotonic()
+        # The first ones, at once, and then many in a row.
+        waits = await asyncio.gather(*[valkey_nodes[0].begin(["a"], FIVE) for _ in range(100)])
+        assert waits.count(0) == 5
+        assert await passing(valkey_nodes[0], "b", guesses=200) == 5
+        assert time.monotonic() - started < 2 * TRY_EVERY
+    await until_shared(valkey_nodes)
+    assert await passing(valkey_nodes[1], "a") <= 3
+
+
+async def test_guesses_all_along_an_outage_are_answered_quickly_and_never_go_unlimited(
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits]
+) -> None:
+    slowest, passed, done = 0.0, 0, False
+
+    async def guess(node: ValkeyLimits) -> None:
+        nonlocal slowest, passed
+        while not done:
+            started = time.monotonic()
+            passed += await node.begin(["a"], FIVE) == 0
+            slowest = max(slowest, time.monotonic() - started)
+            await asyncio.sleep(0.01)
+
+    guessers = [asyncio.create_task(guess(valkey_nodes[n % 2])) for n in range(10)]
+    for _ in range(2):
+        await asyncio.sleep(0.2)
+        with valkey_server.frozen():
+            await asyncio.sleep(1.5)
+        await asyncio.sleep(0.2)
+        valkey_server.stop()
+        await asyncio.sleep(0.5)
+        valkey_server.start()
+    await until_shared(valkey_nodes)
+    done = True
+    await asyncio.gather(*guessers)
+    # Each of the servers' three lives lets five through, and the memory of each node as many.
+    assert 5 <= passed <= 5 * (3 + 2)
+    assert slowest < 1
+
+
+async def test_failures_are_told_once(
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits], caplog: pytest.LogCaptureFixture
+) -> None:
+    with valkey_server.frozen():
+        for _ in range(3):
+            await passing(valkey_nodes[0], "a")
+            await asyncio.sleep(TRY_EVERY)
+    await until_shared(valkey_nodes[:1] * 2)
+    told = [record.getMessage() for record in caplog.records if record.name == "kingpost.limits"]
+    assert [message.partition(" (")[0] for message in told] == [
+        "Valkey cannot be used",
+        "Valkey answers again: limits are shared by all nodes",
+    ]
+
+
+@pytest.mark.parametrize("url", ["redis://:wrong@127.0.0.1:{port}", "redis://127.0.0.1:{port}", "redis://127.0.0.1:1"])
+async def test_a_valkey_that_refuses_is_told_at_the_start_and_not_needed(
+    valkey_server: ValkeyServer, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = ValkeyLimits(url.format(port=valkey_server.port), MemoryLimits())
+    await limits.start()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "wrong" not in caplog.text
+    assert await passing(limits, "a") == 5
+    await limits.close()
+
+
+async def test_a_valkey_without_memory_is_not_needed_either(
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits]
+) -> None:
+    await valkey_server.configure("maxmemory", "1")
+    try:
+        assert await passing(valkey_nodes[0], "a") == 5
+    finally:
+        await valkey_server.configure("maxmemory", "0")
+    await until_shared(valkey_nodes)
+
+
+async def test_a_valkey_that_has_lost_its_scripts_is_told_them_again(
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await passing(valkey_nodes[0], "a", guesses=2) == 2
+    await valkey_server.command("SCRIPT", "FLUSH")
+    assert await passing(valkey_nodes[0], "a") == 3
+    assert not caplog.records
