@@ -14,6 +14,14 @@ NONCE = 12
 """Bytes of an AES-GCM nonce (NIST SP 800-38D, section 8.2.2)."""
 
 
+class TryLater(Exception):
+    """A job did not succeed, but may another time. The reason is kept and logged: no token, address or name in it."""
+
+
+class GiveUp(Exception):
+    """A job can never succeed. The reason is kept and logged: no token, address or name in it."""
+
+
 class UnreadableJob(Exception):
     """A job that was sealed under another master secret, tampered with, or made by another release."""
 

@@ -1,5 +1,7 @@
 """What commits together with a write: the one place where a write gathers it."""
 
+from typing import Literal
+
 import msgspec
 
 from kingpost.model import AuditEntry
@@ -17,6 +19,24 @@ class SealedJob(msgspec.Struct, frozen=True):
     user_id: str | None
     sealed: bytes
     created_at: str
+
+
+type Purpose = Literal["verify-email", "change-email", "reset-password"]
+
+
+class OneTimeToken(msgspec.Struct, frozen=True):
+    """A token that a link in a mail carries, as it is stored. An account has one of each purpose at most.
+
+    `email` is the address that the mail goes to, and that whoever knows the token has proved to read.
+    """
+
+    user_id: str
+    purpose: Purpose
+    token_hash: bytes
+    email: str
+    email_key: str
+    created_at: str
+    expires_at: str
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -38,11 +58,13 @@ class Consequences(msgspec.Struct, frozen=True):
         jobs: work that follows from it.
         finishes: the job that this write does the work of, if any. It is done with the write, or the whole
             write is undone with `Superseded`: so the work takes effect once however many workers try.
+        tokens: one-time tokens. Each takes the place of its account's older one of the same purpose.
     """
 
     audit: tuple[AuditEntry, ...] = ()
     jobs: tuple[SealedJob, ...] = ()
     finishes: Claim | None = None
+    tokens: tuple[OneTimeToken, ...] = ()
 
 
 NONE = Consequences()

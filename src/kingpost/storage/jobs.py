@@ -31,7 +31,7 @@ class Jobs(Protocol):
         ...
 
     async def claim(self, most: int, lease: int) -> Sequence[ClaimedJob]:
-        """Take up to so many jobs that are due, the longest due first.
+        """Take up to so many jobs that are due, those longest due, and return them in the order of their making.
 
         Each is due again after `lease` seconds, unless it is finished or put off before: a worker that dies
         loses nothing. Of N concurrent calls no two get the same job.

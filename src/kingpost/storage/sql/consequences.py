@@ -4,15 +4,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, literal
+from sqlalchemy import ColumnElement, and_, bindparam, delete, insert, literal
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from kingpost.model import AuditEntry
-from kingpost.storage.consequences import Claim, Consequences, SealedJob, Superseded
+from kingpost.storage.consequences import Claim, Consequences, OneTimeToken, SealedJob, Superseded
 from kingpost.storage.sql.database import Query, Script, Statement
 from kingpost.storage.sql.functions import database_now
 from kingpost.storage.sql.rows import AUDIT_ENTRY
-from kingpost.storage.sql.schema import audit, jobs
+from kingpost.storage.sql.schema import audit, jobs, one_time_tokens
+
+
+def held() -> ColumnElement[bool]:
+    """The condition that the claim on `job_id` which counts `attempt` is good. A job that was given up is nobody's."""
+    is_claimed = jobs.c.id == bindparam("job_id"), jobs.c.attempts == bindparam("attempt")
+    return and_(*is_claimed, jobs.c.due_at.is_not(None))
 
 
 class ConsequenceScripts:
@@ -23,8 +30,8 @@ class ConsequenceScripts:
         job: dict[str, Any] = {name: bindparam(name) for name in SealedJob.__struct_fields__}
         self._insert_entry = Statement(entry, dialect)
         self._insert_job = Statement(insert(jobs).values(**job, due_at=database_now(), attempts=literal(0)), dialect)
-        held = jobs.c.id == bindparam("job_id"), jobs.c.attempts == bindparam("attempt")
-        self._finish = Statement(delete(jobs).where(*held).returning(jobs.c.id), dialect)
+        self._finish = Statement(delete(jobs).where(held()).returning(jobs.c.id), dialect)
+        self._upsert_token = Statement(_upsert_token(is_postgresql=dialect.name == "postgresql"), dialect)
 
     def store(self, consequences: Consequences) -> Script[None]:
         """Store all of it.
@@ -35,7 +42,8 @@ class ConsequenceScripts:
         if consequences.finishes is not None and not (yield self.finish(consequences.finishes)):
             raise Superseded
         # A script receives rows where it yields, which `yield from` a list cannot.
-        for query in [*self.entries(consequences.audit), *self.jobs(consequences.jobs)]:  # noqa: UP028
+        entries, jobs = self.entries(consequences.audit), self.jobs(consequences.jobs)
+        for query in [*entries, *jobs, *self.tokens(consequences.tokens)]:  # noqa: UP028
             yield query
 
     def entries(self, entries: Sequence[AuditEntry]) -> Sequence[Query]:
@@ -47,6 +55,19 @@ class ConsequenceScripts:
         """The inserts of jobs, due at once."""
         return [self._insert_job(**msgspec.structs.asdict(job)) for job in jobs]
 
+    def tokens(self, tokens: Sequence[OneTimeToken]) -> Sequence[Query]:
+        """The inserts of one-time tokens, in the place of those that they kill."""
+        return [self._upsert_token(**msgspec.structs.asdict(token)) for token in tokens]
+
     def finish(self, claim: Claim) -> Query:
         """Drop a job if it is still held; a row comes back if so."""
         return self._finish(**msgspec.structs.asdict(claim))
+
+
+def _upsert_token(*, is_postgresql: bool) -> postgresql.Insert | sqlite.Insert:
+    insert_into = postgresql.insert if is_postgresql else sqlite.insert
+    names = OneTimeToken.__struct_fields__
+    statement = insert_into(one_time_tokens).values({name: bindparam(name) for name in names})
+    key = ("user_id", "purpose")
+    new = {name: statement.excluded[name] for name in names if name not in key}
+    return statement.on_conflict_do_update(index_elements=key, set_=new)

@@ -7,7 +7,7 @@ from sqlalchemy import Text, bindparam, delete, null, select, update
 
 from kingpost.storage.consequences import Claim, Consequences, SealedJob
 from kingpost.storage.jobs import ClaimedJob
-from kingpost.storage.sql.consequences import ConsequenceScripts
+from kingpost.storage.sql.consequences import ConsequenceScripts, held
 from kingpost.storage.sql.database import Database, Statement
 from kingpost.storage.sql.functions import database_after
 from kingpost.storage.sql.schema import Time, jobs
@@ -22,18 +22,18 @@ class SQLJobs:
         self._database = database
         self._consequences = consequences
         dialect = database.dialect
-        due = select(jobs.c.id).where(jobs.c.due_at <= database_after(0)).order_by(jobs.c.due_at)
+        due = select(jobs.c.id).where(jobs.c.due_at <= database_after(0)).order_by(jobs.c.due_at, jobs.c.id)
         self._is_any_due = Statement(due.limit(1), dialect)
-        taken = due.limit(bindparam("most")).with_for_update(skip_locked=True)
+        # A table expression is evaluated once. A sub-query may be run again for each row, and take more each time.
+        taken = due.limit(bindparam("most")).with_for_update(skip_locked=True).cte("taken")
         self._claim = Statement(
             update(jobs)
-            .where(jobs.c.id.in_(taken.scalar_subquery()))
+            .where(jobs.c.id.in_(select(taken.c.id)))
             .values(due_at=database_after(bindparam("lease")), attempts=jobs.c.attempts + 1)
             .returning(*JOB, jobs.c.attempts),
             dialect,
         )
-        held = jobs.c.id == bindparam("job_id"), jobs.c.attempts == bindparam("attempt")
-        failed = update(jobs).where(*held)
+        failed = update(jobs).where(held())
         error = bindparam("error", type_=Text)
         self._put_off = Statement(
             failed.values(last_error=error, due_at=database_after(bindparam("seconds"))).returning(jobs.c.id), dialect
@@ -50,7 +50,8 @@ class SQLJobs:
         if not await self._database.read(self._is_any_due()):
             return []
         rows = await self._database.write(self._claim(most=most, lease=lease))
-        return [ClaimedJob(SealedJob(*row[:-1]), row[-1]) for row in rows]
+        # The database returns them in any order.
+        return sorted([ClaimedJob(SealedJob(*row[:-1]), row[-1]) for row in rows], key=lambda claimed: claimed.job.id)
 
     async def finish(self, claim: Claim) -> None:
         await self._database.write(self._consequences.finish(claim))
