@@ -1,0 +1,189 @@
+"""The pages that links in mail lead to, in a real browser: one button, and nothing is used up before it is pressed."""
+
+import re
+from collections.abc import Generator
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.system.conftest import Serve, factory
+from tests.system.running import PASSWORD, Server, eventually
+from tests.system.test_docs_page import CHROMIUM, FLAGS, FOR_MS, needs_chromium
+
+NEW_PASSWORD = "staple battery horse"
+PAGES = ("/email/verify", "/password/reset")
+
+
+@pytest.fixture(scope="module")
+def serve_here(tmp_path_factory: pytest.TempPathFactory) -> Generator[Serve]:
+    yield from factory(tmp_path_factory.mktemp("pages"))
+
+
+@pytest.fixture(scope="module")
+def server(serve_here: Serve) -> Server:
+    return serve_here(SIGNUP="verified")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page, what it asked, and what the browser had to say about it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.asked: list[str] = []
+        self.told: list[str] = []
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("pageerror", lambda error: self.told.append(str(error)))
+        page.on("console", self._listen)
+
+    def _listen(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.told.append(message.text)
+
+    def says(self, text: str) -> None:
+        expect(self.page.get_by_role("status")).to_contain_text(text)
+
+
+@pytest.fixture
+def visit(server: Server, browser: Browser) -> Generator[Visit]:
+    with browser.new_context(color_scheme="dark") as context:
+        context.set_default_timeout(FOR_MS)
+        yield Visit(context.new_page())
+
+
+def link_to(server: Server, address: str, page: str) -> str:
+    """The link of the newest message to an address that leads to a page."""
+
+    def newest() -> str:
+        for file in sorted((server.directory / "outbox").glob("*.eml"), reverse=True):
+            message = message_from_bytes(file.read_bytes(), policy=policy.default)
+            text = message.get_body(("plain",))
+            assert text is not None
+            link = re.search(rf"{re.escape(server.url)}{page}\?token=\S+", text.get_content())
+            if message["To"] == address and link is not None:
+                return link[0]
+        return ""
+
+    return eventually(newest)
+
+
+def sign_up(server: Server, address: str) -> str:
+    """Sign up, and return the link that confirms the address."""
+    answer = httpx.post(f"{server.url}/api/v1/users", json={"email": address, "password": PASSWORD})
+    assert answer.status_code == 202, answer.text
+    return link_to(server, address, "/email/verify")
+
+
+def login(server: Server, address: str, password: str = PASSWORD) -> int:
+    return httpx.post(f"{server.url}/api/v1/auth/login", json={"email": address, "password": password}).status_code
+
+
+def reset_link(server: Server, address: str) -> str:
+    answer = httpx.post(f"{server.url}/api/v1/auth/password/forgot", json={"email": address})
+    assert answer.status_code == 202
+    return link_to(server, address, "/password/reset")
+
+
+@needs_chromium
+def test_one_press_of_the_button_confirms_an_address(server: Server, visit: Visit) -> None:
+    link = sign_up(server, "ada@example.com")
+    # What a mail filter does: fetch the link, and even render the page.
+    assert httpx.get(link).status_code == 200
+    visit.page.goto(link)
+    visit.page.wait_for_load_state("networkidle")
+    assert login(server, "ada@example.com") != 200
+    assert visit.page.url == f"{server.url}/email/verify"
+    assert visit.page.get_by_role("button").count() == 1
+    visit.page.get_by_role("button", name="Confirm").click()
+    visit.says("is confirmed")
+    assert visit.page.get_by_role("button").count() == 0
+    assert login(server, "ada@example.com") == 200
+    assert {url for url in visit.asked if not url.startswith(server.url)} == set()
+    assert visit.told == []
+
+    visit.page.goto(link)
+    visit.page.get_by_role("button", name="Confirm").click()
+    visit.says("does not work any more")
+
+
+@needs_chromium
+def test_a_new_password_is_chosen_with_the_keyboard_alone(server: Server, visit: Visit) -> None:
+    confirm = sign_up(server, "grace@example.com")
+    token = confirm.partition("?token=")[2]
+    httpx.post(f"{server.url}/api/v1/auth/email/verify", json={"token": token}).raise_for_status()
+    visit.page.goto(reset_link(server, "grace@example.com"))
+    visit.page.keyboard.press("Tab")
+    expect(visit.page.get_by_label("New password")).to_be_focused()
+    visit.page.keyboard.type("1234567")
+    visit.page.keyboard.press("Enter")
+    # The server's own words, and the field is where one goes on typing; the link is still good.
+    expect(visit.page.get_by_role("status")).to_have_class("fault")
+    expect(visit.page.get_by_role("status")).to_contain_text(re.compile("password|characters|length", re.IGNORECASE))
+    expect(visit.page.get_by_label("New password")).to_be_focused()
+    assert visit.page.get_by_label("New password").get_attribute("aria-invalid") == "true"
+    visit.page.keyboard.press("Control+A")
+    visit.page.keyboard.type(NEW_PASSWORD)
+    visit.page.keyboard.press("Tab")
+    visit.page.keyboard.press("Enter")
+    visit.says("Your password is changed")
+    assert login(server, "grace@example.com") == 401
+    assert login(server, "grace@example.com", NEW_PASSWORD) == 200
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", PAGES)
+def test_a_link_that_was_cut_off_is_told_and_sends_nothing(server: Server, visit: Visit, path: str) -> None:
+    for query in ("", "?token="):
+        visit.page.goto(f"{server.url}{path}{query}")
+        visit.says("not complete")
+        assert visit.page.get_by_role("button").count() == 0
+    assert not [url for url in visit.asked if "/api/" in url]
+    assert visit.told == []
+
+
+@needs_chromium
+def test_a_server_that_is_gone_is_told_and_the_button_stays(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+    server = serve()
+    visit.page.goto(f"{server.url}/email/verify?token=x")
+    server.kill()
+    visit.page.get_by_role("button").click()
+    visit.says("cannot be reached")
+    expect(visit.page.get_by_role("button")).to_be_focused()
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", PAGES)
+def test_without_scripts_the_page_says_what_it_needs(server: Server, browser: Browser, path: str) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(f"{server.url}{path}?token=x")
+        assert "needs JavaScript" in page.inner_text("main")
+        assert not page.get_by_role("button").is_visible()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_the_pages_are_kept_nowhere_and_run_nothing_but_their_own_files(server: Server, path: str) -> None:
+    for query in ("", "?token=x", "?token="):
+        answer = httpx.get(f"{server.url}{path}{query}")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        rules = dict(rule.strip().split(" ", 1) for rule in answer.headers["content-security-policy"].split(";"))
+        assert rules == {
+            "default-src": "'none'",
+            **dict.fromkeys(("script-src", "style-src", "img-src", "connect-src"), "'self'"),
+            **dict.fromkeys(("form-action", "base-uri", "frame-ancestors"), "'none'"),
+        }
+        assert "style=" not in answer.text
+        assert not re.search(r"<script(?![^>]*\ssrc=)|\son\w+=", answer.text)
+    assert httpx.get(f"{server.url}/mail/secret.txt").status_code == 404
