@@ -1,4 +1,4 @@
-"""Accounts: signing up, reading, changing, deleting."""
+"""Accounts: creating, reading, changing, deleting."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -7,15 +7,18 @@ import msgspec
 
 from kingpost import audit, clock
 from kingpost.audit import Actor
-from kingpost.emails import InvalidEmail, address
-from kingpost.model import DEFAULT_ROLES, Origin, Page, Principal, User
+from kingpost.emails import address, email_faults
+from kingpost.mail import Messages
+from kingpost.model import Origin, Page, Principal, User
 from kingpost.passwords import PasswordHasher, PasswordRules
 from kingpost.policy import may_touch_account
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unavailable, VersionMismatch
+from kingpost.reauthentication import Reauthentication
 from kingpost.revocations import Revocations
 from kingpost.storage import UserChange, Users
-from kingpost.storage.consequences import Consequences
+from kingpost.storage.consequences import NONE, Claim, Consequences
 from kingpost.storage.listing import Listing
+from kingpost.verification import Verification
 
 METADATA_LIMIT = 4096
 """Bytes of JSON that an account's metadata may have."""
@@ -30,6 +33,15 @@ class NewAccount(msgspec.Struct, frozen=True):
     password: str
     name: str | None = None
     metadata: dict[str, Any] = {}
+
+
+class CheckedAccount(msgspec.Struct, frozen=True):
+    """A new account that breaks no rule, in the form in which it may wait to be stored."""
+
+    email: str
+    password_hash: str
+    name: str | None
+    metadata: dict[str, Any]
 
 
 class AccountChange(msgspec.Struct, frozen=True):
@@ -52,39 +64,58 @@ class Accounts:
         hasher: PasswordHasher,
         rules: PasswordRules,
         revocations: Revocations,
-        *,
-        signup_is_open: bool,
+        reauthentication: Reauthentication,
+        verification: Verification,
+        messages: Messages,
     ) -> None:
         self._users = users
         self._hasher = hasher
         self._rules = rules
         self._revocations = revocations
-        self._signup_is_open = signup_is_open
+        self._reauthentication = reauthentication
+        self._verification = verification
+        self._messages = messages
 
-    async def sign_up(self, principal: Principal | None, new: NewAccount, origin: Origin) -> User:
-        """Create an account with the default roles.
+    async def create(
+        self, new: NewAccount, roles: tuple[str, ...], actor: Actor, origin: Origin, *, email_verified: bool = False
+    ) -> User:
+        """Create an account with any roles, with no question of who asks. Raises as `check` and `store` do."""
+        return await self.store(await self.check(new), roles, actor, origin, email_verified=email_verified)
+
+    async def check(self, new: NewAccount) -> CheckedAccount:
+        """Apply the rules and hash the password; look nothing up.
 
         Raises:
-            Forbidden: sign-up is closed and the caller is no administrator.
-            InvalidRequest: the address or the password breaks a rule.
-            Conflict: the address has an account.
+            InvalidRequest: the address, the password or the metadata breaks a rule.
+            Unavailable: too many passwords are being hashed.
         """
-        if not self._signup_is_open and (principal is None or not principal.is_admin):
-            raise Forbidden("Sign-up is closed: ask an administrator for an account")
-        return await self.create(new, DEFAULT_ROLES, principal, origin)
-
-    async def create(self, new: NewAccount, roles: tuple[str, ...], actor: Actor, origin: Origin) -> User:
-        """Create an account with any roles, with no question of who asks. Raises as `sign_up` does."""
         faults = list(self.faults(new))
         if faults:
             raise InvalidRequest.of(*faults)
+        return CheckedAccount(new.email, await self._hasher.hash(new.password), new.name, new.metadata)
+
+    async def store(
+        self,
+        new: CheckedAccount,
+        roles: tuple[str, ...],
+        actor: Actor,
+        origin: Origin,
+        *,
+        email_verified: bool = False,
+        finishes: Claim | None = None,
+    ) -> User:
+        """Store a new account, and have its address verified unless it is already.
+
+        Raises:
+            Conflict: the address has an account.
+            Superseded: the job that this finishes is another worker's.
+        """
         email = address(new.email)
-        password_hash = await self._hasher.hash(new.password)
         user_id, now = clock.new_id()
         user = User(
             id=user_id,
             email=email.address,
-            email_verified=False,
+            email_verified=email_verified,
             name=new.name,
             metadata=msgspec.Raw(msgspec.json.encode(new.metadata)),
             roles=roles,
@@ -94,7 +125,9 @@ class Accounts:
             updated_at=now,
         )
         entry = audit.entry("user.created", "user", user.id, actor, origin, roles=roles)
-        await self._users.create(user, email.key, password_hash, Consequences((entry,)))
+        asked = NONE if email_verified else self._verification.request(user.id, email)
+        consequences = msgspec.structs.replace(asked, audit=(entry,), finishes=finishes)
+        await self._users.create(user, email.key, new.password_hash, consequences)
         return user
 
     def faults(self, new: NewAccount) -> Iterable[Fault]:
@@ -133,9 +166,13 @@ class Accounts:
     ) -> User:
         """Change an account. `versions` are those that `If-Match` names; None means any.
 
+        Where addresses have to be verified, a new one that the account's owner names is not stored yet: a link
+        goes there, and whoever uses it moves the account.
+
         Raises:
             Forbidden: not the caller's own account, or roles or status by someone who is no administrator,
                 or a wrong `current_password`.
+            RateLimited: `current_password` was wrong too many times.
             InvalidRequest: the new values break a rule, or `current_password` is missing for a new address.
             NotFound, VersionMismatch, Conflict: as for storage's `change`.
         """
@@ -190,25 +227,37 @@ class Accounts:
         if faults:
             raise InvalidRequest.of(*faults)
         if needs_proof and change.current_password is not None:
-            await self._prove(user.id, change.current_password)
-        new = UserChange(name=change.name, roles=change.roles, status=change.status)
+            await self._reauthentication.prove(user.id, change.current_password)
+        new, asked = self._address_change(principal, user, change)
+        new = msgspec.structs.replace(new, name=change.name, roles=change.roles, status=change.status)
         if change.metadata is not msgspec.UNSET:
             new = msgspec.structs.replace(new, metadata=msgspec.Raw(msgspec.json.encode(change.metadata)))
-        if change.email is not msgspec.UNSET and change.email != user.email:
-            email = address(change.email)
-            new = msgspec.structs.replace(new, email=email.address, email_key=email.key)
-        entry = audit.entry("user.changed", "user", user.id, principal, origin, **_told(change))
-        changed, ended = await self._users.change(user.id, new, clock.now(), versions, Consequences((entry,)))
+        entry = audit.entry("user.changed", "user", user.id, principal, origin, **_told(new, asked))
+        consequences = msgspec.structs.replace(asked, audit=(entry,))
+        changed, ended = await self._users.change(user.id, new, clock.now(), versions, consequences)
         self._revocations.add(ended)
+        self._revocations.account_changed(user.id)
         if change.roles is not msgspec.UNSET:
             self._revocations.set_roles(user.id, changed.roles)
         return changed
+
+    def _address_change(
+        self, principal: Principal, user: User, change: AccountChange
+    ) -> tuple[UserChange, Consequences]:
+        """What becomes of the address at once, and what goes with it."""
+        if change.email is msgspec.UNSET or change.email == user.email:
+            return UserChange(), NONE
+        email = address(change.email)
+        if self._verification.waits_for(principal, user):
+            return UserChange(), self._verification.ask(user, email)
+        return self._verification.move(user, email)
 
     async def change_password(self, principal: Principal, user_id: str, current: str, new: str, origin: Origin) -> None:
         """Set a new password and end all of the account's other sessions.
 
         Raises:
             Forbidden: it is another's account, or the current password is wrong.
+            RateLimited: it was wrong too many times.
             InvalidRequest: the new password breaks a rule.
             NotFound: there is no such account.
         """
@@ -218,11 +267,12 @@ class Accounts:
         faults = self._rules.faults(new, user.email)
         if faults:
             raise InvalidRequest.of(*[Fault(detail, code, pointer="/new_password") for code, detail in faults])
-        await self._prove(user_id, current)
+        await self._reauthentication.prove(user_id, current)
         entry = audit.entry("user.password_changed", "user", user_id, principal, origin)
+        consequences = Consequences((entry,), (self._messages.job("password-changed", user.email, user_id),))
         password_hash = await self._hasher.hash(new)
         ended = await self._users.change_password(
-            user_id, password_hash, clock.now(), principal.own_session, Consequences((entry,))
+            user_id, password_hash, clock.now(), principal.own_session, consequences
         )
         self._revocations.add(ended)
 
@@ -236,17 +286,17 @@ class Accounts:
         await self.read(principal, user_id)
         entry = audit.entry("user.deleted", "user", user_id, principal, origin)
         self._revocations.add(await self._users.delete(user_id, versions, Consequences((entry,))))
-
-    async def _prove(self, user_id: str, password: str) -> None:
-        if not await self._hasher.verify(await self._users.find_password_hash(user_id), password):
-            raise Forbidden("The current password is wrong")
+        self._revocations.account_changed(user_id)
 
 
-def _told(change: AccountChange) -> dict[str, Any]:
+def _told(change: UserChange, asked: Consequences) -> dict[str, Any]:
     """What the audit log tells of a change: which fields, and of those that decide access what they became."""
     fields = [name for name in ("email", "name", "metadata") if getattr(change, name) is not msgspec.UNSET]
     decided = {name: getattr(change, name) for name in ("roles", "status")}
-    return {"fields": fields, **{name: value for name, value in decided.items() if value is not msgspec.UNSET}}
+    told: dict[str, Any] = {name: value for name, value in decided.items() if value is not msgspec.UNSET}
+    if any(token.purpose == "change-email" for token in asked.tokens):
+        told["asked_for"] = ["email"]
+    return {"fields": fields, **told}
 
 
 def _change_faults(user: User, change: AccountChange) -> Iterable[Fault]:
@@ -261,13 +311,4 @@ def metadata_faults(metadata: dict[str, Any]) -> Sequence[Fault]:
     """What is wrong with the member `metadata` of a body."""
     if len(msgspec.json.encode(metadata)) > METADATA_LIMIT:
         return [Fault(f"Metadata has at most {METADATA_LIMIT} bytes of JSON", "too_long", pointer="/metadata")]
-    return []
-
-
-def email_faults(email: str) -> Sequence[Fault]:
-    """What is wrong with an address in the member `email` of a body."""
-    try:
-        address(email)
-    except InvalidEmail as error:
-        return [Fault(error.detail, error.code, pointer="/email")]
     return []

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
+from kingpost.problems import Fault
+
 # The library's documented switch: it would refuse `localhost`, `.test`, `.local` and the like, which
 # intranets and tests do use.
 SPECIAL_USE_DOMAIN_NAMES.clear()
@@ -49,6 +51,15 @@ def address(text: str) -> NormalisedEmail:
         raise InvalidEmail("email", "This is not a valid e-mail address") from None
     domain = (valid.ascii_domain or valid.domain).lower()
     return NormalisedEmail(valid.normalized, f"{comparable(valid.local_part)}@{domain}")
+
+
+def email_faults(text: str) -> list[Fault]:
+    """What is wrong with an address in the member `email` of a body."""
+    try:
+        address(text)
+    except InvalidEmail as error:
+        return [Fault(error.detail, error.code, pointer="/email")]
+    return []
 
 
 def comparable(text: str) -> str:

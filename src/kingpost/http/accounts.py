@@ -14,6 +14,7 @@ from kingpost.http.bodies.common import JSONPatch
 from kingpost.http.call import NO_STORE, PRIVATE, Answer, Call, Features, answer
 from kingpost.http.input import Rules, parse_body
 from kingpost.http.pages import listing, next_page
+from kingpost.http.recovery import accepted
 from kingpost.model import User
 from kingpost.problems import Fault
 from kingpost.settings import Settings
@@ -24,7 +25,9 @@ async def create_user(call: Call) -> Answer:
     new: SignUp = call.body
     principal = None if call.header(b"authorization") is None else await call.authenticate()
     account = NewAccount(new.email, new.password, new.name, new.metadata)
-    user = await call.features.accounts.sign_up(principal, account, call.origin)
+    user = await call.features.registration.sign_up(principal, account, call.origin)
+    if user is None:
+        return accepted()
     location = (b"location", f"/api/v1/users/{user.id}".encode())
     return answer(UserBody.of(user), NO_STORE, location, _etag(user), status=201)
 

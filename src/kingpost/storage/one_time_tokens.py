@@ -1,0 +1,86 @@
+"""The storage port: the tokens that links in mail carry."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from kingpost.model import User
+from kingpost.storage.consequences import NONE, Consequences, OneTimeToken, Purpose
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """How often something may happen to an account: while the audit log has fewer than `most` entries about it
+    with these actions since a time."""
+
+    actions: tuple[str, ...]
+    most: int
+    since: str
+
+
+class OneTimeTokens(Protocol):
+    """Tokens that prove who reads a mailbox. Only hashes are known here.
+
+    A token lives until it expires, is used, or is replaced by a newer one of its account and purpose. All but
+    those for a change of address also die with the address that they were sent to.
+    """
+
+    async def issue(
+        self,
+        token: OneTimeToken,
+        consequences: Consequences = NONE,
+        *,
+        kills: Sequence[Purpose] = (),
+        allowance: Allowance | None = None,
+    ) -> None:
+        """Store a token in the place of the account's older one, and kill those of other purposes as well.
+
+        Where an allowance is given and used up, the killing and `consequences.finishes` are all that happens. Of
+        N concurrent calls as many store their token as the allowance has left, if their consequences count.
+
+        Raises:
+            NotFound: there is no such account.
+        """
+        ...
+
+    async def renew(
+        self, token: OneTimeToken, consequences: Consequences = NONE, *, allowance: Allowance | None = None
+    ) -> bool:
+        """As `issue`, if the account has a token of this purpose and address that lives at `token.created_at`.
+
+        If it has none, nothing happens and the result is False.
+
+        Raises:
+            NotFound: there is no such account.
+        """
+        ...
+
+    async def find(self, token_hash: bytes, at: str) -> tuple[OneTimeToken, User] | None:
+        """The token with this hash and its account, if it lives at a time."""
+        ...
+
+    async def confirm_email(self, token_hash: bytes, at: str, consequences: Consequences = NONE) -> User | None:
+        """Consume a token that verifies or changes an address; return the account as it is then.
+
+        The account's address is the token's from now on, and verified. With a change of address all other
+        tokens of the account die. None if there is no such token that lives at `at`: of N concurrent calls
+        with one token exactly one consumes it.
+
+        Raises:
+            Conflict: another account has the address by now. The token lives on.
+        """
+        ...
+
+    async def reset_password(
+        self, token_hash: bytes, password_hash: str, at: str, consequences: Consequences = NONE
+    ) -> tuple[User, Sequence[str]] | None:
+        """Consume a token for a new password and set its hash; return the account and the ids of the ended sessions.
+
+        All sessions end and all other tokens of the account die. The address counts as verified, since the
+        token came by mail. None as for `confirm_email`.
+        """
+        ...
+
+    async def forget_expired(self, before: str) -> None:
+        """Drop the tokens that expired before a time."""
+        ...

@@ -1,0 +1,71 @@
+"""Mail as tests read it, and accounts where addresses must be verified."""
+
+import secrets
+from typing import Any
+
+import httpx
+
+from tests.api.stack import PASSWORD, Caller, Stack, token_in
+
+VERIFY = "Confirm your e-mail address"
+SET_PASSWORD = "You already have an account"
+RESET = "Choose a new password"
+CONFIRM = "Confirm your new e-mail address"
+MOVED = "Your account has a new e-mail address"
+CHANGED = "Your password was changed"
+NEW_PASSWORD = "staple battery horse"
+
+
+def fresh_email() -> str:
+    return f"{secrets.token_hex(8)}@example.com"
+
+
+async def subjects(stack: Stack, to: str) -> list[str]:
+    """What the messages to an address are about, oldest first."""
+    return [str(message["Subject"]) for message in await stack.mails(to)]
+
+
+async def tokens(stack: Stack, to: str, subject: str) -> list[str]:
+    """The tokens of all messages of a kind to an address, oldest first."""
+    return [token_in(message) for message in await stack.mails(to) if message["Subject"] == subject]
+
+
+async def newest_token(stack: Stack, to: str, subject: str) -> str:
+    found = await tokens(stack, to, subject)
+    assert found, f"there is no message {subject!r} to {to}"
+    return found[-1]
+
+
+async def post(stack: Stack, path: str, **body: Any) -> httpx.Response:
+    """What a stranger gets."""
+    return await stack.client().post(f"/api/v1{path}", json=body)
+
+
+async def verify(stack: Stack, token: str) -> httpx.Response:
+    return await post(stack, "/auth/email/verify", token=token)
+
+
+async def forgot(stack: Stack, email: str) -> httpx.Response:
+    return await post(stack, "/auth/password/forgot", email=email)
+
+
+async def reset(stack: Stack, token: str, password: str = NEW_PASSWORD) -> httpx.Response:
+    return await post(stack, "/auth/password/reset", token=token, new_password=password)
+
+
+async def log_in(stack: Stack, email: str, password: str = PASSWORD) -> httpx.Response:
+    return await post(stack, "/auth/login", email=email, password=password)
+
+
+async def sign_up(stack: Stack, email: str, password: str = PASSWORD) -> None:
+    """Ask for an account where addresses must be verified."""
+    response = await post(stack, "/users", email=email, password=password)
+    assert response.status_code == 202, response.text
+
+
+async def member(stack: Stack, email: str | None = None) -> Caller:
+    """Somebody who has signed up where addresses must be verified, has done so, and is signed in."""
+    email = email or fresh_email()
+    await sign_up(stack, email)
+    assert (await verify(stack, await newest_token(stack, email, VERIFY))).status_code == 204
+    return await stack.log_in(email)

@@ -1,0 +1,400 @@
+"""Section 4 of the contract: verified addresses. Section 3: changing them, and signing up by way of the mailbox."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.letters import (
+    CONFIRM,
+    MOVED,
+    NEW_PASSWORD,
+    RESET,
+    SET_PASSWORD,
+    VERIFY,
+    forgot,
+    fresh_email,
+    log_in,
+    member,
+    newest_token,
+    post,
+    reset,
+    sign_up,
+    subjects,
+    tokens,
+    verify,
+)
+from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem, faults_of
+
+ATTACKERS = "the attacker's password"
+VICTIMS = "the victim's own password"
+
+
+async def me(caller: Caller) -> dict[str, Any]:
+    user: dict[str, Any] = (await caller.http.get("/api/v1/users/me")).json()
+    return user
+
+
+async def resend(stack: Stack, email: str) -> httpx.Response:
+    return await post(stack, "/auth/email/resend", email=email)
+
+
+async def move(caller: Caller, email: str) -> httpx.Response:
+    """Ask for another address of one's own."""
+    body = {"email": email, "current_password": PASSWORD}
+    return await caller.http.patch(f"/api/v1/users/{caller.id}", json=body)
+
+
+async def text_of_newest(stack: Stack, to: str) -> str:
+    """Everything that a message says, headers and both parts."""
+    message = await stack.mail(to)
+    parts = [message.get_body((kind,)) for kind in ("plain", "html")]
+    return "\n".join([*map(str, message.values()), *[part.get_content() for part in parts if part is not None]])
+
+
+# --- verifying -----------------------------------------------------------------------------------
+
+
+async def test_a_link_in_mail_verifies_the_address_once(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    before = await caller.http.get("/api/v1/users/me")
+    assert before.json()["email_verified"] is False
+    token = await newest_token(stack, caller.email, VERIFY)
+    response = await verify(stack, token)
+    assert (response.status_code, response.content) == (204, b"")
+    after = await caller.http.get("/api/v1/users/me")
+    assert after.json() == before.json() | {"email_verified": True, "updated_at": after.json()["updated_at"]}
+    assert after.headers["etag"] != before.headers["etag"]
+    assert faults_of(await verify(stack, token)) == ["/token"]
+
+
+async def test_of_many_uses_of_one_link_exactly_one_wins(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    token = await newest_token(stack, caller.email, VERIFY)
+    responses = await asyncio.gather(*[verify(stack, token) for _ in range(8)])
+    assert sorted(response.status_code for response in responses) == [204] + 7 * [400]
+
+
+async def test_the_newest_link_kills_the_older_one(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    response = await caller.http.post("/api/v1/auth/email/resend")
+    assert response.status_code == 202
+    older, newer = await tokens(stack, caller.email, VERIFY)
+    assert faults_of(await verify(stack, older)) == ["/token"]
+    assert (await verify(stack, newer)).status_code == 204
+
+
+async def test_an_expired_link_is_dead_and_another_one_is_sent(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    token = await newest_token(stack, caller.email, VERIFY)
+    await stack.execute(
+        f"UPDATE one_time_tokens SET expires_at = '2020-01-01T00:00:00.000Z' WHERE user_id = '{caller.id}'"
+    )
+    response = await verify(stack, token)
+    assert faults_of(response) == ["/token"]
+    assert response.json()["errors"][0]["code"] == "token"
+    await resend(stack, caller.email.upper())
+    assert (await verify(stack, await newest_token(stack, caller.email, VERIFY))).status_code == 204
+
+
+async def test_a_verified_address_gets_no_more_links(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    assert (await verify(stack, await newest_token(stack, caller.email, VERIFY))).status_code == 204
+    await asyncio.gather(resend(stack, caller.email), caller.http.post("/api/v1/auth/email/resend"))
+    assert await subjects(stack, caller.email) == [VERIFY]
+
+
+async def test_without_a_body_only_a_caller_gets_another_link(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    assert_problem(await stack.client().post("/api/v1/auth/email/resend"), 401, "unauthenticated")
+    assert_problem(await stack.client("no token").post("/api/v1/auth/email/resend"), 401, "unauthenticated")
+    assert faults_of(await caller.http.post("/api/v1/auth/email/resend", json={})) == ["/email"]
+    assert await subjects(stack, caller.email) == [VERIFY]
+
+
+async def test_accounts_of_the_operator_are_verified_and_those_of_administrators_get_a_link(
+    stack: Stack, admin: Caller
+) -> None:
+    assert (await me(admin))["email_verified"] is True
+    assert await stack.mails(admin.email) == []
+    email = fresh_email()
+    created = await admin.http.post("/api/v1/users", json={"email": email, "password": PASSWORD})
+    assert (created.status_code, created.json()["email_verified"]) == (201, False)
+    assert await subjects(stack, email) == [VERIFY]
+
+
+async def test_the_audit_log_tells_who_verified_without_any_address(strict: Stack) -> None:
+    caller = await member(strict)
+    new = fresh_email()
+    await move(caller, new)
+    await verify(strict, await newest_token(strict, new, CONFIRM))
+    rows = await strict.execute(
+        "SELECT action, CAST(details AS text) FROM audit "
+        f"WHERE target_id = '{caller.id}' AND action LIKE 'user.%' ORDER BY id"
+    )
+    proved = "user.email_verified"
+    assert [row[0] for row in rows] == ["user.created", proved, "user.changed", proved, "user.changed"]
+    assert [json.loads(row[1]) for row in rows if row[0] == "user.changed"] == [
+        {"fields": [], "asked_for": ["email"]},
+        {"fields": ["email"]},
+    ]
+    for row in rows:
+        assert "@" not in row[1]
+
+
+# --- changing the address ------------------------------------------------------------------------
+
+
+async def test_where_sign_up_is_open_an_address_changes_at_once_and_both_are_told(stack: Stack) -> None:
+    caller, new = await stack.sign_up(), fresh_email()
+    old_link = await newest_token(stack, caller.email, VERIFY)
+    assert (await verify(stack, old_link)).status_code == 204
+    await forgot(stack, caller.email)
+    old_reset = await newest_token(stack, caller.email, RESET)
+    response = await move(caller, new)
+    assert (response.status_code, response.json()["email"], response.json()["email_verified"]) == (200, new, False)
+    assert await subjects(stack, new) == [VERIFY]
+    assert (await subjects(stack, caller.email))[-1] == MOVED
+    told = await text_of_newest(stack, caller.email)
+    assert new not in told
+    assert f"{new[0]}***@example.com" in told
+    assert faults_of(await reset(stack, old_reset)) == ["/token"]
+    assert (await verify(stack, await newest_token(stack, new, VERIFY))).status_code == 204
+    assert (await me(caller))["email_verified"] is True
+
+
+async def test_a_link_to_the_address_before_verifies_nothing(stack: Stack) -> None:
+    caller, new = await stack.sign_up(), fresh_email()
+    old_link = await newest_token(stack, caller.email, VERIFY)
+    await move(caller, new)
+    assert faults_of(await verify(stack, old_link)) == ["/token"]
+    assert (await me(caller))["email_verified"] is False
+
+
+async def test_an_administrator_changes_an_address_at_once(stack: Stack, strict: Stack, admin: Caller) -> None:
+    for server, by, caller in (
+        (stack, admin, await stack.sign_up()),
+        (strict, await strict.sign_up_admin(), await member(strict)),
+    ):
+        new = fresh_email()
+        response = await by.http.patch(f"/api/v1/users/{caller.id}", json={"email": new})
+        assert (response.json()["email"], response.json()["email_verified"]) == (new, False)
+        assert await subjects(server, new) == [VERIFY]
+        assert (await subjects(server, caller.email))[-1] == MOVED
+
+
+async def test_what_changes_beside_the_address_sends_no_mail(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    path = f"/api/v1/users/{caller.id}"
+    await caller.http.patch(path, json={"name": "Ada"})
+    await caller.http.put(path, json={"email": caller.email, "name": "Countess"})
+    assert await subjects(stack, caller.email) == [VERIFY]
+
+
+async def test_where_addresses_are_verified_a_new_one_is_confirmed_first(strict: Stack) -> None:
+    caller, new = await member(strict), fresh_email()
+    before = await me(caller)
+    body = {"email": new, "current_password": PASSWORD, "name": "Ada"}
+    response = await caller.http.patch(f"/api/v1/users/{caller.id}", json=body)
+    assert response.status_code == 200
+    assert response.json() == before | {"name": "Ada", "updated_at": response.json()["updated_at"]}
+    assert await subjects(strict, new) == [CONFIRM]
+    assert await subjects(strict, caller.email) == [VERIFY]
+    assert_problem(await log_in(strict, new), 401, "invalid-credentials")
+    await strict.log_in(caller.email)
+    await forgot(strict, caller.email)
+    old_reset = await newest_token(strict, caller.email, RESET)
+
+    assert (await verify(strict, await newest_token(strict, new, CONFIRM))).status_code == 204
+    after = await me(caller)
+    assert (after["email"], after["email_verified"], after["name"]) == (new, True, "Ada")
+    assert_problem(await log_in(strict, caller.email), 401, "invalid-credentials")
+    assert (await strict.log_in(new)).id == caller.id
+    assert (await subjects(strict, caller.email))[-1] == MOVED
+    assert new not in await text_of_newest(strict, caller.email)
+    assert faults_of(await reset(strict, old_reset)) == ["/token"]
+
+
+async def test_an_administrator_too_confirms_an_own_new_address(strict: Stack) -> None:
+    caller, new = await strict.sign_up_admin(), fresh_email()
+    assert (await move(caller, new)).json()["email"] == caller.email
+    assert await subjects(strict, new) == [CONFIRM]
+
+
+async def test_the_newest_wish_kills_the_older_one(strict: Stack) -> None:
+    caller, first, second = await member(strict), fresh_email(), fresh_email()
+    for new in (first, second):
+        assert (await move(caller, new)).status_code == 200
+    assert faults_of(await verify(strict, await newest_token(strict, first, CONFIRM))) == ["/token"]
+    assert (await verify(strict, await newest_token(strict, second, CONFIRM))).status_code == 204
+    assert (await me(caller))["email"] == second
+
+
+async def test_only_who_reads_its_mail_learns_that_an_address_is_taken(strict: Stack) -> None:
+    caller, other = await member(strict), await member(strict)
+    free, taken = await move(caller, fresh_email()), await move(caller, other.email)
+    for name in ("email", "email_verified", "name", "status"):
+        assert free.json()[name] == taken.json()[name]
+    assert (free.status_code, free.headers.keys()) == (taken.status_code, taken.headers.keys())
+    token = await newest_token(strict, other.email, CONFIRM)
+    assert_problem(await verify(strict, token), 409, "conflict")
+    assert (await me(caller))["email"] == caller.email
+    assert (await strict.log_in(other.email)).id == other.id
+
+
+async def test_of_two_who_confirm_one_address_one_gets_it(strict: Stack) -> None:
+    callers, new = [await member(strict) for _ in range(2)], fresh_email()
+    for caller in callers:
+        await move(caller, new)
+    links = await tokens(strict, new, CONFIRM)
+    responses = await asyncio.gather(*[verify(strict, link) for link in links])
+    assert sorted(response.status_code for response in responses) == [204, 409]
+
+
+async def test_a_new_password_kills_the_wish_for_another_address(strict: Stack) -> None:
+    for choose in ("change", "reset"):
+        caller, new = await member(strict), fresh_email()
+        await move(caller, new)  # A thief, perhaps, who waits to confirm it.
+        if choose == "change":
+            body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+            assert (await caller.http.put(f"/api/v1/users/{caller.id}/password", json=body)).status_code == 204
+        else:
+            await forgot(strict, caller.email)
+            assert (await reset(strict, await newest_token(strict, caller.email, RESET))).status_code == 204
+        assert faults_of(await verify(strict, await newest_token(strict, new, CONFIRM))) == ["/token"]
+        assert (await strict.log_in(caller.email, NEW_PASSWORD)).id == caller.id
+
+
+# --- signing up where addresses are verified -----------------------------------------------------
+
+
+async def test_an_account_is_of_use_once_its_address_is_verified(strict: Stack) -> None:
+    email = fresh_email()
+    response = await post(strict, "/users", email=email, password=PASSWORD, name="Ada", metadata={"theme": "dark"})
+    assert response.status_code == 202
+    assert "location" not in response.headers
+    token = await newest_token(strict, email, VERIFY)
+    assert_problem(await log_in(strict, email), 401, "invalid-credentials")
+    assert (await verify(strict, token)).status_code == 204
+    user = (await strict.log_in(email)).grant["user"]
+    assert (user["name"], user["metadata"], user["roles"]) == ("Ada", {"theme": "dark"}, ["user"])
+
+
+async def test_many_sign_ups_at_once_make_one_account_and_no_noise(strict: Stack) -> None:
+    email = fresh_email()
+    await asyncio.gather(*[sign_up(strict, email) for _ in range(8)])
+    kinds = await subjects(strict, email)
+    assert kinds.count(VERIFY) == 1
+    assert len(kinds) == 5
+    links = [*await tokens(strict, email, VERIFY), *(await tokens(strict, email, SET_PASSWORD))]
+    statuses = [(await verify(strict, link)).status_code for link in links]
+    assert statuses == [400] * 5
+    assert sorted([(await reset(strict, link)).status_code for link in links]) == [204] + [400] * 4
+    await strict.log_in(email, NEW_PASSWORD)
+
+
+async def test_an_administrator_creates_accounts_at_once(strict: Stack) -> None:
+    admin, email = await strict.sign_up_admin(), fresh_email()
+    body = {"email": email, "password": PASSWORD}
+    assert (await admin.http.post("/api/v1/users", json=body)).status_code == 201
+    assert_problem(await admin.http.post("/api/v1/users", json=body), 409, "conflict")
+    assert_problem(await log_in(strict, email), 401, "invalid-credentials")
+    assert (await verify(strict, await newest_token(strict, email, VERIFY))).status_code == 204
+    await strict.log_in(email)
+    by_member = await (await strict.log_in(email)).http.post("/api/v1/users", json=body)
+    assert by_member.status_code == 202
+
+
+async def test_a_sign_up_for_a_verified_account_changes_nothing(strict: Stack) -> None:
+    caller = await member(strict)
+    before = await me(caller)
+    body = {"email": caller.email.upper(), "password": ATTACKERS, "name": "Mallory"}
+    assert (await post(strict, "/users", **body)).status_code == 202
+    assert await subjects(strict, caller.email) == [VERIFY, SET_PASSWORD]
+    assert await me(caller) == before
+    assert_problem(await log_in(strict, caller.email, ATTACKERS), 401, "invalid-credentials")
+    await strict.log_in(caller.email)
+
+
+async def test_who_signs_up_first_with_anothers_address_never_gets_in(strict: Stack) -> None:
+    email = fresh_email()
+    await sign_up(strict, email, ATTACKERS)
+    await strict.mails(email)
+    await sign_up(strict, email, VICTIMS)
+    await strict.mails(email)
+    await resend(strict, email)
+    # The victim tries every link that there is.
+    assert await subjects(strict, email) == [VERIFY, SET_PASSWORD, SET_PASSWORD]
+    for link in await tokens(strict, email, VERIFY):
+        assert faults_of(await verify(strict, link)) == ["/token"]
+    assert_problem(await log_in(strict, email, ATTACKERS), 401, "invalid-credentials")
+    assert (await reset(strict, await newest_token(strict, email, SET_PASSWORD), VICTIMS)).status_code == 204
+    assert_problem(await log_in(strict, email, ATTACKERS), 401, "invalid-credentials")
+    await strict.log_in(email, VICTIMS)
+
+
+async def test_who_signs_up_second_with_anothers_address_never_gets_in(strict: Stack) -> None:
+    email = fresh_email()
+    await sign_up(strict, email, VICTIMS)
+    await strict.mails(email)
+    await sign_up(strict, email, ATTACKERS)
+    # The victim tries every link that there is, whoever caused it.
+    for link in await tokens(strict, email, VERIFY):
+        assert faults_of(await verify(strict, link)) == ["/token"]
+    assert (await reset(strict, await newest_token(strict, email, SET_PASSWORD), NEW_PASSWORD)).status_code == 204
+    for password in (ATTACKERS, VICTIMS):
+        assert_problem(await log_in(strict, email, password), 401, "invalid-credentials")
+    await strict.log_in(email, NEW_PASSWORD)
+
+
+async def test_using_up_the_mails_of_an_hour_keeps_no_link_alive(strict: Stack) -> None:
+    email = fresh_email()
+    await sign_up(strict, email, ATTACKERS)
+    await strict.mails(email)
+    for _ in range(6):
+        await resend(strict, email)
+        await strict.mails(email)
+    assert await subjects(strict, email) == [VERIFY] * 5
+    await sign_up(strict, email, VICTIMS)
+    for link in await tokens(strict, email, VERIFY):
+        assert faults_of(await verify(strict, link)) == ["/token"]
+    assert len(await strict.mails(email)) == 5
+
+
+async def test_a_living_link_is_sent_anew_and_a_dead_one_gives_a_new_password(strict: Stack) -> None:
+    email = fresh_email()
+    await sign_up(strict, email)
+    await strict.mails(email)
+    await resend(strict, email)
+    older, newer = await tokens(strict, email, VERIFY)
+    assert faults_of(await verify(strict, older)) == ["/token"]
+    await strict.execute("UPDATE one_time_tokens SET expires_at = '2020-01-01T00:00:00.000Z'")
+    await resend(strict, email)
+    assert await subjects(strict, email) == [VERIFY, VERIFY, SET_PASSWORD]
+    assert faults_of(await verify(strict, newer)) == ["/token"]
+    assert (await reset(strict, await newest_token(strict, email, SET_PASSWORD))).status_code == 204
+    await strict.log_in(email, NEW_PASSWORD)
+
+
+@pytest.mark.parametrize("typed", ["ｍｉｋｅ@example.com", "MIKE@EXAMPLE.COM"])
+async def test_a_sign_up_with_a_look_alike_writes_to_the_stored_address(serve: Serve, typed: str) -> None:
+    stack = await serve(SIGNUP="verified")
+    caller = await member(stack, "mike@example.com")
+    await sign_up(stack, typed, ATTACKERS)
+    assert await subjects(stack, caller.email) == [VERIFY, SET_PASSWORD]
+    assert await subjects(stack, typed) == ([] if typed != caller.email else [VERIFY, SET_PASSWORD])
+    await sign_up(stack, "mıke@example.com", ATTACKERS)
+    assert await subjects(stack, caller.email) == [VERIFY, SET_PASSWORD]
+
+
+async def test_accounts_of_before_keep_their_sessions_and_log_in_once_verified(serve: Serve) -> None:
+    open_stack = await serve()
+    caller = await open_stack.sign_up()
+    strict = await serve(SIGNUP="verified")
+    assert_problem(await log_in(strict, caller.email), 401, "invalid-credentials")
+    here = strict.client(caller.access_token)
+    assert (await here.get("/api/v1/users/me")).status_code == 200
+    assert (await verify(strict, await newest_token(strict, caller.email, VERIFY))).status_code == 204
+    await strict.log_in(caller.email)

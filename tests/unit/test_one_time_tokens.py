@@ -1,0 +1,32 @@
+"""The tokens that links in mail carry."""
+
+import hashlib
+
+import pytest
+
+from kingpost import base64url, clock, one_time_tokens
+from kingpost.emails import address
+from kingpost.storage.consequences import Purpose
+
+USER = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+HOUR = 60 * 60
+
+
+@pytest.mark.parametrize(
+    ("purpose", "lifetime"), [("verify-email", 24 * HOUR), ("change-email", 24 * HOUR), ("reset-password", HOUR)]
+)
+def test_a_token_lives_as_long_as_its_purpose_allows(purpose: Purpose, lifetime: int) -> None:
+    before = clock.now()
+    stored = one_time_tokens.new(purpose, USER, address("Ada@Example.com")).stored
+    assert before <= stored.created_at <= clock.now()
+    assert stored.expires_at == clock.shifted(stored.created_at, lifetime)
+    assert (stored.user_id, stored.purpose) == (USER, purpose)
+    assert (stored.email, stored.email_key) == ("Ada@example.com", "ada@example.com")
+
+
+def test_a_token_is_256_random_bits_of_which_only_a_hash_is_stored() -> None:
+    tokens = [one_time_tokens.new("reset-password", USER, address("ada@example.com")) for _ in range(100)]
+    assert len({token.text for token in tokens}) == 100
+    for token in tokens:
+        assert len(base64url.decode(token.text)) == 32
+        assert token.stored.token_hash == hashlib.sha256(token.text.encode()).digest()
