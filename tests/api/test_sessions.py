@@ -273,13 +273,70 @@ async def test_one_of_ones_sessions_is_ended(stack: Stack) -> None:
 
 async def test_anothers_session_is_out_of_reach(stack: Stack, alice: Caller, admin: Caller) -> None:
     caller = await stack.sign_up()
+    response = await alice.http.delete(f"/api/v1/auth/sessions/{caller.session_id}")
+    assert_problem(response, 403, "forbidden")
     for other in (alice, admin):
-        response = await other.http.delete(f"/api/v1/auth/sessions/{caller.session_id}")
-        assert_problem(response, 403, "forbidden")
         listed = (await other.http.get("/api/v1/auth/sessions")).json()["items"]
         assert caller.session_id not in [session["id"] for session in listed]
         assert_problem(await other.http.delete(f"/api/v1/auth/sessions/{NOBODY}"), 404, "not-found")
+    for method in ("GET", "DELETE"):
+        response = await alice.http.request(method, f"/api/v1/users/{caller.id}/sessions")
+        assert_problem(response, 403, "forbidden")
     assert await is_alive(caller)
+
+
+async def test_all_of_ones_other_sessions_are_ended_at_once(stack: Stack, alice: Caller) -> None:
+    caller = await stack.sign_up()
+    others = [await stack.log_in(caller.email) for _ in range(3)]
+    for _ in range(2):  # Also where there are none (any more).
+        response = await caller.http.delete("/api/v1/auth/sessions")
+        assert (response.status_code, response.content) == (204, b"")
+    for session in others:
+        await assert_over(stack, session)
+    assert await is_alive(caller)
+    assert (await refresh(stack.client(), caller.refresh_token)).status_code == 200
+    assert await is_alive(alice)
+
+
+async def test_an_administrator_ends_one_session_of_anybody(stack: Stack, admin: Caller) -> None:
+    caller = await stack.sign_up()
+    other = await stack.log_in(caller.email)
+    path = f"/api/v1/auth/sessions/{other.session_id}"
+    assert (await admin.http.delete(path)).status_code == 204
+    await assert_over(stack, other)
+    assert await is_alive(caller)
+    assert await is_alive(admin)
+    assert_problem(await admin.http.delete(path), 404, "not-found")
+
+
+async def test_an_administrator_sees_and_ends_all_sessions_of_an_account(stack: Stack, admin: Caller) -> None:
+    caller = await stack.sign_up()
+    other = await stack.log_in(caller.email)
+    path = f"/api/v1/users/{caller.id}/sessions"
+    listed = (await admin.http.get(path)).json()
+    assert listed.keys() == {"items", "next_cursor"}
+    assert [(session["id"], session["current"]) for session in listed["items"]] == [
+        (other.session_id, False),
+        (caller.session_id, False),
+    ]
+    assert listed["items"][0]["address"] == ADDRESS
+    assert (await admin.http.delete(path)).status_code == 204
+    for session in (caller, other):
+        await assert_over(stack, session)
+    assert (await admin.http.get(path)).json()["items"] == []
+    assert await is_alive(admin)
+
+
+async def test_an_account_sees_and_ends_all_its_sessions_by_its_id_too(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    other = await stack.log_in(caller.email)
+    path = f"/api/v1/users/{caller.id}/sessions"
+    listed = (await caller.http.get(path)).json()
+    assert listed == (await caller.http.get("/api/v1/auth/sessions")).json()
+    assert [session["current"] for session in listed["items"]] == [False, True]
+    assert (await caller.http.delete(path)).status_code == 204
+    for session in (caller, other):
+        await assert_over(stack, session)
 
 
 async def test_a_session_that_has_ended_elsewhere_is_known_within_a_second(stack: Stack) -> None:

@@ -1,6 +1,7 @@
 """The contract of `Sessions`, sentence by sentence, on every database and from two nodes at once."""
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -9,6 +10,7 @@ from kingpost import clock
 from kingpost.model import Session
 from kingpost.problems import Unauthenticated
 from kingpost.storage import Rotation, Storage, UserChange
+from kingpost.storage.consequences import Consequences
 from tests.storage.samples import (
     DAY,
     LONG_AGO,
@@ -16,6 +18,9 @@ from tests.storage.samples import (
     add_resource,
     add_session,
     add_user,
+    entries_of,
+    new_entry,
+    new_job,
     new_session,
     plain,
     race,
@@ -201,6 +206,51 @@ async def test_of_many_refreshes_outside_the_time_at_most_one_wins_and_the_sessi
     assert not await is_alive(nodes[0], session)
 
 
+async def test_a_reuse_that_ends_a_session_in_use_is_told_with_its_account_and_once(nodes: list[Storage]) -> None:
+    session = await start(nodes[0])
+    entries = {node: new_entry() for node in range(WRITERS)}
+    asked: list[str] = []
+
+    def told(number: int) -> Callable[[str], Consequences]:
+        def consequences(user_id: str) -> Consequences:
+            asked.append(user_id)
+            return Consequences((entries[number],), (new_job(user_id=user_id),))
+
+        return consequences
+
+    outcomes = await race(
+        *[
+            node.sessions.rotate(session.id, b"stolen", b"2", AT, LONG_AGO, LONG_AGO, told(number))
+            for number, node in enumerate(takes_turns(nodes))
+        ]
+    )
+    assert outcomes == [None] * WRITERS
+    assert asked == [session.user_id]
+    assert len(await entries_of(nodes[1])) == 1
+    assert [claimed.job.user_id for claimed in await nodes[1].jobs.claim(10, 60)] == [session.user_id]
+
+
+async def test_what_is_no_reuse_of_a_session_in_use_is_not_told(storage: Storage) -> None:
+    users = [await add_user(storage) for _ in range(5)]
+    ended = await start(storage, users[0].id)
+    await storage.sessions.end(ended.id, None)
+    expired = await start(storage, users[1].id, expires_at=AT)
+    idle = await start(storage, users[2].id, last_used_at="2026-11-22T08:59:59.999Z")
+    suspended = await start(storage, users[3].id)
+    await storage.users.change(users[3].id, UserChange(status="suspended"), AT, None)
+    alive = await start(storage, users[4].id)
+
+    def told(user_id: str) -> Consequences:
+        raise AssertionError(user_id)
+
+    for session_id in (ended.id, expired.id, idle.id, suspended.id, NOBODY):
+        for token in (b"1", b"stolen"):
+            rotation = storage.sessions.rotate(session_id, token, b"2", AT, LONG_AGO, "2026-11-22T09:00:00.000Z", told)
+            assert await rotation is None
+    for _ in range(2):
+        assert await storage.sessions.rotate(alive.id, b"1", b"2", AT, LONG_AGO, LONG_AGO, told) is not None
+
+
 async def test_a_refresh_during_a_logout_never_revives_the_session(nodes: list[Storage]) -> None:
     for _ in range(10):
         session = await start(nodes[0])
@@ -219,6 +269,19 @@ async def test_a_refresh_during_a_suspension_never_outlives_it(nodes: list[Stora
         )
         assert not isinstance(suspended, Exception)
         assert not await is_alive(nodes[0], session)
+
+
+# --- find ----------------------------------------------------------------------------------------
+
+
+async def test_a_session_is_found_until_it_ends(nodes: list[Storage]) -> None:
+    session, expired = await start(nodes[0]), await start(nodes[0], expires_at=LONG_AGO)
+    for node in nodes:
+        assert await node.sessions.find(session.id) == session
+        assert await node.sessions.find(expired.id) == expired
+        assert await node.sessions.find(NOBODY) is None
+    await nodes[0].sessions.end(session.id, None)
+    assert await nodes[1].sessions.find(session.id) is None
 
 
 # --- end -----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from kingpost.http.bodies.accounts import UserBody
 from kingpost.http.bodies.fields import REFRESH_TOKENS, AccessToken, AnyPassword, Email, Id, RefreshToken, Time
+from kingpost.http.bodies.second_factor import OneTimeCode
 from kingpost.model import Session
 
 
@@ -15,6 +16,7 @@ class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     email: Email
     password: AnyPassword
+    otp: Annotated[OneTimeCode, Meta(description="Where the account has a second factor.")] | None = None
 
 
 class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +55,7 @@ class SessionBody(msgspec.Struct, frozen=True):
     current: Annotated[bool, Meta(description="Whether this is the session that asks.")]
 
     @classmethod
-    def of(cls, session: Session, current_id: str) -> "SessionBody":
+    def of(cls, session: Session, current_id: str | None) -> "SessionBody":
         return cls(
             session.id,
             session.device,

@@ -1,6 +1,6 @@
 """Sessions on SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from sqlalchemy import ColumnElement, Text, Update, and_, bindparam, delete, insert, literal, or_, select, update
@@ -13,7 +13,7 @@ from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Script, Statement
 from kingpost.storage.sql.functions import database_after, database_now
 from kingpost.storage.sql.rows import SESSION, USER, session_of, user_of
-from kingpost.storage.sql.schema import Identifier, Time, sessions, users
+from kingpost.storage.sql.schema import Identifier, Time, second_factors, sessions, users
 
 
 def end_sessions() -> Update:
@@ -66,6 +66,8 @@ class SQLSessions:
         self._find_active_user = Statement(active_user, dialect)
         with_hash = active_user.add_columns(users.c.password_hash)
         self._lock_active_user = Statement(with_hash.with_for_update(read=True), dialect)
+        confirmed = second_factors.c.user_id == bindparam("user_id"), second_factors.c.confirmed_at.is_not(None)
+        self._find_second_factor = Statement(select(second_factors.c.sealed).where(*confirmed), dialect)
         created = [*SESSION, sessions.c.token_hash]
         self._insert = Statement(insert(sessions).values({c.name: bindparam(c.name) for c in created}), dialect)
         self._consume = Statement(
@@ -90,6 +92,8 @@ class SQLSessions:
             ),
             dialect,
         )
+        self._is_in_use = Statement(select(sessions.c.id).where(is_this, _in_use()), dialect)
+        self._find = Statement(select(*SESSION).where(is_this, sessions.c.ended_at.is_(None)), dialect)
         self._end = Statement(_end(), dialect)
         self._end_all = Statement(end_sessions(), dialect)
         mine = select(*SESSION).where(sessions.c.user_id == bindparam("user_id"), _in_use())
@@ -102,19 +106,36 @@ class SQLSessions:
         )
 
     async def create(
-        self, session: Session, token_hash: bytes, password_hash: str | None = None, consequences: Consequences = NONE
+        self,
+        session: Session,
+        token_hash: bytes,
+        password_hash: str | None = None,
+        consequences: Consequences = NONE,
+        *,
+        second_factor: bytes | None = None,
     ) -> None:
         def script() -> Script[None]:
             rows = yield self._lock_active_user(user_id=session.user_id)
             if not rows or password_hash not in (None, rows[0][-1]):
                 raise Unauthenticated("The account is gone or suspended, or has got another password")
+            if password_hash is not None:
+                factors = yield self._find_second_factor(user_id=session.user_id)
+                if [bytes(row[0]) for row in factors] != ([] if second_factor is None else [second_factor]):
+                    raise Unauthenticated("The account has got another second factor")
             yield self._insert(token_hash=token_hash, **msgspec.structs.asdict(session))
             yield from self._consequences.store(consequences)
 
         await self._database.transact(script())
 
     async def rotate(
-        self, session_id: str, token_hash: bytes, successor_hash: bytes, at: str, not_before: str, idle_since: str
+        self,
+        session_id: str,
+        token_hash: bytes,
+        successor_hash: bytes,
+        at: str,
+        not_before: str,
+        idle_since: str,
+        if_reused: Callable[[str], Consequences] = lambda user_id: NONE,
     ) -> Rotation | None:
         presented = {"session_id": session_id, "presented": token_hash, "successor": successor_hash}
 
@@ -127,10 +148,19 @@ class SQLSessions:
                 users_found = yield self._find_active_user(user_id=session.user_id)
                 if users_found:
                     return Rotation(user_of(users_found[0]), session)
-            yield self._end(session_id=session_id, user_id=None)
+                yield self._end(session_id=session_id, user_id=None)
+                return None
+            in_use = yield self._is_in_use(session_id=session_id, at=at, idle_since=idle_since)
+            ended = yield self._end(session_id=session_id, user_id=None)
+            if in_use and ended:
+                yield from self._consequences.store(if_reused(ended[0][1]))
             return None
 
         return await self._database.transact(script())
+
+    async def find(self, session_id: str) -> Session | None:
+        rows = await self._database.read(self._find(session_id=session_id))
+        return session_of(rows[0]) if rows else None
 
     async def list(self, user_id: str, at: str, idle_since: str) -> Sequence[Session]:
         rows = await self._database.read(self._list(user_id=user_id, at=at, idle_since=idle_since))

@@ -1,0 +1,47 @@
+"""Proof, from somebody who is signed in, to be the account's owner: a stolen access token is not enough."""
+
+from kingpost import clock
+from kingpost.guessing import Guessing
+from kingpost.model import Principal
+from kingpost.passwords import PasswordHasher
+from kingpost.problems import Forbidden
+from kingpost.storage import Sessions, Users
+
+LATELY = 15 * 60
+"""Seconds after a login for which it is proof enough of what needs no more than that."""
+
+
+class Reauthentication:
+    """Asks for the password again, before what a thief must not do."""
+
+    def __init__(self, users: Users, sessions: Sessions, hasher: PasswordHasher, guessing: Guessing) -> None:
+        self._users = users
+        self._sessions = sessions
+        self._hasher = hasher
+        self._guessing = guessing
+
+    async def prove(self, user_id: str, password: str) -> None:
+        """Return if this is the account's password.
+
+        Raises:
+            Forbidden: it is not.
+            RateLimited: there were too many wrong ones.
+            Unavailable: too many passwords are being checked.
+        """
+        async with await self._guessing.proof(user_id) as guess:
+            if not await self._hasher.verify(await self._users.find_password_hash(user_id), password):
+                raise Forbidden("The current password is wrong")
+            await guess.succeeded()
+
+    async def prove_lately(self, principal: Principal, password: str | None) -> None:
+        """Return if this is the caller's password; without one, if its session was started a short while ago.
+
+        Raises:
+            Forbidden, RateLimited, Unavailable: as for `prove`.
+        """
+        if password is not None:
+            await self.prove(principal.user_id, password)
+            return
+        session = await self._sessions.find(principal.own_session)
+        if session is None or session.created_at < clock.after(-LATELY):
+            raise Forbidden("The login was too long ago: send your password too, or log in again")

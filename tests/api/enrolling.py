@@ -1,0 +1,75 @@
+"""Accounts with a second factor, the apps that show its codes, and what the audit log tells of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from kingpost.model import AuditEntry, SortKey
+from kingpost.storage.audit import AuditListing
+from kingpost.totp import STEP, code_at
+from tests.api.stack import PASSWORD, Caller, Stack
+
+TOTP = "/api/v1/auth/totp"
+CONFIRM = f"{TOTP}/confirm"
+
+
+@dataclass
+class Watch:
+    """The time as the second factor sees it: it stands still, unless a test turns it on."""
+
+    seconds: float = 1_795_000_000.0
+
+    def pass_by(self, steps: int = 2) -> None:
+        """Let so many steps pass: with two, a code that was used is out of the way of the next."""
+        self.seconds += steps * STEP
+
+    def code(self, secret: str, off: int = 0) -> str:
+        """What an app shows whose clock is so many steps off."""
+        return code_at(secret, int(self.seconds) // STEP + off)
+
+    def wrong(self, secret: str) -> str:
+        """A code that no step near the present one has."""
+        near = {self.code(secret, off) for off in range(-2, 3)}
+        return next(code for code in (f"{n:06}" for n in range(10)) if code not in near)
+
+
+@dataclass
+class Enrolled:
+    """Somebody who has a second factor."""
+
+    caller: Caller
+    secret: str
+    codes: list[str]
+
+
+async def enrol(stack: Stack, watch: Watch, caller: Caller | None = None) -> Enrolled:
+    """A new account (or this one) with a second factor, and the time after its first code."""
+    caller = caller or await stack.sign_up()
+    secret = (await caller.http.post(TOTP)).json()["secret"]
+    response = await caller.http.post(CONFIRM, json={"otp": watch.code(secret)})
+    assert response.status_code == 200, response.text
+    watch.pass_by()
+    return Enrolled(caller, secret, response.json()["recovery_codes"])
+
+
+async def log_in(stack: Stack, caller: Caller, otp: str | None = None, password: str = PASSWORD) -> httpx.Response:
+    body = {"email": caller.email, "password": password} | ({} if otp is None else {"otp": otp})
+    return await stack.client().post("/api/v1/auth/login", json=body)
+
+
+async def disable(caller: Caller, otp: str, password: str = PASSWORD) -> httpx.Response:
+    return await caller.http.request("DELETE", TOTP, json={"password": password, "otp": otp})
+
+
+async def state_of(caller: Caller) -> dict[str, Any]:
+    response = await caller.http.get(TOTP)
+    assert response.status_code == 200
+    state: dict[str, Any] = response.json()
+    return state
+
+
+async def entries_about(stack: Stack, user_id: str, prefix: str = "second_factor.") -> list[AuditEntry]:
+    """What the audit log tells of an account's second factor, oldest first."""
+    listing = AuditListing((SortKey("id"),), 100, target_id=user_id)
+    return [e for e in (await stack.features.storage.audit.list(listing)).items if e.action.startswith(prefix)]

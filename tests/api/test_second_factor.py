@@ -1,0 +1,284 @@
+"""Section 4 of the contract: setting a second factor up, and removing it."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import pytest
+import segno
+
+from kingpost import clock
+from kingpost.http.routes import ROUTES
+from tests.api.enrolling import CONFIRM, TOTP, Watch, disable, enrol, entries_about, log_in, state_of
+from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, Serve, Stack, assert_problem, faults_of
+
+SVG = "{http://www.w3.org/2000/svg}"
+RECOVERY_CODE = re.compile("[0-9a-z]{6}(-[0-9a-z]{6}){3}")
+
+
+@pytest.fixture
+def watch(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Watch:
+    watch = Watch()
+    monkeypatch.setattr(stack.features.second_factors, "_seconds", lambda: watch.seconds)
+    return watch
+
+
+# --- enrolling -----------------------------------------------------------------------------------
+
+
+async def test_an_account_has_no_second_factor_at_first(alice: Caller) -> None:
+    response = await alice.http.get(TOTP)
+    assert response.json() == {"enabled": False, "recovery_codes_left": 0}
+    assert response.headers["cache-control"].startswith("private")
+
+
+async def test_a_second_factor_is_begun_and_confirmed(stack: Stack, watch: Watch) -> None:
+    caller = await stack.sign_up()
+    begun = await caller.http.post(TOTP)
+    assert (begun.status_code, begun.headers["cache-control"]) == (200, "no-store")
+    enrolment = begun.json()
+    assert enrolment.keys() == {"secret", "uri", "qr_svg"}
+    assert re.fullmatch("[A-Z2-7]{32}", enrolment["secret"])
+    # It asks nothing of a login before it is confirmed.
+    assert await state_of(caller) == {"enabled": False, "recovery_codes_left": 0}
+    assert (await log_in(stack, caller)).status_code == 200
+    confirmed = await caller.http.post(CONFIRM, json={"otp": watch.code(enrolment["secret"])})
+    assert (confirmed.status_code, confirmed.headers["cache-control"]) == (200, "no-store")
+    assert confirmed.json().keys() == {"recovery_codes"}
+    codes = confirmed.json()["recovery_codes"]
+    assert len(set(codes)) == 10
+    assert all(RECOVERY_CODE.fullmatch(code) for code in codes)
+    assert await state_of(caller) == {"enabled": True, "recovery_codes_left": 10}
+    assert_problem(await log_in(stack, caller), 401, "mfa-required")
+    # The session that enrolled goes on.
+    assert (await caller.http.get("/api/v1/users/me")).status_code == 200
+
+
+async def test_the_uri_names_server_and_account(stack: Stack, serve: Serve) -> None:
+    caller = await stack.sign_up()
+    enrolment = (await caller.http.post(TOTP)).json()
+    account = quote(caller.email)
+    assert enrolment["uri"] == f"otpauth://totp/Kingpost:{account}?secret={enrolment['secret']}&issuer=Kingpost"
+    public = await serve(PUBLIC_URL="https://api.example.com:8443")
+    enrolment = (await (await public.sign_up("ada@example.com")).http.post(TOTP)).json()
+    start = "otpauth://totp/api.example.com:ada%40example.com"
+    assert enrolment["uri"] == f"{start}?secret={enrolment['secret']}&issuer=api.example.com"
+
+
+async def test_the_qr_code_is_an_svg_image_that_holds_the_uri(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    enrolment = (await caller.http.post(TOTP)).json()
+    image = ElementTree.fromstring(enrolment["qr_svg"])
+    assert image.tag == f"{SVG}svg"
+    (modules,) = [path for path in image.iter(f"{SVG}path") if path.get("class") == "qrline"]
+    expected = segno.make_qr(enrolment["uri"], error="m")
+    border = 4
+    dark = {
+        (x + border, y + border) for y, row in enumerate(expected.matrix) for x, is_dark in enumerate(row) if is_dark
+    }
+    assert set(dark_modules(modules.attrib["d"])) == dark
+    (ground,) = [path for path in image.iter(f"{SVG}path") if path.get("fill") == "#fff"]
+    assert ground is not None
+
+
+def dark_modules(path: str) -> Iterator[tuple[int, int]]:
+    """The modules that the lines of an SVG path cover: each is as thick as a module and runs along its middle."""
+    x = y = 0.0
+    for command, arguments in re.findall(r"([Mmh])([^Mmh]*)", path):
+        numbers = [float(number) for number in re.findall(r"-?[0-9]*\.?[0-9]+", arguments)]
+        if command == "h":
+            for column in range(int(x), int(x + numbers[0])):
+                yield column, int(y)
+            x += numbers[0]
+        else:
+            x, y = (numbers[0], numbers[1]) if command == "M" else (x + numbers[0], y + numbers[1])
+
+
+@pytest.mark.parametrize("off", [-1, 0, 1])
+async def test_the_clock_of_the_app_may_be_one_step_off(stack: Stack, watch: Watch, off: int) -> None:
+    caller = await stack.sign_up()
+    secret = (await caller.http.post(TOTP)).json()["secret"]
+    assert (await caller.http.post(CONFIRM, json={"otp": watch.code(secret, off)})).status_code == 200
+    watch.pass_by(3)
+    assert (await log_in(stack, caller, watch.code(secret, off))).status_code == 200
+
+
+async def test_a_wrong_first_code_is_told_where_and_confirms_nothing(stack: Stack, watch: Watch) -> None:
+    caller = await stack.sign_up()
+    secret = (await caller.http.post(TOTP)).json()["secret"]
+    for otp in (watch.wrong(secret), watch.code(secret, 2), "", "x"):
+        response = await caller.http.post(CONFIRM, json={"otp": otp})
+        assert faults_of(response) == ["/otp"]
+        assert response.json()["errors"][0]["code"] == "otp"
+        assert otp == "" or otp not in response.text.replace(response.json()["request_id"], "")
+    for body in ({}, {"otp": 123456}, {"otp": None}, {"otp": "0" * 65}):
+        assert faults_of(await caller.http.post(CONFIRM, json=body)) == ["/otp"]
+    assert not (await state_of(caller))["enabled"]
+    assert (await caller.http.post(CONFIRM, json={"otp": watch.code(secret)})).status_code == 200
+
+
+async def test_long_after_the_login_it_takes_the_password_to_begin(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    await stack.execute(f"UPDATE sessions SET created_at = '{clock.after(-16 * 60)}' WHERE id = '{caller.session_id}'")
+    assert_problem(await caller.http.post(TOTP), 403, "forbidden")
+    assert_problem(await caller.http.post(TOTP, json={"password": "wrong horse battery"}), 403, "forbidden")
+    assert (await caller.http.post(TOTP, json={"password": PASSWORD})).status_code == 200
+    # The latest use of the session is no login.
+    refreshed = await stack.client().post("/api/v1/auth/refresh", json={"refresh_token": caller.refresh_token})
+    again = stack.client(refreshed.json()["access_token"])
+    assert_problem(await again.post(TOTP), 403, "forbidden")
+
+
+async def test_what_was_not_begun_cannot_be_confirmed(stack: Stack, watch: Watch) -> None:
+    caller = await stack.sign_up()
+    assert_problem(await caller.http.post(CONFIRM, json={"otp": "123456"}), 409, "conflict")
+    enrolled = await enrol(stack, watch, caller)
+    again = await caller.http.post(CONFIRM, json={"otp": watch.code(enrolled.secret)})
+    assert_problem(again, 409, "conflict")
+    assert (await state_of(caller))["recovery_codes_left"] == 10
+
+
+async def test_beginning_again_replaces_what_was_not_confirmed(stack: Stack, watch: Watch) -> None:
+    caller = await stack.sign_up()
+    first, second = [(await caller.http.post(TOTP)).json()["secret"] for _ in range(2)]
+    assert first != second
+    assert faults_of(await caller.http.post(CONFIRM, json={"otp": watch.code(first)})) == ["/otp"]
+    assert (await caller.http.post(CONFIRM, json={"otp": watch.code(second)})).status_code == 200
+
+
+async def test_who_has_a_second_factor_cannot_begin_another(stack: Stack, watch: Watch) -> None:
+    enrolled = await enrol(stack, watch)
+    assert_problem(await enrolled.caller.http.post(TOTP), 409, "conflict")
+    assert (await log_in(stack, enrolled.caller, watch.code(enrolled.secret))).status_code == 200
+
+
+async def test_of_many_confirmations_one_gets_the_codes(stack: Stack, watch: Watch) -> None:
+    caller = await stack.sign_up()
+    secret = (await caller.http.post(TOTP)).json()["secret"]
+    body = {"otp": watch.code(secret)}
+    responses = await asyncio.gather(*[caller.http.post(CONFIRM, json=body) for _ in range(5)])
+    assert sorted(response.status_code for response in responses) == [200, 409, 409, 409, 409]
+    (winner,) = [response for response in responses if response.status_code == 200]
+    assert (await log_in(stack, caller, winner.json()["recovery_codes"][0])).status_code == 200
+
+
+# --- disabling -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["app", "recovery code"])
+async def test_a_second_factor_is_disabled_by_password_and_code(stack: Stack, watch: Watch, by: str) -> None:
+    enrolled = await enrol(stack, watch)
+    caller = enrolled.caller
+    response = await disable(caller, watch.code(enrolled.secret) if by == "app" else enrolled.codes[3])
+    assert (response.status_code, response.content) == (204, b"")
+    assert await state_of(caller) == {"enabled": False, "recovery_codes_left": 0}
+    assert (await log_in(stack, caller)).status_code == 200
+    assert_problem(await disable(caller, enrolled.codes[4]), 404, "not-found")
+    # There may be another, with a secret and codes of its own.
+    again = await enrol(stack, watch, caller)
+    assert again.secret != enrolled.secret
+    assert_problem(await log_in(stack, caller, enrolled.codes[5]), 401, "invalid-credentials")
+    assert (await log_in(stack, caller, watch.code(again.secret))).status_code == 200
+
+
+async def test_a_stolen_access_token_disables_nothing(stack: Stack, watch: Watch) -> None:
+    enrolled = await enrol(stack, watch)
+    caller, otp = enrolled.caller, watch.code(enrolled.secret)
+    assert_problem(await disable(caller, otp, "a guessed password"), 403, "forbidden")
+    assert_problem(await disable(caller, watch.wrong(enrolled.secret)), 403, "forbidden")
+    assert faults_of(await caller.http.request("DELETE", TOTP, json={"otp": otp})) == ["/password"]
+    assert faults_of(await caller.http.request("DELETE", TOTP, json={"password": PASSWORD})) == ["/otp"]
+    assert_problem(await caller.http.delete(TOTP), 415, "unsupported-media-type")
+    assert_problem(await caller.http.delete(f"/api/v1/users/{caller.id}/totp"), 403, "forbidden")
+    assert_problem(await caller.http.post(TOTP), 409, "conflict")
+    assert await state_of(caller) == {"enabled": True, "recovery_codes_left": 10}
+    # A code that has been used to log in disables nothing either.
+    assert (await log_in(stack, caller, otp)).status_code == 200
+    assert_problem(await disable(caller, otp), 403, "forbidden")
+
+
+async def test_what_was_only_begun_is_not_there_to_be_disabled(stack: Stack, watch: Watch) -> None:
+    caller = await stack.sign_up()
+    secret = (await caller.http.post(TOTP)).json()["secret"]
+    assert_problem(await disable(caller, watch.code(secret)), 404, "not-found")
+
+
+async def test_an_administrator_removes_what_somebody_has_lost(stack: Stack, watch: Watch, admin: Caller) -> None:
+    enrolled = await enrol(stack, watch)
+    caller = enrolled.caller
+    path = f"/api/v1/users/{caller.id}/totp"
+    response = await admin.http.delete(path)
+    assert (response.status_code, response.content) == (204, b"")
+    assert await state_of(caller) == {"enabled": False, "recovery_codes_left": 0}
+    assert (await log_in(stack, caller)).status_code == 200
+    assert_problem(await admin.http.delete(path), 404, "not-found")
+    assert_problem(await admin.http.delete(f"/api/v1/users/{NOBODY}/totp"), 404, "not-found")
+    entry = (await entries_about(stack, caller.id))[-1]
+    assert (entry.action, entry.actor_type, entry.actor_id) == ("second_factor.disabled", "user", admin.id)
+
+
+async def test_nobody_else_removes_it_and_no_administrator_their_own(stack: Stack, watch: Watch, alice: Caller) -> None:
+    enrolled = await enrol(stack, watch)
+    assert_problem(await alice.http.delete(f"/api/v1/users/{enrolled.caller.id}/totp"), 403, "forbidden")
+    # Their access token may be stolen as well.
+    root = await enrol(stack, watch, await stack.sign_up_admin())
+    assert_problem(await root.caller.http.delete(f"/api/v1/users/{root.caller.id}/totp"), 403, "forbidden")
+    for somebody in (enrolled, root):
+        assert (await state_of(somebody.caller))["enabled"]
+
+
+async def test_an_account_with_a_second_factor_can_be_deleted(stack: Stack, watch: Watch) -> None:
+    enrolled = await enrol(stack, watch)
+    response = await enrolled.caller.http.delete(f"/api/v1/users/{enrolled.caller.id}")
+    assert response.status_code == 204
+    for table in ("second_factors", "recovery_codes"):
+        assert not await stack.execute(f"SELECT 1 FROM {table} WHERE user_id = '{enrolled.caller.id}'")
+
+
+# --- what is told, and what is not ---------------------------------------------------------------
+
+
+async def test_each_change_is_told_by_mail_and_in_the_audit_log(stack: Stack, watch: Watch) -> None:
+    caller = await stack.sign_up()
+    await caller.http.post(TOTP)
+    assert await entries_about(stack, caller.id) == []
+    enrolled = await enrol(stack, watch, caller)
+    await log_in(stack, caller, enrolled.codes[0])
+    await disable(caller, enrolled.codes[1])
+    entries = [(entry.action, entry.actor_type, entry.actor_id) for entry in await entries_about(stack, caller.id)]
+    assert entries == [
+        ("second_factor.enabled", "user", caller.id),
+        ("second_factor.recovery_code_used", "anonymous", None),
+        ("second_factor.recovery_code_used", "user", caller.id),
+        ("second_factor.disabled", "user", caller.id),
+    ]
+    assert {(entry.address, entry.target_type) for entry in await entries_about(stack, caller.id)} == {
+        (ADDRESS, "user")
+    }
+    enabled, disabled = [str(message["Subject"]) for message in await stack.mails(caller.email)][-2:]
+    assert "protected by a second factor" in enabled
+    assert "switched off" in disabled
+
+
+async def test_neither_secret_nor_codes_stand_in_the_database(stack: Stack, watch: Watch) -> None:
+    enrolled = await enrol(stack, watch)
+    used = watch.code(enrolled.secret)
+    await log_in(stack, enrolled.caller, used)
+    await log_in(stack, enrolled.caller, enrolled.codes[0])
+    rows: list[Any] = []
+    for table in ("second_factors", "recovery_codes", "sessions", "jobs", "audit"):
+        rows += await stack.execute(f"SELECT * FROM {table}")
+    stored = b"\n".join(
+        value if isinstance(value, bytes) else str(value).encode() for row in rows for value in tuple(row)
+    )
+    assert enrolled.caller.id.encode() in stored
+    for text in (enrolled.secret, *enrolled.codes, *[code.replace("-", "") for code in enrolled.codes]):
+        assert text.encode() not in stored
+
+
+def test_none_of_this_is_for_api_keys() -> None:
+    routes = [route for route in ROUTES if route.path.endswith(("/totp", "/totp/confirm"))]
+    assert [route.scope for route in routes] == [None] * 5

@@ -1,0 +1,338 @@
+"""The contract of `SecondFactors`, sentence by sentence, on every database and from two nodes at once."""
+
+import asyncio
+from collections.abc import Sequence
+
+import asyncpg
+import pytest
+
+from kingpost.problems import Conflict, Unauthenticated
+from kingpost.storage import Storage
+from kingpost.storage.consequences import Consequences
+from kingpost.storage.second_factors import SecondFactor
+from kingpost.storage.sql.storage import open_storage
+from tests.storage.samples import (
+    WRITERS,
+    add_admin,
+    add_user,
+    entries_of,
+    new_entry,
+    new_job,
+    new_session,
+    race,
+    takes_turns,
+    tally,
+)
+
+NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+BEGUN = "2026-11-22T10:00:00.000Z"
+CONFIRMED = "2026-11-22T10:01:00.000Z"
+SEALED = b"\x00a sealed secret\xff"
+CODES = [b"\x00code %d" % number for number in range(10)]
+STEP = 59_000_000
+"""A time step of the present."""
+
+
+async def add_factor(storage: Storage, codes: Sequence[bytes] = CODES, step: int = STEP) -> str:
+    """The id of a new account with a confirmed second factor."""
+    user = await add_user(storage)
+    await storage.second_factors.begin(user.id, SEALED, BEGUN)
+    await storage.second_factors.confirm(user.id, SEALED, step, codes, CONFIRMED)
+    return user.id
+
+
+def told() -> Consequences:
+    return Consequences((new_entry(),), (new_job(),))
+
+
+async def assert_told(storage: Storage, *consequences: Consequences) -> None:
+    """Of all that could have been stored beside the writes, exactly this was."""
+    assert [e.id for e in await entries_of(storage)] == [e.id for c in consequences for e in c.audit]
+    jobs = [claimed.job.id for claimed in await storage.jobs.claim(100, 60)]
+    assert jobs == [job.id for c in consequences for job in c.jobs]
+
+
+# --- begin and find ------------------------------------------------------------------------------
+
+
+async def test_an_account_has_none_at_first(storage: Storage) -> None:
+    user = await add_user(storage)
+    for user_id in (user.id, NOBODY):
+        assert await storage.second_factors.find(user_id) is None
+        assert not await storage.second_factors.use_step(user_id, SEALED, STEP)
+        assert await storage.second_factors.use_recovery_code(user_id, CODES[0]) is None
+        assert not await storage.second_factors.remove(user_id)
+
+
+async def test_what_was_begun_is_found_on_every_node(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
+    for node in nodes:
+        assert await node.second_factors.find(user.id) == SecondFactor(user.id, SEALED, BEGUN, None, None, 0)
+
+
+async def test_what_was_begun_before_is_replaced(storage: Storage) -> None:
+    user = await add_user(storage)
+    await storage.second_factors.begin(user.id, SEALED, BEGUN)
+    await storage.second_factors.begin(user.id, b"another", CONFIRMED)
+    assert await storage.second_factors.find(user.id) == SecondFactor(user.id, b"another", CONFIRMED, None, None, 0)
+    with pytest.raises(Conflict):
+        await storage.second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED)
+
+
+async def test_a_confirmed_one_is_not_replaced(storage: Storage) -> None:
+    user_id = await add_factor(storage)
+    with pytest.raises(Conflict):
+        await storage.second_factors.begin(user_id, b"another", CONFIRMED)
+    assert await storage.second_factors.find(user_id) == SecondFactor(user_id, SEALED, BEGUN, CONFIRMED, STEP, 10)
+
+
+async def test_nobody_begins_for_an_account_that_is_gone(storage: Storage) -> None:
+    user = await add_user(storage)
+    await add_admin(storage)
+    await storage.users.delete(user.id, None)
+    for user_id in (user.id, NOBODY):
+        with pytest.raises(Unauthenticated):
+            await storage.second_factors.begin(user_id, SEALED, BEGUN)
+
+
+async def test_of_many_beginnings_one_stands(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    secrets = [b"secret %d" % number for number in range(WRITERS)]
+    outcomes = await race(
+        *[
+            node.second_factors.begin(user.id, secret, BEGUN)
+            for node, secret in zip(takes_turns(nodes), secrets, strict=True)
+        ]
+    )
+    assert tally(outcomes) == {"won": WRITERS}
+    found = await nodes[0].second_factors.find(user.id)
+    assert found is not None
+    assert found.sealed in secrets
+
+
+async def test_a_beginning_beside_a_deletion_leaves_nothing_behind(nodes: list[Storage]) -> None:
+    await add_admin(nodes[0])
+    for _ in range(8):
+        user = await add_user(nodes[0])
+        begun, deleted = await race(
+            nodes[0].second_factors.begin(user.id, SEALED, BEGUN), nodes[1].users.delete(user.id, None)
+        )
+        assert begun is None or isinstance(begun, Unauthenticated)
+        assert not isinstance(deleted, BaseException)
+        assert await nodes[0].second_factors.find(user.id) is None
+
+
+# --- confirm -------------------------------------------------------------------------------------
+
+
+async def test_a_confirmation_brings_its_codes_and_uses_its_step_up(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
+    consequences = told()
+    await nodes[0].second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED, consequences)
+    expected = SecondFactor(user.id, SEALED, BEGUN, CONFIRMED, STEP, 10)
+    assert await nodes[1].second_factors.find(user.id) == expected
+    assert not await nodes[1].second_factors.use_step(user.id, SEALED, STEP)
+    await assert_told(nodes[1], consequences)
+
+
+async def test_only_this_very_enrolment_is_confirmed_and_only_once(storage: Storage) -> None:
+    user = await add_user(storage)
+    with pytest.raises(Conflict):
+        await storage.second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED, told())
+    await storage.second_factors.begin(user.id, SEALED, BEGUN)
+    with pytest.raises(Conflict):
+        await storage.second_factors.confirm(user.id, b"another", STEP, CODES, CONFIRMED, told())
+    await storage.second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED)
+    with pytest.raises(Conflict):
+        await storage.second_factors.confirm(user.id, SEALED, STEP + 1, [b"more"], CONFIRMED, told())
+    assert await storage.second_factors.find(user.id) == SecondFactor(user.id, SEALED, BEGUN, CONFIRMED, STEP, 10)
+    await assert_told(storage)
+
+
+async def test_of_many_confirmations_exactly_one_succeeds(nodes: list[Storage]) -> None:
+    for _ in range(3):
+        user = await add_user(nodes[0])
+        await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
+        outcomes = await race(
+            *[
+                node.second_factors.confirm(
+                    user.id, SEALED, STEP, [b"%d of %d" % (code, number) for code in range(10)], CONFIRMED
+                )
+                for number, node in enumerate(takes_turns(nodes))
+            ]
+        )
+        assert tally(outcomes) == {"won": 1, "Conflict": WRITERS - 1}
+        found = await nodes[0].second_factors.find(user.id)
+        assert found is not None
+        assert found.recovery_codes_left == 10
+
+
+async def test_a_confirmation_beside_a_new_beginning_never_confirms_the_other_secret(nodes: list[Storage]) -> None:
+    for _ in range(8):
+        user = await add_user(nodes[0])
+        await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
+        confirmed, begun = await race(
+            nodes[0].second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED),
+            nodes[1].second_factors.begin(user.id, b"another", BEGUN),
+        )
+        found = await nodes[0].second_factors.find(user.id)
+        assert found is not None
+        if confirmed is None:
+            assert isinstance(begun, Conflict)
+            assert (found.sealed, found.confirmed_at) == (SEALED, CONFIRMED)
+        else:
+            assert isinstance(confirmed, Conflict)
+            assert begun is None
+            assert (found.sealed, found.confirmed_at) == (b"another", None)
+
+
+# --- use_step ------------------------------------------------------------------------------------
+
+
+async def test_each_step_is_used_once_and_none_before_it_after_it(nodes: list[Storage]) -> None:
+    user_id = await add_factor(nodes[0])
+    uses = [(STEP, False), (STEP - 1, False), (STEP + 2, True), (STEP + 2, False), (STEP + 1, False), (STEP + 3, True)]
+    for number, (step, expected) in enumerate(uses):
+        assert await nodes[number % 2].second_factors.use_step(user_id, SEALED, step) is expected, (number, step)
+    found = await nodes[0].second_factors.find(user_id)
+    assert found is not None
+    assert found.last_step == STEP + 3
+
+
+async def test_no_step_of_an_unconfirmed_or_another_secret_is_used(storage: Storage) -> None:
+    user, user_id = await add_user(storage), await add_factor(storage)
+    await storage.second_factors.begin(user.id, SEALED, BEGUN)
+    assert not await storage.second_factors.use_step(user.id, SEALED, STEP + 1)
+    assert not await storage.second_factors.use_step(user_id, b"another", STEP + 1)
+    assert await storage.second_factors.use_step(user_id, SEALED, STEP + 1)
+
+
+async def test_of_many_uses_of_one_step_exactly_one_wins(nodes: list[Storage]) -> None:
+    for _ in range(3):
+        user_id = await add_factor(nodes[0])
+        outcomes = await race(*[n.second_factors.use_step(user_id, SEALED, STEP + 1) for n in takes_turns(nodes)])
+        assert sorted(outcomes) == [False] * (WRITERS - 1) + [True]
+
+
+# --- use_recovery_code ---------------------------------------------------------------------------
+
+
+async def test_each_recovery_code_works_once_and_the_rest_is_counted(nodes: list[Storage]) -> None:
+    user_id, other_id = await add_factor(nodes[0]), await add_factor(nodes[0], CODES[:2])
+    consequences = [told() for _ in CODES]
+    for number, code in enumerate(CODES):
+        use = nodes[number % 2].second_factors.use_recovery_code
+        assert await use(user_id, code, consequences[number]) == 9 - number
+        assert await use(user_id, code, told()) is None
+    assert await nodes[0].second_factors.use_recovery_code(other_id, CODES[0]) == 1
+    await assert_told(nodes[1], *consequences)
+
+
+async def test_a_recovery_code_that_is_none_or_anothers_is_not_used(storage: Storage) -> None:
+    user_id, other_id = await add_factor(storage), await add_factor(storage, [b"other"])
+    for code in (b"other", b"", b"\x00code", b"\x00code 1\x00"):
+        assert await storage.second_factors.use_recovery_code(user_id, code, told()) is None
+    for account in (user_id, other_id):
+        found = await storage.second_factors.find(account)
+        assert found is not None
+        assert found.recovery_codes_left == (10 if account == user_id else 1)
+    await assert_told(storage)
+
+
+async def test_of_many_uses_of_one_recovery_code_exactly_one_wins(nodes: list[Storage]) -> None:
+    user_id = await add_factor(nodes[0])
+    outcomes = await race(*[n.second_factors.use_recovery_code(user_id, CODES[0]) for n in takes_turns(nodes)])
+    assert sorted(outcomes, key=str) == [9] + [None] * (WRITERS - 1)
+
+
+async def test_codes_that_are_used_at_the_same_moment_count_each_other(nodes: list[Storage]) -> None:
+    user_id = await add_factor(nodes[0])
+    uses = [n.second_factors.use_recovery_code(user_id, c) for n, c in zip(takes_turns(nodes, 10), CODES, strict=True)]
+    assert sorted(await asyncio.gather(*uses), key=str) == list(range(10))
+
+
+# --- remove --------------------------------------------------------------------------------------
+
+
+async def test_removing_takes_the_codes_along_and_makes_room_for_another(nodes: list[Storage]) -> None:
+    user_id, other_id = await add_factor(nodes[0]), await add_factor(nodes[0])
+    consequences = told()
+    assert await nodes[0].second_factors.remove(user_id, consequences)
+    assert not await nodes[1].second_factors.remove(user_id, told())
+    assert await nodes[1].second_factors.find(user_id) is None
+    assert await nodes[1].second_factors.use_recovery_code(user_id, CODES[0]) is None
+    await nodes[1].second_factors.begin(user_id, b"another", BEGUN)
+    await nodes[1].second_factors.confirm(user_id, b"another", STEP - 5, CODES[:3], CONFIRMED)
+    expected = SecondFactor(user_id, b"another", BEGUN, CONFIRMED, STEP - 5, 3)
+    assert await nodes[0].second_factors.find(user_id) == expected
+    other = await nodes[0].second_factors.find(other_id)
+    assert other is not None
+    assert other.recovery_codes_left == 10
+    await assert_told(nodes[0], consequences)
+
+
+async def test_what_was_only_begun_is_not_there_to_be_removed(storage: Storage) -> None:
+    user = await add_user(storage)
+    await storage.second_factors.begin(user.id, SEALED, BEGUN)
+    assert not await storage.second_factors.remove(user.id, told())
+    assert await storage.second_factors.find(user.id) is not None
+    await assert_told(storage)
+
+
+async def test_of_many_removals_exactly_one_removes(nodes: list[Storage]) -> None:
+    user_id = await add_factor(nodes[0])
+    outcomes = await race(*[node.second_factors.remove(user_id) for node in takes_turns(nodes)])
+    assert sorted(outcomes) == [False] * (WRITERS - 1) + [True]
+
+
+# --- beside sessions -----------------------------------------------------------------------------
+
+
+async def test_a_session_starts_only_with_the_second_factor_that_the_login_has_proved(storage: Storage) -> None:
+    user_id = await add_factor(storage)
+    present = await storage.users.find_password_hash(user_id)
+    for proved in (None, b"another"):
+        with pytest.raises(Unauthenticated):
+            await storage.sessions.create(new_session(user_id), b"1", present, second_factor=proved)
+    await storage.sessions.create(new_session(user_id), b"1", present, second_factor=SEALED)
+    await storage.second_factors.remove(user_id)
+    with pytest.raises(Unauthenticated):
+        await storage.sessions.create(new_session(user_id), b"2", present, second_factor=SEALED)
+    await storage.second_factors.begin(user_id, b"only begun", BEGUN)
+    await storage.sessions.create(new_session(user_id), b"2", present)
+
+
+async def test_no_login_that_knew_of_no_second_factor_starts_after_one_came_into_force(nodes: list[Storage]) -> None:
+    for _ in range(8):
+        user = await add_user(nodes[0])
+        present = await nodes[0].users.find_password_hash(user.id)
+        await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
+        confirmed, *started = await race(
+            nodes[0].second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED),
+            *[node.sessions.create(new_session(user.id), b"1", present) for node in takes_turns(nodes)],
+        )
+        assert confirmed is None
+        assert tally(started).keys() <= {"won", "Unauthenticated"}
+        with pytest.raises(Unauthenticated):
+            await nodes[1].sessions.create(new_session(user.id), b"1", present)
+
+
+@pytest.mark.postgresql
+async def test_a_confirmation_waits_for_sessions_that_are_about_to_start(migrated_postgresql_url: str) -> None:
+    storage = await open_storage(migrated_postgresql_url)
+    login = await asyncpg.connect(migrated_postgresql_url)
+    try:
+        user = await add_user(storage)
+        await storage.second_factors.begin(user.id, SEALED, BEGUN)
+        async with login.transaction():
+            # The first step of the start of a session. In the next it sees that there is no second factor.
+            await login.execute(f"SELECT 1 FROM users WHERE id = '{user.id}' FOR SHARE")
+            confirming = asyncio.create_task(storage.second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED))
+            _, waiting = await asyncio.wait([confirming], timeout=0.3)
+            assert waiting
+        await confirming
+    finally:
+        await login.close()
+        await storage.close()
