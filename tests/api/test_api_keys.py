@@ -1,0 +1,301 @@
+"""API keys on the wire: making them, and using them wherever a token is used."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from kingpost import clock
+from kingpost.api_key_format import is_well_formed, new_key
+from kingpost.api_keys import BELIEVED_FOR, MOST_KEYS
+from tests.api.machines import KEYS, ME, Machine, listed, make_key
+from tests.api.stack import NOBODY, Caller, Serve, Stack, assert_problem, faults_of
+
+RESOURCES = "/api/v1/resources"
+NOTE = {"type": "note", "data": {}}
+
+
+# --- making and listing --------------------------------------------------------------------------
+
+
+async def test_a_new_key_is_shown_once_and_kept_nowhere(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    body = {"name": "nightly import 🌙", "scopes": ["resources:write", "users:read"]}
+    response = await owner.http.post(KEYS, json=body)
+    assert response.status_code == 201
+    assert response.headers["cache-control"] == "no-store"
+    made = response.json()
+    key = made.pop("key")
+    assert is_well_formed(key)
+    assert made == body | {
+        "id": made["id"],
+        "hint": key[:7],
+        "created_at": made["created_at"],
+        "expires_at": None,
+        "last_used_at": None,
+    }
+    assert abs(datetime.fromisoformat(made["created_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert await listed(owner) == [made]
+    assert key not in str([tuple(row) for row in await stack.execute("SELECT * FROM api_keys")])
+
+
+async def test_lists_hold_ones_own_keys_newest_first(stack: Stack) -> None:
+    owner, other = await stack.sign_up(), await stack.sign_up()
+    names = ["first", "second", "third"]
+    for name in names:
+        await make_key(stack, owner, name=name)
+    assert [item["name"] for item in await listed(owner)] == names[::-1]
+    assert await listed(other) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "faults"),
+    [
+        ({}, ["/name", "/scopes"]),
+        ({"name": "", "scopes": []}, ["/name", "/scopes"]),
+        ({"name": "x" * 101, "scopes": ["users:read"]}, ["/name"]),
+        ({"name": None, "scopes": "users:read"}, ["/name", "/scopes"]),
+        ({"name": "x", "scopes": ["users:read", "users:delete", "*", 1]}, ["/scopes/1", "/scopes/2", "/scopes/3"]),
+        ({"name": "x", "scopes": ["Users:Read"]}, ["/scopes/0"]),
+        ({"name": "x", "scopes": ["users:read", "users:read"]}, ["/scopes"]),
+        ({"name": "x", "scopes": ["users:read"], "key": "kp_mine", "user_id": NOBODY}, ["/key", "/user_id"]),
+        ({"name": 1, "scopes": ["x"], "expires_at": "yesterday"}, ["/expires_at", "/name", "/scopes/0"]),
+        ({"name": 1, "scopes": ["users:read"] * 2, "expires_at": 1}, ["/expires_at", "/name", "/scopes"]),
+    ],
+)
+async def test_all_that_is_wrong_is_named(alice: Caller, body: dict[str, Any], faults: list[str]) -> None:
+    assert faults_of(await alice.http.post(KEYS, json=body)) == faults
+
+
+async def test_names_may_have_a_hundred_characters_of_any_kind(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    names = ["🦊" * 100, "x", "<script>alert(1)</script>", "'; DROP TABLE api_keys; --"]
+    for name in names:
+        await make_key(stack, owner, name=name)
+    assert [item["name"] for item in await listed(owner)] == names[::-1]
+
+
+async def test_an_account_has_a_hundred_keys_at_most(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    attempts = [owner.http.post(KEYS, json={"name": "x", "scopes": ["users:read"]}) for _ in range(MOST_KEYS + 5)]
+    responses = await asyncio.gather(*attempts)
+    refused = [response for response in responses if response.status_code != 201]
+    assert len(refused) == 5
+    for response in refused:
+        assert_problem(response, 409, "conflict")
+    assert len(await listed(owner)) == MOST_KEYS
+    assert (await owner.http.delete(f"{KEYS}/{responses[0].json().get('id')}")).status_code == 204
+    await make_key(stack, owner)
+
+
+# --- expiry --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (None, None),
+        ("2099-12-31T23:59:59Z", "2099-12-31T23:59:59.000Z"),
+        ("2099-12-31t23:59:59.1z", "2099-12-31T23:59:59.100Z"),
+        ("2099-12-31T23:59:59.1234567Z", "2099-12-31T23:59:59.124Z"),
+        ("2100-01-01T01:30:00+01:30", "2100-01-01T00:00:00.000Z"),
+        ("2099-12-31T19:00:00.5-05:00", "2100-01-01T00:00:00.500Z"),
+        ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"),
+    ],
+)
+async def test_an_expiry_may_have_any_offset_and_is_kept_in_utc(
+    stack: Stack, given: str | None, kept: str | None
+) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner, expires_at=given)
+    assert machine.made["expires_at"] == kept
+    assert [item["expires_at"] for item in await listed(owner)] == [kept]
+    assert await machine.status() == 200
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "2020-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-01:00",
+        "2099-12-31T23:59:59",
+        "2099-12-31",
+        "2099-02-30T00:00:00Z",
+        "2099-12-31T23:59:60Z",
+        "2099-12-31T24:00:00Z ",
+        "tomorrow",
+        "",
+        "20991231T235959Z",
+        "２０９９-12-31T23:59:59Z",
+        "2099-12-31T23:59:59Z" + "0" * 1000,
+        4102444799,
+        {"$gt": ""},
+    ],
+)
+async def test_any_other_expiry_is_refused(alice: Caller, given: Any) -> None:
+    body = {"name": "x", "scopes": ["users:read"], "expires_at": given}
+    assert set(faults_of(await alice.http.post(KEYS, json=body))) == {"/expires_at"}
+
+
+async def test_an_expired_key_is_refused_and_still_listed(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner, expires_at=clock.after(1.0))
+    assert await machine.status() == 200
+    await asyncio.sleep(1.0 + BELIEVED_FOR)
+    assert_problem(await machine.http.get(ME), 401, "unauthenticated")
+    assert [item["id"] for item in await listed(owner)] == [machine.id]
+
+
+# --- using ---------------------------------------------------------------------------------------
+
+
+async def test_a_key_is_used_wherever_a_token_is(stack: Stack, kind: str) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner)
+    assert (await machine.http.get(ME)).json() == (await owner.http.get(ME)).json()
+    assert await machine.status("/api/users/me") == 200
+    created = await machine.http.post(RESOURCES, json={"type": kind, "data": {"by": "a machine"}})
+    assert created.status_code == 201
+    assert created.json()["owner_id"] == owner.id
+    path = f"{RESOURCES}/{created.json()['id']}"
+    replaced = await machine.http.put(path, json={"data": {}}, headers={"If-Match": created.headers["etag"]})
+    assert replaced.status_code == 200
+    assert (await owner.http.get(path)).json() == replaced.json()
+    same = await machine.http.get(path, headers={"If-None-Match": replaced.headers["etag"]})
+    assert same.status_code == 304
+    assert len((await machine.http.get(RESOURCES, params={"type": kind})).json()["items"]) == 1
+    changed = await machine.http.patch(f"/api/v1/users/{owner.id}", json={"name": "Ada"})
+    assert changed.json()["name"] == "Ada"
+    assert (await machine.http.delete(path)).status_code == 204
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
+async def test_the_scheme_may_be_written_in_any_case(stack: Stack, scheme: str) -> None:
+    machine = await make_key(stack, await stack.sign_up())
+    for space in (" ", "   "):
+        headers = {"Authorization": f"{scheme}{space}{machine.key}"}
+        assert (await stack.client().get(ME, headers=headers)).status_code == 200
+
+
+async def test_head_and_options_answer_a_key_as_a_token(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner, ["users:read"])
+    for path, status in ((ME, 200), (RESOURCES, 403), (KEYS, 403)):
+        head, get = await machine.http.head(path), await machine.http.get(path)
+        assert (head.status_code, head.content) == (get.status_code, b"") == (status, b"")
+        for http in (machine.http, owner.http):
+            assert_problem(await http.options(path), 405, "method-not-allowed")
+
+
+async def test_a_key_anywhere_else_is_no_credential(stack: Stack) -> None:
+    machine = await make_key(stack, await stack.sign_up())
+    stranger, key = stack.client(), machine.key
+    for name in ("key", "api_key", "access_token", "token"):
+        assert_problem(await stranger.get(ME, params={name: key}), 401, "unauthenticated")
+        assert faults_of(await machine.http.get(ME, params={name: key})) == [name]
+    for headers in (
+        {"X-API-Key": key},
+        {"Cookie": f"key={key}"},
+        {"Authorization": key},
+        {"Authorization": f"ApiKey {key}"},
+    ):
+        assert_problem(await stranger.get(ME, headers=headers), 401, "unauthenticated")
+    assert_problem(await stranger.get(ME, auth=(key, "")), 401, "unauthenticated")
+
+
+async def test_what_is_not_quite_a_key_is_refused(stack: Stack) -> None:
+    machine = await make_key(stack, await stack.sign_up())
+    key = machine.key
+    wrong = [
+        new_key(),
+        key[:-1],
+        key + "0",
+        key.swapcase(),
+        "KP_" + key[3:],
+        key[3:],
+        f"{key},{key}",
+        "kp_",
+        f'"{key}"',
+    ]
+    for text in (*wrong, key[:20] + ("0" if key[20] != "0" else "1") + key[21:], "kp_" + "é" * 49):
+        headers = {b"Authorization": f"Bearer {text}".encode("latin-1")}
+        response = await stack.client().get(ME, headers=headers)
+        problem = assert_problem(response, 401, "unauthenticated")
+        assert text not in problem["detail"]
+    assert await machine.status() == 200
+
+
+async def test_the_scope_that_is_missing_is_named(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner, ["resources:read"])
+    assert await machine.status(RESOURCES) == 200
+    for response, scope in (
+        (await machine.http.get(ME), "users:read"),
+        (await machine.http.post(RESOURCES, json=NOTE), "resources:write"),
+        (await machine.http.patch(f"/api/v1/users/{owner.id}", json={"name": "Eve"}), "users:write"),
+    ):
+        assert scope in assert_problem(response, 403, "forbidden")["detail"]
+    # Writing does not come with reading, nor the other way round.
+    writer = await make_key(stack, owner, ["resources:write"])
+    created = await writer.http.post(RESOURCES, json=NOTE)
+    assert created.status_code == 201
+    assert await writer.status(created.headers["location"]) == 403
+
+
+async def test_no_key_manages_keys_sessions_passwords_or_second_factors(stack: Stack, admin: Caller) -> None:
+    owner = await stack.sign_up()
+    for machine in (await make_key(stack, owner), await make_key(stack, admin)):
+        other = await make_key(stack, owner)
+        passwords = {"current_password": owner.password, "new_password": "staple battery horse"}
+        password = await machine.http.put(f"/api/v1/users/{owner.id}/password", json=passwords)
+        refused = [
+            await machine.http.post(KEYS, json={"name": "x", "scopes": ["users:read"]}),
+            await machine.http.get(KEYS),
+            await machine.http.delete(f"{KEYS}/{other.id}"),
+            await machine.http.delete(f"{KEYS}/{machine.id}"),
+            await machine.http.get("/api/v1/auth/sessions"),
+            await machine.http.delete("/api/v1/auth/sessions"),
+            await machine.http.get(f"/api/v1/users/{owner.id}/sessions"),
+            await machine.http.delete(f"/api/v1/users/{owner.id}/sessions"),
+            await machine.http.delete(f"/api/v1/auth/sessions/{owner.session_id}"),
+            await machine.http.post("/api/v1/auth/totp"),
+            await machine.http.post("/api/v1/auth/logout", json={"everywhere": True}),
+            password,
+        ]
+        for response in refused:
+            assert_problem(response, 403, "forbidden")
+        assert await other.status() == 200
+    assert (await owner.http.get(ME)).status_code == 200
+
+
+async def test_where_a_body_proves_who_calls_a_key_makes_no_difference(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner, ["audit:read"])
+    other = await stack.log_in(owner.email)
+    body = {"refresh_token": other.refresh_token}
+    assert (await machine.http.post("/api/v1/auth/logout", json=body)).status_code == 204
+    assert (await other.http.get(ME)).status_code == 401
+    assert (await owner.http.get(ME)).status_code == 200
+
+
+async def test_a_sign_up_minds_a_key_that_comes_with_it(serve: Serve) -> None:
+    stack = await serve(SIGNUP="closed")
+    admin = await stack.sign_up_admin()
+
+    async def status(client: httpx.AsyncClient) -> int:
+        body = {"email": f"new{time.monotonic_ns()}@example.com", "password": "correct horse battery"}
+        return (await client.post("/api/v1/users", json=body)).status_code
+
+    made = await admin.http.post(KEYS, json={"name": "x", "scopes": ["users:write"]})
+    machine = Machine(stack, made.json())
+    reader = (await admin.http.post(KEYS, json={"name": "x", "scopes": ["users:read"]})).json()["key"]
+    assert await status(machine.http) == 201
+    assert await status(stack.client()) == 403
+    assert await status(stack.client(reader)) == 403
+    assert await status(stack.client(new_key())) == 401
+    assert (await admin.http.delete(f"{KEYS}/{machine.id}")).status_code == 204
+    assert await status(machine.http) == 401

@@ -1,0 +1,162 @@
+"""What ends API keys or takes from what they may, and what is on record about them."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from kingpost import clock
+from kingpost.api_keys import BELIEVED_FOR
+from tests.api.machines import KEYS, ME, listed, make_key
+from tests.api.stack import NOBODY, Caller, Stack, assert_problem, faults_of
+
+# --- last use ------------------------------------------------------------------------------------
+
+
+async def test_the_last_use_is_told_at_once_and_then_to_the_minute(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    unused, machine = await make_key(stack, owner), await make_key(stack, owner, ["users:read"])
+    before = clock.now()
+    assert await machine.status() == 200
+    used_at, never = [item["last_used_at"] for item in await listed(owner)]
+    assert before <= used_at <= clock.now()
+    assert never is None
+    await asyncio.sleep(BELIEVED_FOR)
+    assert await machine.status() == 200
+    assert (await listed(owner))[0]["last_used_at"] == used_at
+    old = clock.shifted(used_at, -60)
+    await stack.execute(f"UPDATE api_keys SET last_used_at = '{old}' WHERE id = '{machine.id}'")
+    await asyncio.sleep(BELIEVED_FOR)
+    assert await machine.status() == 200
+    assert (await listed(owner))[0]["last_used_at"] > used_at
+    assert await unused.status() == 200
+
+
+# --- the end of keys -----------------------------------------------------------------------------
+
+
+async def test_a_revoked_key_is_refused_at_once(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    kept, machine = await make_key(stack, owner), await make_key(stack, owner)
+    assert [await kept.status(), await machine.status()] == [200, 200]
+    response = await owner.http.delete(f"{KEYS}/{machine.id}")
+    assert (response.status_code, response.content) == (204, b"")
+    assert_problem(await machine.http.get(ME), 401, "unauthenticated")
+    assert await kept.status() == 200
+    assert [item["id"] for item in await listed(owner)] == [kept.id]
+    assert_problem(await owner.http.delete(f"{KEYS}/{machine.id}"), 404, "not-found")
+
+
+async def test_a_key_is_revoked_by_its_owner_or_an_administrator(stack: Stack, bob: Caller, admin: Caller) -> None:
+    machine = await make_key(stack, await stack.sign_up())
+    assert_problem(await bob.http.delete(f"{KEYS}/{machine.id}"), 403, "forbidden")
+    assert_problem(await bob.http.delete(f"{KEYS}/{NOBODY}"), 404, "not-found")
+    assert faults_of(await bob.http.delete(f"{KEYS}/{machine.key}")) == ["id"]
+    assert await machine.status() == 200
+    assert (await admin.http.delete(f"{KEYS}/{machine.id}")).status_code == 204
+    assert await machine.status() == 401
+
+
+async def test_of_many_revocations_one_succeeds(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner)
+    responses = await asyncio.gather(*[owner.http.delete(f"{KEYS}/{machine.id}") for _ in range(8)])
+    assert sorted(response.status_code for response in responses) == [204] + [404] * 7
+
+
+async def test_the_keys_of_a_suspended_account_sleep_until_it_is_active_again(stack: Stack, admin: Caller) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner)
+    # Without a session there is nothing of it that a suspension would end.
+    await owner.http.post("/api/v1/auth/logout")
+    assert await machine.status() == 200
+    path = f"/api/v1/users/{owner.id}"
+    for status, expected in (("suspended", 401), ("active", 200)):
+        assert (await admin.http.patch(path, json={"status": status})).status_code == 200
+        assert await machine.status() == expected
+
+
+async def test_a_key_loses_and_gains_roles_with_its_owner_at_once(stack: Stack, admin: Caller) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner)
+    assert await machine.status("/api/v1/users") == 403
+    for roles, expected in ((["user", "admin"], 200), (["user"], 403)):
+        assert (await admin.http.patch(f"/api/v1/users/{owner.id}", json={"roles": roles})).status_code == 200
+        assert await machine.status("/api/v1/users") == expected
+        assert await machine.status(f"/api/v1/users/{admin.id}") == expected
+
+
+async def test_the_key_of_an_administrator_sets_roles_and_that_of_a_user_does_not(stack: Stack) -> None:
+    admin, user = await stack.sign_up_admin(), await stack.sign_up()
+    path, body = f"/api/v1/users/{user.id}", {"roles": ["user", "editor"]}
+    mine, theirs = await make_key(stack, user, ["users:write"]), await make_key(stack, admin, ["users:write"])
+    assert_problem(await mine.http.patch(path, json=body), 403, "forbidden")
+    changed = await theirs.http.patch(path, json=body)
+    assert changed.json()["roles"] == body["roles"]
+    # Its own role, too: and with that it is no administrator's key any more.
+    demoted = await theirs.http.patch(f"/api/v1/users/{admin.id}", json={"roles": ["user"]})
+    assert demoted.status_code == 200
+    assert_problem(await theirs.http.patch(path, json=body), 403, "forbidden")
+
+
+async def test_keys_go_with_their_account(stack: Stack, admin: Caller) -> None:
+    first, second = await stack.sign_up(), await stack.sign_up()
+    keys = [await make_key(stack, first), await make_key(stack, second)]
+    assert [await machine.status() for machine in keys] == [200, 200]
+    assert (await admin.http.delete(f"/api/v1/users/{first.id}")).status_code == 204
+    # A key that may write accounts may delete its own, and itself with it.
+    assert (await keys[1].http.delete(f"/api/v1/users/{second.id}")).status_code == 204
+    for machine in keys:
+        assert_problem(await machine.http.get(ME), 401, "unauthenticated")
+        assert_problem(await admin.http.delete(f"{KEYS}/{machine.id}"), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM api_keys WHERE id = '{key}'",
+        "UPDATE api_keys SET expires_at = '2020-01-01T00:00:00.000Z' WHERE id = '{key}'",
+        "UPDATE users SET status = 'suspended' WHERE id = '{owner}'",
+    ],
+)
+async def test_what_another_node_does_is_minded_within_a_second(stack: Stack, change: str) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner)
+    assert await machine.status() == 200
+    await stack.execute(change.format(key=machine.id, owner=owner.id))
+    await asyncio.sleep(BELIEVED_FOR)
+    assert await machine.status() == 401
+
+
+async def test_a_change_of_password_leaves_keys_alone(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner)
+    passwords = {"current_password": owner.password, "new_password": "staple battery horse"}
+    assert (await owner.http.put(f"/api/v1/users/{owner.id}/password", json=passwords)).status_code == 204
+    assert await machine.status() == 200
+
+
+# --- on record -----------------------------------------------------------------------------------
+
+
+async def test_the_audit_log_tells_of_keys_and_of_what_they_do_and_never_the_key(stack: Stack, admin: Caller) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner, ["users:write"], expires_at="2099-12-31T23:59:59Z")
+    changed = await machine.http.patch(f"/api/v1/users/{owner.id}", json={"name": "Ada"})
+    assert changed.status_code == 200
+    await admin.http.delete(f"{KEYS}/{machine.id}")
+
+    async def entries(**wanted: str) -> list[dict[str, Any]]:
+        response = await admin.http.get("/api/v1/audit", params={"sort": "created_at"} | wanted)
+        assert machine.key not in response.text
+        items: list[dict[str, Any]] = response.json()["items"]
+        return items
+
+    created, revoked = await entries(target=machine.id)
+    assert (created["action"], created["actor_id"], created["actor_type"]) == ("api_key.created", owner.id, "user")
+    assert created["details"] == {"scopes": ["users:write"], "expires_at": "2099-12-31T23:59:59.000Z"}
+    assert (revoked["action"], revoked["actor_id"]) == ("api_key.revoked", admin.id)
+    assert revoked["details"] == {"user_id": owner.id}
+    (by_key,) = await entries(target=owner.id, action="user.changed")
+    assert (by_key["actor_type"], by_key["actor_id"]) == ("api_key", owner.id)
+    assert by_key["details"]["api_key_id"] == machine.id

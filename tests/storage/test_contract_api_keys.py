@@ -1,0 +1,242 @@
+"""The contract of `APIKeys`, sentence by sentence, on every database and from two nodes at once."""
+
+import secrets
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from kingpost import clock
+from kingpost.model import APIKey, User
+from kingpost.problems import Conflict, Unauthenticated
+from kingpost.storage import Storage, UserChange
+from kingpost.storage.consequences import Consequences
+from tests.storage.samples import (
+    WRITERS,
+    add_admin,
+    add_user,
+    entries_of,
+    id_and_time,
+    new_entry,
+    new_job,
+    race,
+    takes_turns,
+    tally,
+)
+
+NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+AT = "2026-11-22T10:00:00.000Z"
+LATER = "2026-11-22T10:00:00.001Z"
+MOST = 100
+
+
+def new_key(user_id: str, **members: Any) -> APIKey:
+    key_id, now = id_and_time()
+    key = APIKey(key_id, user_id, "nightly 'import' 🦊", ("resources:write", "users:read"), "kp_5fQx", now, None, None)
+    return replace(key, **members)
+
+
+async def add_key(storage: Storage, user_id: str, key_hash: bytes | None = None, **members: Any) -> APIKey:
+    key = new_key(user_id, **members)
+    await storage.api_keys.create(key, key_hash or secrets.token_bytes(32), MOST)
+    return key
+
+
+def told() -> Consequences:
+    return Consequences((new_entry(),), (new_job(),))
+
+
+async def assert_told(storage: Storage, *consequences: Consequences) -> None:
+    """Of all that could have been stored beside the writes, exactly this was."""
+    assert [e.id for e in await entries_of(storage)] == [e.id for c in consequences for e in c.audit]
+    jobs = [claimed.job.id for claimed in await storage.jobs.claim(100, 60)]
+    assert jobs == [job.id for c in consequences for job in c.jobs]
+
+
+# --- create, find and list -----------------------------------------------------------------------
+
+
+async def test_a_key_is_found_by_its_hash_with_its_account_on_every_node(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0], name="Ada", metadata={"a": 1}, roles=("user", "editor"))
+    key_hash = b"\x00\xff" * 16
+    consequences = told()
+    key = new_key(user.id, expires_at=LATER)
+    await nodes[0].api_keys.create(key, key_hash, MOST, consequences)
+    for node in nodes:
+        found = await node.api_keys.find(key_hash, AT)
+        assert found is not None
+        assert found[0] == key
+        assert isinstance(found[1], User)
+        assert found[1] == await node.users.find(user.id)
+    await assert_told(nodes[1], consequences)
+
+
+async def test_no_other_hash_finds_it(storage: Storage) -> None:
+    await add_key(storage, (await add_user(storage)).id, b"a hash")
+    for other in (b"a hasH", b"", b"a hash\x00", b"%"):
+        assert await storage.api_keys.find(other, AT) is None
+
+
+async def test_it_is_not_found_from_the_moment_it_expires(storage: Storage) -> None:
+    user = await add_user(storage)
+    await add_key(storage, user.id, b"expires", expires_at=LATER)
+    await add_key(storage, user.id, b"never")
+    for at, is_found in ((AT, True), (LATER, False), ("2027-01-01T00:00:00.000Z", False)):
+        assert (await storage.api_keys.find(b"expires", at) is not None) == is_found
+        assert await storage.api_keys.find(b"never", at) is not None
+
+
+async def test_its_account_is_the_present_one_and_a_suspended_one_has_no_keys(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    await add_admin(nodes[0])
+    await add_key(nodes[0], user.id, b"a hash")
+    await nodes[1].users.change(user.id, UserChange(roles=("user", "admin")), AT, None)
+    found = await nodes[0].api_keys.find(b"a hash", AT)
+    assert found is not None
+    assert found[1].roles == ("user", "admin")
+    await nodes[1].users.change(user.id, UserChange(status="suspended"), AT, None)
+    assert await nodes[0].api_keys.find(b"a hash", AT) is None
+    await nodes[1].users.change(user.id, UserChange(status="active"), AT, None)
+    assert await nodes[0].api_keys.find(b"a hash", AT) is not None
+
+
+async def test_a_list_holds_all_keys_of_an_account_newest_first(nodes: list[Storage]) -> None:
+    user, other = await add_user(nodes[0]), await add_user(nodes[0])
+    keys = [await add_key(nodes[0], user.id, expires_at=expires_at) for expires_at in (None, AT, LATER)]
+    await add_key(nodes[0], other.id)
+    assert await nodes[1].api_keys.list(user.id) == keys[::-1]
+    assert await nodes[1].api_keys.list(NOBODY) == []
+
+
+async def test_an_owner_is_told_of_every_key_that_there_is(storage: Storage) -> None:
+    user = await add_user(storage)
+    key = await add_key(storage, user.id, expires_at=AT)
+    assert await storage.api_keys.find_owner(key.id) == user.id
+    assert await storage.api_keys.find_owner(NOBODY) is None
+
+
+async def test_an_account_that_is_gone_or_suspended_gets_none(storage: Storage) -> None:
+    await add_admin(storage)
+    suspended = await add_user(storage, status="suspended")
+    gone = await add_user(storage)
+    await storage.users.delete(gone.id, None)
+    for user_id in (suspended.id, gone.id, NOBODY):
+        with pytest.raises(Unauthenticated):
+            await storage.api_keys.create(new_key(user_id), b"a hash", MOST, told())
+        assert await storage.api_keys.list(user_id) == []
+    await assert_told(storage)
+
+
+async def test_an_account_has_so_many_at_most_expired_ones_included(storage: Storage) -> None:
+    user, other = await add_user(storage), await add_user(storage)
+    first = await add_key(storage, user.id, expires_at=AT)
+    await add_key(storage, user.id)
+    with pytest.raises(Conflict):
+        await storage.api_keys.create(new_key(user.id), b"a hash", 2, told())
+    await assert_told(storage)
+    await storage.api_keys.create(new_key(other.id), b"another hash", 2)
+    assert await storage.api_keys.delete(first.id)
+    await storage.api_keys.create(new_key(user.id), b"a hash", 2)
+    assert len(await storage.api_keys.list(user.id)) == 2
+
+
+async def test_creations_at_the_same_moment_never_make_one_too_many(nodes: list[Storage]) -> None:
+    user, other = await add_user(nodes[0]), await add_user(nodes[0])
+    calls = [
+        node.api_keys.create(new_key(user.id), b"hash %d" % number, 5, Consequences((new_entry(),)))
+        for number, node in enumerate(takes_turns(nodes))
+    ]
+    others = [add_key(node, other.id) for node in takes_turns(nodes, 4)]
+    outcomes = await race(*calls, *others)
+    assert tally(outcomes[:WRITERS]) == {"won": 5, "Conflict": WRITERS - 5}
+    assert tally(outcomes[WRITERS:]) == {"won": 4}
+    assert len(await nodes[0].api_keys.list(user.id)) == 5
+    assert len(await entries_of(nodes[0])) == 5
+
+
+async def test_keys_that_are_made_while_their_account_is_deleted_go_with_it(nodes: list[Storage]) -> None:
+    await add_admin(nodes[0])
+    for number in range(8):
+        user = await add_user(nodes[0])
+        hashes = [b"hash %d of %d" % (index, number) for index in range(4)]
+        creations = [
+            node.api_keys.create(new_key(user.id), key_hash, MOST)
+            for node, key_hash in zip(takes_turns(nodes, 4), hashes, strict=True)
+        ]
+        *created, deleted = await race(*creations, nodes[number % 2].users.delete(user.id, None))
+        assert all(outcome is None or isinstance(outcome, Unauthenticated) for outcome in created)
+        assert not isinstance(deleted, BaseException)
+        assert await nodes[0].api_keys.list(user.id) == []
+        assert [await nodes[1].api_keys.find(key_hash, AT) for key_hash in hashes] == [None] * 4
+
+
+# --- note_use ------------------------------------------------------------------------------------
+
+
+async def last_use(storage: Storage, key: APIKey) -> str | None:
+    (found,) = await storage.api_keys.list(key.user_id)
+    return found.last_used_at
+
+
+async def test_the_first_use_is_noted_and_then_one_a_minute(nodes: list[Storage]) -> None:
+    key = await add_key(nodes[0], (await add_user(nodes[0])).id, b"a hash")
+    await nodes[0].api_keys.note_use(key.id, AT)
+    assert await last_use(nodes[1], key) == AT
+    for seconds, noted in ((0.001, 0), (59.999, 0), (60, 60), (119.999, 60), (86400, 86400)):
+        await nodes[1].api_keys.note_use(key.id, clock.shifted(AT, seconds))
+        assert await last_use(nodes[0], key) == clock.shifted(AT, noted)
+    found = await nodes[0].api_keys.find(b"a hash", AT)
+    assert found is not None
+    assert found[0] == replace(key, last_used_at=clock.shifted(AT, 86400))
+
+
+async def test_a_use_by_a_clock_that_is_behind_takes_nothing_back(storage: Storage) -> None:
+    key = await add_key(storage, (await add_user(storage)).id)
+    await storage.api_keys.note_use(key.id, AT)
+    await storage.api_keys.note_use(key.id, clock.shifted(AT, -3600))
+    assert await last_use(storage, key) == AT
+
+
+async def test_of_many_uses_one_is_noted_for_its_own_key_only(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    other, key = await add_key(nodes[0], user.id), await add_key(nodes[0], user.id)
+    times = [clock.shifted(AT, number) for number in range(WRITERS)]
+    uses = [node.api_keys.note_use(key.id, at) for node, at in zip(takes_turns(nodes), times, strict=True)]
+    assert tally(await race(*uses, nodes[0].api_keys.note_use(NOBODY, AT))) == {"won": WRITERS + 1}
+    used, unused = await nodes[1].api_keys.list(user.id)
+    assert used.last_used_at in times
+    assert unused == other
+
+
+# --- delete --------------------------------------------------------------------------------------
+
+
+async def test_a_deleted_key_is_gone_on_every_node(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    kept, key = await add_key(nodes[0], user.id), await add_key(nodes[0], user.id, b"a hash")
+    consequences = told()
+    assert await nodes[0].api_keys.delete(key.id, consequences)
+    for node in nodes:
+        assert await node.api_keys.find(b"a hash", AT) is None
+        assert await node.api_keys.find_owner(key.id) is None
+        assert await node.api_keys.list(user.id) == [kept]
+    for missing in (key.id, NOBODY):
+        assert not await nodes[1].api_keys.delete(missing, told())
+    await assert_told(nodes[0], consequences)
+
+
+async def test_of_many_deletions_one_is_told(nodes: list[Storage]) -> None:
+    key = await add_key(nodes[0], (await add_user(nodes[0])).id)
+    calls = [node.api_keys.delete(key.id, Consequences((new_entry(),))) for node in takes_turns(nodes)]
+    assert sorted(await race(*calls)) == [False] * (WRITERS - 1) + [True]
+    assert len(await entries_of(nodes[0])) == 1
+
+
+async def test_keys_go_with_their_account(nodes: list[Storage]) -> None:
+    await add_admin(nodes[0])
+    user, other = await add_user(nodes[0]), await add_user(nodes[0])
+    await add_key(nodes[0], user.id, b"a hash")
+    await add_key(nodes[0], other.id, b"another hash")
+    await nodes[0].users.delete(user.id, None)
+    assert await nodes[1].api_keys.find(b"a hash", AT) is None
+    assert await nodes[1].api_keys.find(b"another hash", AT) is not None

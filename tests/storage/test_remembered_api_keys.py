@@ -1,0 +1,243 @@
+"""What a process remembers of API keys: half a second at most, never what has changed, never what is not known."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kingpost import api_keys
+from kingpost.api_key_format import new_key
+from kingpost.api_keys import BELIEVED_FOR, APIKeys, NewAPIKey
+from kingpost.model import APIKey, Origin, Principal, User
+from kingpost.problems import Unauthenticated, Unavailable
+from kingpost.secret import MasterSecret
+from kingpost.storage import Storage, UserChange
+from kingpost.storage.api_keys import APIKeys as StoredKeys
+from tests.storage.samples import add_admin, add_user
+
+SECRET = MasterSecret("the master secret of the tests, long enough")
+LATER = "2026-11-22T10:00:00.000Z"
+BOTH = frozenset({"users:read", "resources:write"})
+
+
+class Watched:
+    """The keys of a real database, with every look-up counted. Answers can be held back on their way."""
+
+    def __init__(self, stored: StoredKeys) -> None:
+        self._stored = stored
+        self.asked = 0
+        self.answered = asyncio.Event()
+        self.let_through = asyncio.Event()
+        self.let_through.set()
+        self.is_down = False
+        self.is_read_only = False
+
+    async def find(self, key_hash: bytes, at: str) -> tuple[APIKey, User] | None:
+        self.asked += 1
+        if self.is_down:
+            raise Unavailable("The database does not answer")
+        found = await self._stored.find(key_hash, at)
+        self.answered.set()
+        await self.let_through.wait()
+        return found
+
+    async def note_use(self, key_id: str, at: str) -> None:
+        if self.is_read_only:
+            raise Unavailable("The database is read-only")
+        await self._stored.note_use(key_id, at)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stored, name)
+
+
+class World:
+    """One process's keys over a watched database, with a clock that stands still, and an account with a key."""
+
+    def __init__(self, storage: Storage, user: User) -> None:
+        self.storage = storage
+        self.user = user
+        self.principal = Principal(user.id, None, frozenset(user.roles))
+        self.watched = Watched(storage.api_keys)
+        self.now = 1000.0
+        self.keys = APIKeys(self.watched, SECRET, seconds=lambda: self.now)
+
+    async def make(self) -> tuple[APIKey, str]:
+        new = NewAPIKey("a machine", ("users:read", "resources:write"))
+        return await self.keys.create(self.principal, new, Origin())
+
+    async def is_good(self, text: str) -> bool:
+        try:
+            principal = await self.keys.authenticate(text)
+        except Unauthenticated:
+            return False
+        assert principal.user_id == self.user.id
+        return True
+
+
+@pytest.fixture
+async def world(storage: Storage) -> World:
+    await add_admin(storage)
+    return World(storage, await add_user(storage, roles=("user", "editor")))
+
+
+async def test_a_key_stands_for_its_owner_with_its_scopes_and_no_session(world: World) -> None:
+    key, text = await world.make()
+    principal = await world.keys.authenticate(text)
+    assert principal == Principal(world.user.id, None, frozenset({"user", "editor"}), key.id, BOTH)
+    assert await world.keys.authenticate(text) is principal
+
+
+async def test_it_is_looked_up_twice_a_second_at_most(world: World) -> None:
+    _, text = await world.make()
+    for seconds, asked in ((0, 1), (0, 1), (BELIEVED_FOR - 0.001, 1), (0.001, 2), (0.001, 2), (3600, 3)):
+        world.now += seconds
+        assert await world.is_good(text)
+        assert world.watched.asked == asked
+
+
+async def test_what_changed_elsewhere_is_believed_no_longer_than_that(nodes: list[Storage], world: World) -> None:
+    key, text = await world.make()
+    assert await world.is_good(text)
+    await nodes[1].users.change(world.user.id, UserChange(roles=("user",)), LATER, None)
+    assert (await world.keys.authenticate(text)).roles == {"user", "editor"}
+    world.now += BELIEVED_FOR
+    assert (await world.keys.authenticate(text)).roles == {"user"}
+    await nodes[1].api_keys.delete(key.id)
+    assert await world.is_good(text)
+    world.now += BELIEVED_FOR
+    assert not await world.is_good(text)
+
+
+async def test_calls_that_come_at_the_same_moment_ask_once(world: World) -> None:
+    texts = [(await world.make())[1] for _ in range(3)]
+    assert all(await asyncio.gather(*[world.is_good(text) for text in texts * 50]))
+    assert world.watched.asked == len(texts)
+    unknown = new_key()
+    assert not any(await asyncio.gather(*[world.is_good(unknown) for _ in range(50)]))
+    assert world.watched.asked == len(texts) + 1
+
+
+async def test_what_is_no_key_is_not_looked_up(world: World) -> None:
+    _, text = await world.make()
+    for wrong in ("kp_", text[:-1], text + "0", text[:-1] + ("0" if text[-1] != "0" else "1"), "kp_" + "0" * 49):
+        assert not await world.is_good(wrong)
+    assert world.watched.asked == 0
+
+
+async def test_unknown_and_revoked_keys_are_remembered_nowhere(world: World) -> None:
+    key, text = await world.make()
+    await world.keys.revoke(world.principal, key.id, Origin())
+    for unknown in (new_key(), text):
+        before = world.watched.asked
+        assert not await world.is_good(unknown)
+        assert not await world.is_good(unknown)
+        assert world.watched.asked == before + 2
+
+
+async def test_memory_is_bounded_and_the_oldest_goes_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_keys, "MOST_REMEMBERED", 2)
+    texts = [(await world.make())[1] for _ in range(3)]
+    for text in texts:
+        assert await world.is_good(text)
+    for text, asked in ((texts[2], 3), (texts[1], 3), (texts[0], 4), (texts[1], 5)):
+        assert await world.is_good(text)
+        assert world.watched.asked == asked
+
+
+async def revoked(world: World, key: APIKey) -> None:
+    await world.keys.revoke(world.principal, key.id, Origin())
+
+
+async def suspended(world: World, key: APIKey) -> None:
+    await world.storage.users.change(world.user.id, UserChange(status="suspended"), LATER, None)
+    world.keys.forget(world.user.id)
+
+
+async def deleted(world: World, key: APIKey) -> None:
+    await world.storage.users.delete(world.user.id, None)
+    world.keys.forget(world.user.id)
+
+
+@pytest.mark.parametrize("end", [revoked, suspended, deleted])
+async def test_what_this_process_changes_holds_at_once(world: World, end: Callable[[World, APIKey], Any]) -> None:
+    key, text = await world.make()
+    assert await world.is_good(text)
+    await end(world, key)
+    assert not await world.is_good(text)
+
+
+@pytest.mark.parametrize("end", [revoked, suspended, deleted])
+async def test_an_answer_that_was_under_way_during_the_change_is_not_remembered(
+    world: World, end: Callable[[World, APIKey], Any]
+) -> None:
+    key, text = await world.make()
+    world.watched.let_through.clear()
+    early = asyncio.create_task(world.is_good(text))
+    await world.watched.answered.wait()
+    await end(world, key)
+    # Whoever comes after the change asks anew, although the first answer is still on its way.
+    late = asyncio.create_task(world.is_good(text))
+    await asyncio.sleep(0.05)
+    world.watched.let_through.set()
+    assert await early
+    assert not await late
+    assert not await world.is_good(text)
+
+
+async def test_changes_of_others_leave_a_key_remembered(world: World) -> None:
+    _, text = await world.make()
+    assert await world.is_good(text)
+    world.keys.forget("019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a")
+    assert await world.is_good(text)
+    assert world.watched.asked == 1
+
+
+async def test_a_caller_that_hangs_up_leaves_the_others_their_answer(world: World) -> None:
+    _, text = await world.make()
+    world.watched.let_through.clear()
+    first, second = (asyncio.create_task(world.is_good(text)) for _ in range(2))
+    await world.watched.answered.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    world.watched.let_through.set()
+    assert await second
+    assert world.watched.asked == 1
+
+
+async def test_nobody_is_believed_unasked_while_the_database_is_down(world: World) -> None:
+    _, text = await world.make()
+    world.watched.is_down = True
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await world.keys.authenticate(text)
+    world.watched.is_down = False
+    assert await world.is_good(text)
+    world.watched.is_down = True
+    assert await world.is_good(text)
+    world.now += BELIEVED_FOR
+    with pytest.raises(Unavailable):
+        await world.keys.authenticate(text)
+
+
+async def test_a_use_that_cannot_be_noted_is_no_refusal(world: World) -> None:
+    _, text = await world.make()
+    world.watched.is_read_only = True
+    assert await world.is_good(text)
+    world.watched.is_read_only = False
+    (unnoted,) = await world.keys.list(world.principal)
+    assert unnoted.last_used_at is None
+    world.now += BELIEVED_FOR
+    assert await world.is_good(text)
+    (noted,) = await world.keys.list(world.principal)
+    assert noted.last_used_at is not None
+
+
+async def test_the_database_holds_neither_the_key_nor_what_could_be_made_from_it_alone(world: World) -> None:
+    _, text = await world.make()
+    elsewhere = World(world.storage, world.user)
+    assert await elsewhere.is_good(text)
+    other = APIKeys(world.storage.api_keys, MasterSecret("another secret, just as long as the first"))
+    with pytest.raises(Unauthenticated):
+        await other.authenticate(text)

@@ -1,0 +1,106 @@
+"""API keys with several processes: what ends on one is refused by all within a second, and never believed unasked."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kingpost.scopes import SCOPES
+from tests.servers import PostgreSQLServer
+from tests.system.conftest import Serve
+from tests.system.running import PASSWORD, Client, Server, eventually, kingpost
+
+WITHIN = 1.0
+"""Seconds in which every node has heard of what ended."""
+SETTINGS = {"SECRET": "the secret that all nodes share, long enough"}
+KEYS = "/api/v1/api-keys"
+ALL_ACCOUNTS = "/api/v1/users"
+
+
+@pytest.fixture
+def two(serve: Serve, database: str, tmp_path: Path) -> tuple[Server, Server]:
+    """Two nodes in directories of their own, with one database and one secret."""
+    directories = tmp_path / "a", tmp_path / "b"
+    for directory in directories:
+        directory.mkdir()
+    settings = SETTINGS | {"DATABASE_URL": database}
+    first, second = (serve(directory=directory, wait=False, settings=settings) for directory in directories)
+    return first.ready(), second.ready()
+
+
+def administrator(server: Server, database: str, email: str = "root@example.com") -> Client:
+    command = ["users", "create-admin", email, "--password-stdin"]
+    done = kingpost(server.directory, *command, stdin=PASSWORD, **SETTINGS, DATABASE_URL=database)
+    assert done.returncode == 0, done.stderr
+    return server.client().log_in(email)
+
+
+def new_key(owner: Client, scopes: Sequence[str] = SCOPES) -> tuple[str, str]:
+    """The id and the text of a new key."""
+    made = owner.post(KEYS, json={"name": "a machine", "scopes": scopes})
+    assert made.status_code == 201, made.text
+    return made.json()["id"], made.json()["key"]
+
+
+def becomes(status: int, machine: Client, end: Callable[[], httpx.Response], path: str = "/api/v1/users/me") -> None:
+    """Check that a machine is served until `end`, and a second later at the latest gets this status for good."""
+    assert machine.status(path) == 200
+    ended = end()
+    assert ended.status_code in (200, 204), ended.text
+    deadline = time.monotonic() + WITHIN
+    while time.monotonic() < deadline and machine.status(path) != status:
+        time.sleep(0.01)
+    assert [machine.status(path) for _ in range(5)] == [status] * 5
+
+
+def test_what_ends_a_key_on_one_node_is_minded_by_the_other(two: tuple[Server, Server], database: str) -> None:
+    first, second = two
+    admin = administrator(first, database)
+    owner = first.client().sign_up()
+    path = f"/api/v1/users/{owner.tokens['user']['id']}"
+
+    key_id, key = new_key(owner)
+    here, there = first.client(key), second.client(key)
+    becomes(401, there, lambda: owner.delete(f"{KEYS}/{key_id}"))
+    assert here.status() == 401
+
+    there = second.client(new_key(owner)[1])
+    assert admin.patch(path, json={"roles": ["user", "admin"]}).status_code == 200
+    becomes(403, there, lambda: admin.patch(path, json={"roles": ["user"]}), ALL_ACCOUNTS)
+    becomes(401, there, lambda: admin.patch(path, json={"status": "suspended"}))
+    assert admin.patch(path, json={"status": "active"}).status_code == 200
+    assert eventually(lambda: there.status() == 200, WITHIN)
+    becomes(401, there, lambda: admin.delete(path))
+
+
+def test_what_the_operator_does_is_minded_too(serve: Serve, database: str) -> None:
+    server = serve(settings=SETTINGS | {"DATABASE_URL": database})
+    machine = server.client(new_key(server.client().sign_up())[1])
+    assert machine.status() == 200
+    done = kingpost(server.directory, "users", "suspend", "ada@example.com", **SETTINGS, DATABASE_URL=database)
+    assert done.returncode == 0, done.stderr
+    time.sleep(WITHIN)
+    assert machine.status() == 401
+
+
+@pytest.mark.postgresql
+def test_a_key_is_not_believed_while_the_database_is_down(
+    serve: Serve, migrated_postgresql: str, postgresql_server: PostgreSQLServer
+) -> None:
+    server = serve(DATABASE_URL=migrated_postgresql)
+    _, key = new_key(server.client().sign_up())
+    machine = server.client(key)
+    assert machine.status() == 200
+    postgresql_server.stop()
+    try:
+        time.sleep(WITHIN)
+        refused = machine.get("/api/v1/users/me")
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/unavailable")
+        assert int(refused.headers["retry-after"]) > 0
+        # What is no key needs no database to be refused.
+        assert server.client(key[:-1]).status() == 401
+    finally:
+        postgresql_server.start()
+    assert eventually(lambda: machine.status() == 200)
