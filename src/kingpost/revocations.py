@@ -1,23 +1,24 @@
-"""What changed recently about who may call: sessions that ended, roles that were set. Kept in memory.
+"""What changed elsewhere about who may call: sessions that ended, roles that were set, signing keys. Kept in memory.
 
 An access token outlives its session by minutes, and the roles it was issued with; this is what corrects it.
 A process learns of its own writes at once, and of other nodes' by asking the database several times a second
 for all that changed in the last half minute: an overlap wide enough for transactions that become visible
 late. A process that has not heard from the database for a second no longer trusts its memory and asks for
-each token.
+each token. Of signing keys the key ring is told to keep up, by the same polls.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec import structs
 
 from kingpost import clock
 from kingpost.model import Principal
 from kingpost.problems import Unauthenticated, Unavailable
+from kingpost.signing import KeyRing
 from kingpost.storage import Sessions, Users
 
 POLL_EVERY = 0.3
@@ -33,15 +34,17 @@ logger = logging.getLogger("kingpost.revocations")
 class Revocations:
     """The recently ended sessions and the recently set roles, as this process knows them."""
 
-    def __init__(self, users: Users, sessions: Sessions, remember_for: int) -> None:
+    def __init__(self, users: Users, sessions: Sessions, keys: KeyRing, remember_for: int) -> None:
         """`remember_for` is how long an access token may outlive what it says, in seconds."""
         self._users = users
         self._sessions = sessions
+        self._keys = keys
         self._remember_for = remember_for
         self._ended: dict[str, float] = {}
         self._roles: dict[str, tuple[frozenset[str], float]] = {}
         self._trusted_until = 0.0
         self._polling: asyncio.Task[None] | None = None
+        self._callbacks: list[Callable[[str], None]] = []
 
     async def start(self) -> None:
         """Learn what ended while this process was not there, then keep up.
@@ -67,6 +70,15 @@ class Revocations:
         """Take note of the roles that an account has got."""
         self._roles[user_id] = frozenset(roles), time.monotonic() + self._remember_for
 
+    def account_changed(self, user_id: str) -> None:
+        """Take note that this process has changed or deleted an account: whoever remembers more of it forgets that."""
+        for callback in self._callbacks:
+            callback(user_id)
+
+    def when_account_changes(self, callback: Callable[[str], None]) -> None:
+        """Have something called with the id of each account that this process changes or deletes."""
+        self._callbacks.append(callback)
+
     def present(self, principal: Principal) -> Principal | None:
         """The caller as memory alone knows it to be now: the question of every request. None if memory cannot tell."""
         if principal.session_id in self._ended or time.monotonic() >= self._trusted_until:
@@ -74,13 +86,17 @@ class Revocations:
         changed = self._roles.get(principal.user_id)
         return principal if changed is None else structs.replace(principal, roles=changed[0])
 
-    async def look_up(self, principal: Principal) -> Principal:
-        """The caller as it is now.
+    async def look_up(self, principal: Principal, key_id: str | None = None) -> Principal:
+        """The caller as it is now. `key_id` is the key that signed its token, if it has one.
 
         Raises:
-            Unauthenticated: its session has ended.
+            Unauthenticated: its session has ended, or the key is gone.
             Unavailable: neither memory nor the database can tell.
         """
+        if key_id is not None and principal.session_id not in self._ended:
+            await self._keys.keep_up()
+            if not self._keys.holds(key_id):
+                raise Unauthenticated("The key that signed the access token has been retired")
         if principal.session_id not in self._ended and await self._sessions.is_alive(
             principal.own_session, clock.now()
         ):
@@ -94,6 +110,7 @@ class Revocations:
         self.add(await self._sessions.ended_within(seconds))
         for user_id, roles in await self._users.roles_changed_within(seconds):
             self.set_roles(user_id, roles)
+        await self._keys.keep_up()
         self._trusted_until = started + TRUSTED_FOR
 
     async def _keep_up(self) -> None:

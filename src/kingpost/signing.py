@@ -1,9 +1,10 @@
 """The keys that sign access tokens: asymmetric, sealed at rest, the same on every node."""
 
 import asyncio
+import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
@@ -29,6 +30,8 @@ PUBLISHED_BEFORE_USE = 600
 
 RELOAD_EVERY = 1.0
 """Seconds between two look-ups of unknown keys: what forged key ids can cost the database."""
+
+logger = logging.getLogger("kingpost.signing")
 
 
 class SigningKeyError(Exception):
@@ -123,37 +126,74 @@ class KeyRing:
     """The keys of a running server, by id. All nodes hold the same ones and choose alike."""
 
     def __init__(
-        self, stored: SigningKeys, secret: MasterSecret, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        stored: SigningKeys,
+        secret: MasterSecret,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """An empty ring: `load` it before use. `monotonic` gives seconds."""
         self._stored = stored
         self._secret = secret
         self._monotonic = monotonic
+        self._listed: Sequence[SealedKey] = ()
         self._keys: dict[str, SigningKey] = {}
+        self._when_gone: list[Callable[[Collection[str]], None]] = []
+        self._asked = self._answered = 0
         self._reload: asyncio.Task[None] | None = None
         self._reloaded_at = 0.0
+
+    def when_gone(self, callback: Callable[[Collection[str]], None]) -> None:
+        """Have something called with the ids of keys that are in the ring no longer."""
+        self._when_gone.append(callback)
 
     async def load(self) -> None:
         """Take the keys from the database, and make the first one where there is none.
 
-        Call it at the start and every few minutes, so that a new key is published here before it signs
-        elsewhere. Nodes that start at once agree on one first key. What fails leaves the ring as it was.
+        Where nothing has changed since the last time this costs one short read. Nodes that start at once
+        agree on one first key. Keys that can be used are taken even where another cannot.
 
         Raises:
-            SigningKeyError: a key cannot be used (`WrongSecret`: the master secret does not open it).
-            Unavailable: the database does not answer.
+            SigningKeyError: a key cannot be used (`WrongSecret`: the master secret does not open it). It is
+                raised once, not again until the keys change.
+            Unavailable: the database does not answer; the ring is as it was.
         """
+        self._asked += 1
+        question = self._asked
         sealed = await self._stored.list()
         if not sealed:
             await self._stored.add_first(SigningKey.generate().seal(self._secret))
             sealed = await self._stored.list()
-        self._keys = self._unsealed(sealed)
+        # An answer that comes late must not bring back what has gone meanwhile.
+        if question > self._answered and sealed != self._listed:
+            self._take(sealed)
+        self._answered = max(question, self._answered)
+
+    async def keep_up(self) -> None:
+        """As `load`, for a server that runs: a key that cannot be used goes into the log and harms nothing else.
+
+        Raises:
+            Unavailable: the database does not answer; the ring is as it was.
+        """
+        try:
+            await self.load()
+        except SigningKeyError as error:
+            logger.error("a signing key cannot be used: %s", error)
+
+    @property
+    def keys(self) -> Sequence[SigningKey]:
+        """All keys, oldest first."""
+        return list(self._keys.values())
 
     def signing_key(self) -> SigningKey:
         """The key to sign with: the newest that has been published for ten minutes, else the oldest."""
-        keys = sorted(self._keys.values(), key=lambda key: (key.created_at, key.id))
-        known_to_all = clock.after(-PUBLISHED_BEFORE_USE)
-        return next((key for key in reversed(keys) if key.created_at <= known_to_all), keys[0])
+        now, keys = clock.now(), self.keys
+        return next((key for key in reversed(keys) if self.signs_from(key) <= now), keys[0])
+
+    def signs_from(self, key: SigningKey) -> str:
+        """When a key begins to sign. The oldest has nothing to wait for: without it nobody would sign."""
+        is_oldest = key.id == next(iter(self._keys))
+        return key.created_at if is_oldest else clock.shifted(key.created_at, PUBLISHED_BEFORE_USE)
 
     async def find(self, key_id: str) -> SigningKey | None:
         """The key with this id, or None.
@@ -169,6 +209,10 @@ class KeyRing:
             key = self._keys.get(key_id)
         return key
 
+    def holds(self, key_id: str) -> bool:
+        """Whether a key is in the ring, as far as memory knows."""
+        return key_id in self._keys
+
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """The public halves of all keys, oldest first, as a JWK set (RFC 7517, section 5)."""
         return {"keys": [key.public_jwk() for key in self._keys.values()]}
@@ -178,10 +222,25 @@ class KeyRing:
         now = self._monotonic()
         if self._reload is None or (self._reload.done() and now - self._reloaded_at >= RELOAD_EVERY):
             self._reloaded_at = now
-            self._reload = asyncio.create_task(self.load())
+            self._reload = asyncio.create_task(self.keep_up())
         # Shielded, since a caller who gives up must not take the others' answer away.
         await asyncio.shield(self._reload)
 
-    def _unsealed(self, sealed: Sequence[SealedKey]) -> dict[str, SigningKey]:
-        """The keys by id; those already open are kept, for opening costs more than comparing."""
-        return {key.id: self._keys.get(key.id) or SigningKey.unseal(key, self._secret) for key in sealed}
+    def _take(self, sealed: Sequence[SealedKey]) -> None:
+        """Hold these keys and no others. Those already open are kept, for opening costs more than comparing."""
+        known = {known.id: self._keys.get(known.id) for known in self._listed if known in sealed}
+        keys: dict[str, SigningKey] = {}
+        unusable: SigningKeyError | None = None
+        for key in sorted(sealed, key=lambda key: (key.created_at, key.id)):
+            try:
+                keys[key.id] = known.get(key.id) or SigningKey.unseal(key, self._secret)
+            except SigningKeyError as error:
+                unusable = error
+        if keys:
+            gone = self._keys.keys() - keys.keys()
+            self._listed, self._keys = sealed, keys
+            if gone:
+                for callback in self._when_gone:
+                    callback(gone)
+        if unusable is not None:
+            raise unusable

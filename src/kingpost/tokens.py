@@ -1,7 +1,7 @@
 """Access tokens: JWTs that say who calls, for ten minutes (RFC 7519, in the profile of RFC 9068)."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -49,7 +49,8 @@ class VerifiedToken(msgspec.Struct, frozen=True, gc=False):
     """What is left of a token once it has been verified. `expires_at` is in seconds since 1970."""
 
     principal: Principal
-    expires_at: float
+    expires_at: int
+    key_id: str
 
 
 class AccessTokens:
@@ -107,7 +108,11 @@ class AccessTokens:
         signed = token.rpartition(".")[0].encode()
         if key is None or header != _header(key) or not key.verify(signed, signature):
             raise _refusal()
-        return VerifiedToken(Principal(claims.sub, claims.sid, frozenset(claims.roles)), float(claims.exp))
+        return VerifiedToken(Principal(claims.sub, claims.sid, frozenset(claims.roles)), claims.exp, key.id)
+
+    def when_keys_go(self, callback: Callable[[Collection[str]], None]) -> None:
+        """Have something called with the ids of keys whose tokens are good no longer."""
+        self._keys.when_gone(callback)
 
     def _check(self, claims: Claims) -> None:
         """Refuse what is not for this server or not for this time (RFC 7519, section 4.1)."""
@@ -149,6 +154,10 @@ class VerifiedTokens:
             return
         self._make_room()
         self._tokens[token] = verified
+
+    def forget(self, key_ids: Collection[str]) -> None:
+        """Forget the tokens that these keys have signed."""
+        self._tokens = {text: token for text, token in self._tokens.items() if token.key_id not in key_ids}
 
     def _make_room(self) -> None:
         """Drop the oldest if all places are taken, and two of the expired: memory shrinks as it is used."""

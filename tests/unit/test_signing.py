@@ -15,6 +15,7 @@ from kingpost.problems import Unavailable
 from kingpost.secret import MasterSecret
 from kingpost.signing import PUBLISHED_BEFORE_USE, KeyRing, SigningKey, SigningKeyError, WrongSecret
 from kingpost.storage import SealedKey
+from kingpost.storage.consequences import NONE, Consequences
 
 SECRET = MasterSecret("one secret")
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -39,6 +40,12 @@ class Stored:
         await asyncio.sleep(0.001)
         if not self.keys:
             self.keys.append(key)
+
+    async def add_after(self, newest_id: str, key: SealedKey, consequences: Consequences = NONE) -> bool:
+        raise NotImplementedError("rings never do")
+
+    async def remove(self, key_id: str, consequences: Consequences = NONE, *, superseded_by: str | None = None) -> bool:
+        raise NotImplementedError("rings never do")
 
 
 class Clock:
@@ -308,3 +315,98 @@ async def test_a_caller_who_leaves_takes_no_answer_away() -> None:
     found = await second
     assert found is not None
     assert found.id == added.id
+
+
+# --- what changes elsewhere ------------------------------------------------------------------------
+
+
+async def test_who_asked_is_told_which_keys_are_gone_and_nothing_else() -> None:
+    removed, kept = key_of_age(30_000), key_of_age(20_000)
+    stored = Stored()
+    stored.keys = [removed.seal(SECRET), kept.seal(SECRET)]
+    ring = KeyRing(stored, SECRET)
+    gone: list[set[str]] = []
+    ring.when_gone(lambda ids: gone.append(set(ids)))
+    await ring.load()
+    stored.keys.append(SigningKey.generate().seal(SECRET))
+    await ring.load()
+    assert gone == []
+    stored.keys = stored.keys[1:]
+    await ring.load()
+    await ring.load()
+    assert gone == [{removed.id}]
+
+
+async def test_a_key_that_stays_is_not_opened_again() -> None:
+    stored = Stored()
+    ring = KeyRing(stored, SECRET)
+    await ring.load()
+    key = ring.signing_key()
+    stored.keys.append(SigningKey.generate().seal(SECRET))
+    await ring.load()
+    assert ring.keys[0] is key
+    assert len(ring.keys) == 2
+
+
+async def test_a_late_answer_brings_no_removed_key_back() -> None:
+    class Late(Stored):
+        """Answers the first question after the second one."""
+
+        async def list(self) -> Sequence[SealedKey]:
+            answer = await super().list()
+            if self.listed == 2:
+                await asyncio.sleep(0.05)
+            return answer
+
+    removed, kept = key_of_age(30_000), key_of_age(20_000)
+    stored = Late()
+    stored.keys = [removed.seal(SECRET), kept.seal(SECRET)]
+    ring = KeyRing(stored, SECRET)
+    await ring.load()
+    late = asyncio.create_task(ring.load())
+    await asyncio.sleep(0.01)
+    stored.keys = stored.keys[1:]
+    await ring.load()
+    await late
+    assert [key.id for key in ring.keys] == [kept.id]
+
+
+async def test_a_key_that_cannot_be_used_keeps_no_other_from_being_known_or_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    removed, kept, added = key_of_age(30_000), key_of_age(20_000), key_of_age(10)
+    stored = Stored()
+    stored.keys = [removed.seal(SECRET), kept.seal(SECRET)]
+    ring = KeyRing(stored, SECRET)
+    await ring.load()
+    foreign = key_of_age(5).seal(MasterSecret("another secret"))
+    stored.keys = [kept.seal(SECRET), added.seal(SECRET), foreign]
+    for _ in range(3):
+        await ring.keep_up()
+    assert [key.id for key in ring.keys] == [kept.id, added.id]
+    told = "a signing key cannot be used: KINGPOST_SECRET does not open the signing keys in this database"
+    assert [record.getMessage() for record in caplog.records] == [told]
+
+
+async def test_a_ring_of_which_no_key_can_be_used_any_more_stays_as_it_was() -> None:
+    stored = Stored()
+    ring = KeyRing(stored, SECRET)
+    await ring.load()
+    known = ring.signing_key()
+    stored.keys = [key_of_age(5).seal(MasterSecret("another secret"))]
+    with pytest.raises(WrongSecret):
+        await ring.load()
+    assert ring.signing_key() is known
+
+
+async def test_a_key_whose_time_was_changed_signs_by_the_new_one() -> None:
+    signing, following = key_of_age(30_000), key_of_age(5)
+    stored = Stored()
+    stored.keys = [signing.seal(SECRET), following.seal(SECRET)]
+    ring = KeyRing(stored, SECRET)
+    await ring.load()
+    assert ring.signing_key().id == signing.id
+    earlier = clock.after(-PUBLISHED_BEFORE_USE - 5)
+    stored.keys[1] = msgspec.structs.replace(stored.keys[1], created_at=earlier)
+    await ring.load()
+    assert ring.signing_key().id == following.id

@@ -23,6 +23,7 @@ from kingpost.problems import Unauthenticated
 from kingpost.secret import MasterSecret
 from kingpost.signing import KeyRing, SigningKey
 from kingpost.storage import SealedKey
+from kingpost.storage.consequences import NONE, Consequences
 from kingpost.tokens import AccessTokens, VerifiedToken, VerifiedTokens
 
 ISSUER = "https://api.kingpost.test"
@@ -44,6 +45,12 @@ class Stored:
     async def add_first(self, key: SealedKey) -> None:
         if not self.keys:
             self.keys.append(key)
+
+    async def add_after(self, newest_id: str, key: SealedKey, consequences: Consequences = NONE) -> bool:
+        raise NotImplementedError("rings never do")
+
+    async def remove(self, key_id: str, consequences: Consequences = NONE, *, superseded_by: str | None = None) -> bool:
+        raise NotImplementedError("rings never do")
 
 
 class Clock:
@@ -114,7 +121,8 @@ def node() -> Node:
 
 def test_what_is_issued_is_verified(node: Node) -> None:
     verified = node.verify(node.tokens.issue(USER, SESSION, ("user", "admin")))
-    assert verified == VerifiedToken(Principal(USER, SESSION, frozenset({"user", "admin"})), int(NOW) + 600)
+    principal = Principal(USER, SESSION, frozenset({"user", "admin"}))
+    assert verified == VerifiedToken(principal, int(NOW) + 600, node.key.id)
 
 
 def test_the_workshop_makes_good_tokens(node: Node) -> None:
@@ -429,8 +437,8 @@ def test_refusals_say_nothing_about_the_token(node: Node) -> None:
 # --- what is remembered ----------------------------------------------------------------------------
 
 
-def verified_until(expires_at: float) -> VerifiedToken:
-    return VerifiedToken(Principal(USER, SESSION, frozenset({"user"})), expires_at)
+def verified_until(expires_at: int, key_id: str = "key") -> VerifiedToken:
+    return VerifiedToken(Principal(USER, SESSION, frozenset({"user"})), expires_at, key_id)
 
 
 def test_a_verified_token_is_remembered_until_it_expires() -> None:
@@ -464,6 +472,14 @@ def test_expired_tokens_make_room_before_it_is_needed() -> None:
     for n in range(50):
         tokens.remember(f"new {n}", verified_until(NOW + 60))
     assert len(tokens) == 50
+
+
+def test_the_tokens_of_a_key_are_forgotten_and_no_others() -> None:
+    tokens = VerifiedTokens(seconds=Clock())
+    for name in "abcd":
+        tokens.remember(name, verified_until(NOW + 10, key_id=f"key of {name}"))
+    tokens.forget({"key of a", "key of c", "key of nothing"})
+    assert [name for name in "abcd" if tokens.remembered(name)] == ["b", "d"]
 
 
 def test_a_remembered_token_costs_next_to_nothing() -> None:

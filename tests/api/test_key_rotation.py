@@ -1,0 +1,76 @@
+"""Signing keys behind a server that runs: others add and remove them, and it notices."""
+
+import asyncio
+from pathlib import Path
+
+from kingpost.revocations import TRUSTED_FOR
+from kingpost.secret import MasterSecret
+from kingpost.signing import KeyRing, SigningKey
+from kingpost.storage.sql.storage import open_storage
+from tests.api.stack import SECRET, Caller, Serve, Stack, assert_problem
+
+WITHIN = 1.0
+"""Seconds in which a server has noticed."""
+
+
+async def key_ids(stack: Stack) -> list[str]:
+    keys = (await stack.client().get("/.well-known/jwks.json")).json()["keys"]
+    return [key["kid"] for key in keys]
+
+
+async def status(caller: Caller) -> int:
+    return (await caller.http.get("/api/v1/users/me")).status_code
+
+
+async def test_a_key_that_others_make_is_published_and_one_that_they_retire_is_refused(
+    serve: Serve, tmp_path: Path
+) -> None:
+    stack = await serve()
+    caller = await stack.sign_up()
+    (first,) = await key_ids(stack)
+    assert await status(caller) == 200
+    storage = await open_storage(f"sqlite:///{tmp_path}/kingpost.db")
+    try:
+        following = SigningKey.generate()
+        assert await storage.signing_keys.add_after(first, following.seal(MasterSecret(SECRET)))
+        await asyncio.sleep(WITHIN)
+        assert await key_ids(stack) == [first, following.id]
+        assert await status(caller) == 200
+        assert await storage.signing_keys.remove(first)
+        await asyncio.sleep(WITHIN)
+    finally:
+        await storage.close()
+    assert_problem(await caller.http.get("/api/v1/users/me"), 401, "unauthenticated")
+    assert await key_ids(stack) == [following.id]
+    body = {"refresh_token": caller.refresh_token}
+    grant = (await stack.client().post("/api/v1/auth/refresh", json=body)).json()
+    assert (await stack.client(grant["access_token"]).get("/api/v1/users/me")).status_code == 200
+
+
+async def test_a_server_that_cannot_keep_up_asks_for_the_key_of_each_token(serve: Serve, tmp_path: Path) -> None:
+    stack = await serve()
+    caller = await stack.sign_up()
+    await stack.features.sessions._revocations.stop()
+    await asyncio.sleep(TRUSTED_FOR)
+    assert await status(caller) == 200
+    storage = await open_storage(f"sqlite:///{tmp_path}/kingpost.db")
+    try:
+        ring = KeyRing(storage.signing_keys, MasterSecret(SECRET))
+        await ring.load()
+        first = ring.signing_key().id
+        assert await storage.signing_keys.add_after(first, SigningKey.generate().seal(MasterSecret(SECRET)))
+        assert await storage.signing_keys.remove(first)
+    finally:
+        await storage.close()
+    response = await caller.http.get("/api/v1/users/me")
+    assert_problem(response, 401, "unauthenticated")
+
+
+async def test_housekeeping_rotates_by_itself(serve: Serve) -> None:
+    stack = await serve(KEY_ROTATION_DAYS="30")
+    (first,) = await key_ids(stack)
+    await stack.execute("UPDATE signing_keys SET created_at = '2026-01-01T00:00:00.000Z'")
+    await stack.features.key_rotation.keep_up()
+    assert (await key_ids(stack))[0] == first
+    assert len(await key_ids(stack)) == 2
+    assert stack.features.keys.signing_key().id == first
