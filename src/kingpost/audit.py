@@ -13,6 +13,7 @@ type Action = Literal[
     "user.deleted",
     "user.exported",
     "user.email_verified",
+    "user.mail_requested",
     "user.password_changed",
     "user.password_reset",
     "session.started",
@@ -26,6 +27,7 @@ type Action = Literal[
     "api_key.revoked",
     "signing_key.created",
     "signing_key.retired",
+    "audit.exported",
 ]
 
 type Actor = Principal | Literal["operator", "system"] | None

@@ -4,16 +4,18 @@
 and check, call the handler, translate problems, add what every response carries.
 """
 
+import asyncio
+import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from kingpost import clock
 from kingpost.http import body, compression, cors
 from kingpost.http.bodies.common import JSONPatch, JSONPatchOperation
-from kingpost.http.call import Answer, Call, Features, Header
+from kingpost.http.call import Answer, Call, Features, Header, StreamedAnswer
 from kingpost.http.input import parse_body, parse_query
 from kingpost.http.problems import problem_answer
 from kingpost.http.router import Route, Router, Who
@@ -48,6 +50,8 @@ EVERYWHERE: tuple[Header, ...] = (
     (b"referrer-policy", b"no-referrer"),
     (b"vary", b"Accept-Encoding, Authorization, Origin"),
 )
+BROKEN_OFF = "kingpost.response.broken_off"
+"""The message, beside those of ASGI, that a stream ends here although it is not whole: the connection must show it."""
 HSTS: Header = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 logger = logging.getLogger("kingpost.http")
@@ -78,7 +82,10 @@ class Application:
         except Exception:
             logger.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
             answer = problem_answer(InternalError(), scope["path"], request_id)
-        await self._send(scope, headers, answer, request_id, send)
+        if isinstance(answer, StreamedAnswer):
+            await self._stream(scope, headers, answer, request_id, send)
+        else:
+            await self._send(scope, headers, answer, request_id, send)
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Receive) -> Answer:
         self._check_transport(scope, headers)
@@ -136,21 +143,67 @@ class Application:
         self, scope: Scope, headers: dict[bytes, bytes], answer: Answer, request_id: str, send: Send
     ) -> None:
         content = answer.body
-        out: list[Header] = [(b"x-request-id", request_id.encode()), *EVERYWHERE, answer.policy, *answer.headers]
+        described: list[Header] = []
         encoding = compression.choose(headers, answer)
         if encoding is not None:
             content = await compression.compress(encoding, content)
-            out.append((b"content-encoding", encoding.encode()))
+            described.append((b"content-encoding", encoding.encode()))
         if answer.status not in (204, 304):
-            out.append((b"content-type", answer.media_type.encode()))
-            out.append((b"content-length", str(len(content)).encode()))
+            described.append((b"content-type", answer.media_type.encode()))
+            described.append((b"content-length", str(len(content)).encode()))
+        await send(self._start(scope, headers, answer, request_id, described))
+        # A response to HEAD has the headers of one to GET, and no body (RFC 9110, section 9.3.2).
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
+
+    async def _stream(
+        self, scope: Scope, headers: dict[bytes, bytes], answer: StreamedAnswer, request_id: str, send: Send
+    ) -> None:
+        described = [(b"content-type", answer.media_type.encode())]
+        encoding = compression.choose(headers, answer)
+        if encoding is not None:
+            described.append((b"content-encoding", encoding.encode()))
+        async with contextlib.aclosing(answer.chunks) as chunks:
+            await send(self._start(scope, headers, answer, request_id, described))
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b""})
+                return
+            try:
+                await _send_chunks(chunks if encoding is None else compression.compress_stream(encoding, chunks), send)
+            except OSError:
+                logger.info("request %s: %s was not read to its end", request_id, scope["path"])
+            except asyncio.CancelledError:  # The server stops, and has waited for the reader long enough.
+                await send({"type": BROKEN_OFF})
+                raise
+            except Exception as error:
+                is_known = isinstance(error, Problem)
+                detail = f"{error}" if is_known else "a fault of ours"
+                logger.error("request %s: %s breaks off: %s", request_id, scope["path"], detail, exc_info=not is_known)
+                await send({"type": BROKEN_OFF})
+
+    def _start(
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        answer: Answer,
+        request_id: str,
+        described: Sequence[Header],
+    ) -> dict[str, Any]:
+        """The message that starts a response; `described` are the headers that describe its body."""
+        out = [(b"x-request-id", request_id.encode()), *EVERYWHERE, answer.policy, *answer.headers, *described]
         if scope["scheme"] == "https":
             out.append(HSTS)
         if self._origins:
             out.extend(cors.response_headers(headers, self._origins))
-        await send({"type": "http.response.start", "status": answer.status, "headers": out})
-        # A response to HEAD has the headers of one to GET, and no body (RFC 9110, section 9.3.2).
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
+        return {"type": "http.response.start", "status": answer.status, "headers": out}
+
+
+async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
+    # The head goes out at once, and says by this message that the length of what follows is not known.
+    await send({"type": "http.response.body", "body": b"", "more_body": True})
+    async for chunk in chunks:
+        if chunk:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _headers(lines: list[Header]) -> dict[bytes, bytes]:

@@ -2,11 +2,12 @@
 
 import asyncio
 import gzip
-from collections.abc import Mapping
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 import zstandard
 
-from kingpost.http.call import NO_STORE, Answer
+from kingpost.http.call import NO_STORE, Answer, StreamedAnswer
 from kingpost.media_types import Encoding, accepted_encoding
 
 WORTH_IT = 1024
@@ -22,7 +23,8 @@ def choose(headers: Mapping[bytes, bytes], answer: Answer) -> Encoding | None:
     about them (the BREACH attack). What its handler has compressed already stays as it is.
     """
     accepted = headers.get(b"accept-encoding")
-    if accepted is None or len(answer.body) < WORTH_IT or NO_STORE in answer.headers:
+    is_short = len(answer.body) < WORTH_IT and not isinstance(answer, StreamedAnswer)
+    if accepted is None or is_short or NO_STORE in answer.headers:
         return None
     if any(name == b"content-encoding" for name, _ in answer.headers):
         return None
@@ -41,3 +43,17 @@ def encode(encoding: Encoding, content: bytes) -> bytes:
     if encoding == "zstd":
         return zstandard.ZstdCompressor(level=3).compress(content)
     return gzip.compress(content, compresslevel=5, mtime=0)
+
+
+async def compress_stream(encoding: Encoding, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """A stream in that coding, as it comes."""
+    gzip_format = zlib.MAX_WBITS + 16
+    compressor = (
+        zstandard.ZstdCompressor(level=3).compressobj()
+        if encoding == "zstd"
+        else zlib.compressobj(5, wbits=gzip_format)
+    )
+    async for chunk in chunks:
+        is_long = len(chunk) >= LONG
+        yield await asyncio.to_thread(compressor.compress, chunk) if is_long else compressor.compress(chunk)
+    yield compressor.flush()

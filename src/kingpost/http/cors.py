@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from kingpost.http.call import Answer, Header
 
-EXPOSED = b"ETag, Link, Location, Retry-After, WWW-Authenticate, X-Request-ID"
+EXPOSED = b"Content-Disposition, ETag, Link, Location, Retry-After, WWW-Authenticate, X-Request-ID"
 """What a script may read of a response, beside what it always may."""
 ALLOWED = b"Accept, Authorization, Content-Type, If-Match, If-None-Match, X-Request-ID"
 """What a script may send."""

@@ -30,3 +30,11 @@ class AuditLog(Protocol):
     async def list(self, listing: AuditListing) -> Page[AuditEntry]:
         """Entries in the order of `listing.sort` (`created_at` or `id`, which is the same), a page at a time."""
         ...
+
+    async def forget_addresses_of_deleted(self, since: str) -> None:
+        """Forget the addresses in entries, made since a time, by or about accounts that are not there any more.
+
+        `Users.delete` does this with all entries that it sees. One that is on its way at that moment, as of a login
+        that is being refused, comes too late for it.
+        """
+        ...

@@ -3,8 +3,9 @@
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy import Column, ColumnElement, Select, and_, bindparam, exists, func, literal, or_, select, update
 
+from kingpost import clock
 from kingpost.model import AuditEntry, Page, SortKey
 from kingpost.storage.audit import AuditListing
 from kingpost.storage.consequences import Consequences
@@ -12,14 +13,15 @@ from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Statement
 from kingpost.storage.sql.pages import Order
 from kingpost.storage.sql.rows import AUDIT_ENTRY, audit_entry_of
-from kingpost.storage.sql.schema import Time, audit
+from kingpost.storage.sql.schema import Identifier, audit, users
 
 CONDITIONS: dict[str, ColumnElement[bool]] = {
     "actor_id": audit.c.actor_id == bindparam("actor_id"),
     "target_id": audit.c.target_id == bindparam("target_id"),
     "action": audit.c.action == bindparam("action"),
-    "since": audit.c.created_at >= bindparam("since", type_=Time),
-    "until": audit.c.created_at < bindparam("until", type_=Time),
+    # Entries carry their time in their id, which the indexes are sorted by.
+    "since": audit.c.id >= bindparam("since", type_=Identifier),
+    "until": audit.c.id < bindparam("until", type_=Identifier),
 }
 
 
@@ -31,12 +33,18 @@ class SQLAuditLog:
         self._consequences = consequences
         self._page = lru_cache(maxsize=64)(self._make_page)
         self._count = lru_cache(maxsize=64)(self._make_count)
+        gone = or_(
+            _is_gone(audit.c.actor_id), and_(audit.c.target_type == literal("user"), _is_gone(audit.c.target_id))
+        )
+        told = update(audit).where(CONDITIONS["since"], audit.c.address.is_not(None), gone)
+        self._forget_addresses = Statement(told.values(address=None), database.dialect)
 
     async def add(self, *entries: AuditEntry) -> None:
         await self._database.transact(self._consequences.store(Consequences(audit=entries)))
 
     async def list(self, listing: AuditListing) -> Page[AuditEntry]:
         given = {name: getattr(listing, name) for name in CONDITIONS if getattr(listing, name) is not None}
+        given |= {name: clock.first_id_of(given[name]) for name in ("since", "until") if name in given}
         order, statement = self._page(tuple(given), listing.sort, listing.after is not None)
         part = {"limit": listing.limit + 1, "offset": listing.offset}
         rows = await self._database.read(statement(**given, **part, **order.parameters(listing.after)))
@@ -48,6 +56,9 @@ class SQLAuditLog:
         # The columns of the order stand at the end of each row.
         return Page(items, tuple(rows[listing.limit - 1][len(AUDIT_ENTRY) :]) if more else None, total)
 
+    async def forget_addresses_of_deleted(self, since: str) -> None:
+        await self._database.write(self._forget_addresses(since=clock.first_id_of(since)))
+
     def _make_page(self, given: tuple[str, ...], sort: tuple[SortKey, ...], behind: bool) -> tuple[Order, Statement]:
         order = Order(audit, sort, {"created_at": "id"})
         key = [audit.c[name].label(f"key_{name}") for name in order.columns]
@@ -58,3 +69,7 @@ class SQLAuditLog:
     def _make_count(self, given: tuple[str, ...]) -> Statement:
         counted = select(func.count()).select_from(audit).where(*[CONDITIONS[name] for name in given])
         return Statement(counted, self._database.dialect)
+
+
+def _is_gone(account: Column[str]) -> ColumnElement[bool]:
+    return and_(account.is_not(None), ~exists().where(users.c.id == account))

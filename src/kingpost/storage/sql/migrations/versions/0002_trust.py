@@ -15,6 +15,7 @@ DOCUMENT = sa.Text().with_variant(postgresql.JSONB(), "postgresql")
 NAME = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 REFUSAL = "the audit log is append-only"
+REFUSE = f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
 # Forgetting where somebody called from is all that may happen to an entry: a deleted account takes it along.
 APPEND_ONLY = {
     "postgresql": (
@@ -27,6 +28,8 @@ APPEND_ONLY = {
         END $$""",
         "CREATE TRIGGER audit_is_append_only BEFORE UPDATE OR DELETE ON audit "
         "FOR EACH ROW EXECUTE FUNCTION audit_is_append_only()",
+        "CREATE TRIGGER audit_is_not_emptied BEFORE TRUNCATE ON audit "
+        "FOR EACH STATEMENT EXECUTE FUNCTION audit_is_append_only()",
     ),
     "sqlite": (
         f"CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END",
@@ -37,6 +40,9 @@ APPEND_ONLY = {
             (OLD.id, OLD.created_at, OLD.actor_type, OLD.actor_id, OLD.action, OLD.target_type, OLD.target_id,
              OLD.request_id, OLD.details)
         BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END""",
+        # REPLACE deletes the row that is in its way without asking the trigger on DELETE.
+        "CREATE TRIGGER audit_is_not_replaced BEFORE INSERT ON audit "
+        "WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id) " + REFUSE,
     ),
 }
 

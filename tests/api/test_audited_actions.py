@@ -1,0 +1,328 @@
+"""Every action that the audit log knows is done here as people do it, and then found in the log; and no secret is."""
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import httpx
+import pytest
+
+from kingpost.audit import Action
+from kingpost.model import Origin, SortKey
+from kingpost.storage.audit import AuditListing
+from kingpost.totp import STEP, code_at
+from tests.api import letters
+from tests.api.stack import PASSWORD, Caller, Serve, Stack
+from tests.storage.samples import plain
+
+ADDRESS = "203.0.113.99"
+NAME = "Mrs. Lovelace"
+NEW_PASSWORD = "staple battery horse"
+
+
+@dataclass
+class Found:
+    """What the entry must say."""
+
+    actor_type: str
+    actor_id: str | None
+    target_type: str
+    target_id: str | None
+    address: str | None = ADDRESS
+
+
+@dataclass
+class Trail:
+    """A place where things are done under a request id that nobody else has. It collects the secrets that appear."""
+
+    stack: Stack
+    admin: Caller
+    request_id: str = field(default_factory=lambda: f"trail-{secrets.token_hex(8)}")
+    secrets: set[str] = field(default_factory=lambda: {PASSWORD, NEW_PASSWORD, NAME})
+
+    async def member(self) -> Caller:
+        """Somebody with an account."""
+        email = letters.fresh_email()
+        user = await self.stack.sign_up(email, name=NAME)
+        self.secrets |= {email, email.partition("@")[0], user.access_token, user.refresh_token}
+        return user
+
+    async def send(self, caller: Caller | None, method: str, path: str, **body: Any) -> httpx.Response:
+        """The request that is to be found in the log."""
+        token = None if caller is None else caller.access_token
+        client = self.stack.client(token, address=ADDRESS, **{"X-Request-ID": self.request_id})
+        response = await client.request(method, f"/api/v1{path}", json=body or None)
+        assert response.status_code < 500
+        return response
+
+    async def done(self, caller: Caller | None, method: str, path: str, **body: Any) -> Any:
+        response = await self.send(caller, method, path, **body)
+        assert response.is_success, response.text
+        return response.json() if response.content else None
+
+    async def enrol(self, user: Caller, *, watched: bool = False) -> list[str]:
+        """Give somebody a second factor; return the recovery codes."""
+        enrolment = (await user.http.post("/api/v1/auth/totp")).json()
+        otp = code_at(enrolment["secret"], int(time.time()) // STEP)
+        send = self.done(user, "POST", "/auth/totp/confirm", otp=otp) if watched else None
+        if send is None:
+            codes = (await user.http.post("/api/v1/auth/totp/confirm", json={"otp": otp})).json()["recovery_codes"]
+        else:
+            codes = (await send)["recovery_codes"]
+        self.secrets |= {enrolment["secret"], *codes}
+        return list(codes)
+
+
+def own(user: Caller, target_type: str = "user", target_id: str | None = None) -> Found:
+    """What somebody did to the own account, or to something of it."""
+    return Found("user", user.id, target_type, target_id or user.id)
+
+
+def by_stranger(user: Caller) -> Found:
+    """What somebody did who proved nothing, or something else than a session."""
+    return Found("anonymous", None, "user", user.id)
+
+
+async def sign_up(trail: Trail) -> Found:
+    email = letters.fresh_email()
+    trail.secrets.add(email)
+    made = await trail.done(None, "POST", "/users", email=email, password=PASSWORD, name=NAME)
+    return Found("anonymous", None, "user", made["id"])
+
+
+async def change(trail: Trail) -> Found:
+    user, email = await trail.member(), letters.fresh_email()
+    trail.secrets.add(email)
+    members = {"name": NAME, "email": email, "current_password": PASSWORD, "metadata": {"told": NAME}}
+    await trail.done(user, "PATCH", f"/users/{user.id}", **members)
+    return own(user)
+
+
+async def delete(trail: Trail) -> Found:
+    user = await trail.member()
+    await trail.done(user, "DELETE", f"/users/{user.id}")
+    # Where it was is forgotten with it.
+    return Found("user", user.id, "user", user.id, address=None)
+
+
+async def export(trail: Trail) -> Found:
+    user = await trail.member()
+    await trail.done(user, "GET", f"/users/{user.id}/export")
+    return own(user)
+
+
+async def verify_email(trail: Trail) -> Found:
+    user = await trail.member()
+    response = await user.http.post("/api/v1/auth/email/resend")
+    assert response.status_code == 202, response.text
+    token = await letters.newest_token(trail.stack, user.email, letters.VERIFY)
+    trail.secrets.add(token)
+    await trail.done(None, "POST", "/auth/email/verify", token=token)
+    return by_stranger(user)
+
+
+async def ask_for_mail(trail: Trail) -> Found:
+    user = await trail.member()
+    await trail.done(None, "POST", "/auth/password/forgot", email=user.email)
+    await trail.stack.mails(user.email)
+    return by_stranger(user)
+
+
+async def change_password(trail: Trail) -> Found:
+    user = await trail.member()
+    await trail.done(user, "PUT", f"/users/{user.id}/password", current_password=PASSWORD, new_password=NEW_PASSWORD)
+    return own(user)
+
+
+async def reset_password(trail: Trail) -> Found:
+    user = await trail.member()
+    await letters.forgot(trail.stack, user.email)
+    token = await letters.newest_token(trail.stack, user.email, letters.RESET)
+    trail.secrets.add(token)
+    await trail.done(None, "POST", "/auth/password/reset", token=token, new_password=NEW_PASSWORD)
+    return by_stranger(user)
+
+
+async def log_in(trail: Trail) -> Found:
+    user = await trail.member()
+    grant = await trail.done(None, "POST", "/auth/login", email=user.email, password=PASSWORD)
+    trail.secrets |= {grant["access_token"], grant["refresh_token"]}
+    return own(user)
+
+
+async def log_in_wrongly(trail: Trail) -> Found:
+    user = await trail.member()
+    trail.secrets.add("a wrong password")
+    refused = await trail.send(None, "POST", "/auth/login", email=user.email, password="a wrong password")
+    assert refused.status_code == 401
+    return by_stranger(user)
+
+
+async def log_out(trail: Trail) -> Found:
+    user = await trail.member()
+    await trail.done(user, "POST", "/auth/logout")
+    return own(user)
+
+
+async def reuse_a_refresh_token(trail: Trail) -> Found:
+    user = await trail.member()
+    token = user.refresh_token
+    for _ in range(2):
+        grant = (await trail.stack.client().post("/api/v1/auth/refresh", json={"refresh_token": token})).json()
+        token = grant["refresh_token"]
+        trail.secrets |= {token, grant["access_token"]}
+    refused = await trail.send(None, "POST", "/auth/refresh", refresh_token=user.refresh_token)
+    assert refused.status_code == 401
+    return by_stranger(user)
+
+
+async def enable_second_factor(trail: Trail) -> Found:
+    user = await trail.member()
+    await trail.enrol(user, watched=True)
+    return own(user)
+
+
+async def disable_second_factor(trail: Trail) -> Found:
+    user = await trail.member()
+    codes = await trail.enrol(user)
+    await trail.done(user, "DELETE", "/auth/totp", password=PASSWORD, otp=codes[0])
+    return own(user)
+
+
+async def use_a_recovery_code(trail: Trail) -> Found:
+    user = await trail.member()
+    codes = await trail.enrol(user)
+    await trail.done(None, "POST", "/auth/login", email=user.email, password=PASSWORD, otp=codes[0])
+    return by_stranger(user)
+
+
+async def make_a_key(trail: Trail) -> Found:
+    user = await trail.member()
+    made = await trail.done(user, "POST", "/api-keys", name=NAME, scopes=["users:read"])
+    trail.secrets.add(made["key"])
+    return own(user, "api_key", made["id"])
+
+
+async def revoke_a_key(trail: Trail) -> Found:
+    user = await trail.member()
+    body = {"name": NAME, "scopes": ["users:read"]}
+    made = (await user.http.post("/api/v1/api-keys", json=body)).json()
+    trail.secrets.add(made["key"])
+    await trail.done(user, "DELETE", f"/api-keys/{made['id']}")
+    return own(user, "api_key", made["id"])
+
+
+async def export_the_log(trail: Trail) -> Found:
+    await trail.send(trail.admin, "GET", f"/audit/export?actor={trail.admin.id}")
+    return Found("user", trail.admin.id, "audit_log", None)
+
+
+DRIVES: Mapping[str, Callable[[Trail], Awaitable[Found]]] = {
+    "user.created": sign_up,
+    "user.changed": change,
+    "user.deleted": delete,
+    "user.exported": export,
+    "user.email_verified": verify_email,
+    "user.mail_requested": ask_for_mail,
+    "user.password_changed": change_password,
+    "user.password_reset": reset_password,
+    "session.started": log_in,
+    "session.refused": log_in_wrongly,
+    "session.ended": log_out,
+    "session.refresh_token_reused": reuse_a_refresh_token,
+    "second_factor.enabled": enable_second_factor,
+    "second_factor.disabled": disable_second_factor,
+    "second_factor.recovery_code_used": use_a_recovery_code,
+    "api_key.created": make_a_key,
+    "api_key.revoked": revoke_a_key,
+    "audit.exported": export_the_log,
+}
+OF_OPERATORS = {"signing_key.created", "signing_key.retired"}
+"""What is done at the command line, or by the server itself: no request has to do with it."""
+
+
+def test_every_action_is_done_here() -> None:
+    assert DRIVES.keys() | OF_OPERATORS == set(get_args(Action.__value__))
+
+
+async def whole_log(stack: Stack) -> list[dict[str, Any]]:
+    log, listing, entries = stack.features.storage.audit, AuditListing((SortKey("id", True),), 500), []
+    page = await log.list(listing)
+    entries += page.items
+    while page.next is not None:
+        page = await log.list(AuditListing(listing.sort, listing.limit, page.next))
+        entries += page.items
+    told: list[dict[str, Any]] = plain(entries)
+    return told
+
+
+@pytest.mark.parametrize("action", DRIVES)
+async def test_an_action_is_found_in_the_log_and_no_secret_of_it(stack: Stack, admin: Caller, action: str) -> None:
+    trail = Trail(stack, admin)
+    expected = await DRIVES[action](trail)
+    listed = await admin.http.get("/api/v1/audit", params={"action": action, "limit": 100})
+    entries = [entry for entry in listed.json()["items"] if entry["request_id"] == trail.request_id]
+    assert len(entries) == 1, listed.text
+    assert {name: entries[0][name] for name in vars(expected)} == vars(expected)
+    text = str(await whole_log(stack))
+    for secret in trail.secrets:
+        assert secret not in text
+    assert "@" not in text
+
+
+async def test_what_an_api_key_does_names_the_key_and_its_owner(stack: Stack, admin: Caller) -> None:
+    user = await stack.sign_up()
+    body = {"name": "writer", "scopes": ["users:write"]}
+    made = (await user.http.post("/api/v1/api-keys", json=body)).json()
+    changed = await stack.client(made["key"]).patch(f"/api/v1/users/{user.id}", json={"name": NAME})
+    assert changed.status_code == 200, changed.text
+    query = {"action": "user.changed", "actor": user.id}
+    (entry,) = (await admin.http.get("/api/v1/audit", params=query)).json()["items"]
+    assert (entry["actor_type"], entry["details"]["api_key_id"]) == ("api_key", made["id"])
+    assert made["key"] not in str(entry)
+
+
+async def test_what_fails_leaves_no_entry_of_its_success(stack: Stack, admin: Caller) -> None:
+    user, other = await stack.sign_up(), await stack.sign_up()
+    trail = Trail(stack, admin)
+    path = f"/users/{user.id}"
+    refusals = [
+        await trail.send(None, "POST", "/users", email=user.email, password=PASSWORD),
+        await trail.send(other, "PATCH", path, name=NAME),
+        await trail.send(user, "PATCH", path, roles=["admin"]),
+        await trail.send(user, "PUT", f"{path}/password", current_password="wrong wrong", new_password=NEW_PASSWORD),
+        await trail.send(other, "DELETE", path),
+        await trail.send(other, "GET", f"{path}/export"),
+        await trail.send(other, "GET", "/audit/export"),
+        await trail.send(None, "POST", "/auth/password/reset", token="x" * 43, new_password=NEW_PASSWORD),
+        await trail.send(None, "POST", "/auth/refresh", refresh_token="forged"),
+        await trail.send(user, "POST", "/api-keys", name="x", scopes=["everything"]),
+    ]
+    assert {response.status_code for response in refusals} <= {400, 401, 403, 409}
+    entries = [entry for entry in await whole_log(stack) if entry["request_id"] == trail.request_id]
+    assert entries == []
+
+
+async def test_what_operators_do_to_keys_is_found_in_the_log(serve: Serve) -> None:
+    stack = await serve()
+    admin = await stack.sign_up_admin()
+    made = await stack.features.key_rotation.rotate("operator")
+    created = (await admin.http.get("/api/v1/audit", params={"target": made.id})).json()["items"]
+    assert [(entry["action"], entry["actor_type"], entry["target_type"]) for entry in created] == [
+        ("signing_key.created", "operator", "signing_key")
+    ]
+    await stack.features.key_rotation.retire(made.id, "operator")
+    told = (await admin.http.get("/api/v1/audit", params={"target": made.id, "sort": "id"})).json()["items"]
+    assert [(entry["action"], entry["actor_type"], entry["actor_id"], entry["address"]) for entry in told] == [
+        ("signing_key.created", "operator", None, None),
+        ("signing_key.retired", "operator", None, None),
+    ]
+
+
+async def test_an_account_that_the_operator_made_says_so(stack: Stack, admin: Caller) -> None:
+    new_admin = await stack.sign_up_admin()
+    query = {"target": new_admin.id, "action": "user.created"}
+    (entry,) = (await admin.http.get("/api/v1/audit", params=query)).json()["items"]
+    assert (entry["actor_type"], entry["actor_id"], entry["address"]) == ("operator", None, Origin().address)

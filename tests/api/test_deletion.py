@@ -1,0 +1,180 @@
+"""`DELETE /users/{id}`: at once, on every node, and with nothing personal left behind."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest_asyncio
+
+from kingpost.accounts import NewAccount
+from kingpost.model import Origin
+from kingpost.storage.sql.storage import open_database
+from kingpost.totp import STEP, code_at
+from tests.api import stack as stacks
+from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem
+from tests.storage.traces import places_of
+
+REMAINS = {"audit.actor_id", "audit.target_id", "sessions.user_id"}
+"""Where the id of a deleted account may stand."""
+ADDRESS = "203.0.113.77"
+AGENT = "Analytical Engine/1837"
+UNTIL_ALL_HAVE_HEARD = 1.0
+"""Seconds in which the contract has every node know."""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def second_node(stack: Stack, tmp_path: Path) -> AsyncGenerator[Stack]:
+    """Another node on the same database."""
+    async with stacks.running(tmp_path, DATABASE_URL=stack.features.settings.database_url) as node:
+        yield node
+
+
+async def places(stack: Stack, needle: str) -> set[str]:
+    """The columns of the whole database in which a text is found."""
+    database = await open_database(stack.features.settings.database_url)
+    try:
+        return await places_of(database, needle)
+    finally:
+        await database.close()
+
+
+async def delete(caller: Caller, user_id: str | None = None) -> None:
+    response = await caller.http.delete(f"/api/v1/users/{user_id or caller.id}")
+    assert response.status_code == 204, response.text
+
+
+async def make_key(caller: Caller, *scopes: str) -> str:
+    made = await caller.http.post("/api/v1/api-keys", json={"name": "Lovelace's key", "scopes": list(scopes)})
+    assert made.status_code == 201, made.text
+    return str(made.json()["key"])
+
+
+async def live_a_life(stack: Stack, email: str) -> Caller:
+    """Someone who has used all that there is, from an address and with a device that nobody else has."""
+    client = stack.client(address=ADDRESS, **{"User-Agent": AGENT})
+    body = {"email": email, "password": PASSWORD, "name": "Mrs. Lovelace", "metadata": {"told": "her own words"}}
+    assert (await client.post("/api/v1/users", json=body)).status_code == 201
+    login = await client.post("/api/v1/auth/login", json={"email": email, "password": PASSWORD})
+    grant = login.json()
+    http = stack.client(grant["access_token"], address=ADDRESS, **{"User-Agent": AGENT})
+    user = Caller(grant["user"]["id"], email, PASSWORD, grant, http)
+    await make_key(user, "users:read")
+    enrolment = (await http.post("/api/v1/auth/totp")).json()
+    otp = code_at(enrolment["secret"], int(time.time()) // STEP)
+    assert (await http.post("/api/v1/auth/totp/confirm", json={"otp": otp})).is_success
+    await http.post("/api/v1/resources", json={"type": "note", "data": {"text": "a note about the engine"}})
+    await http.patch(f"/api/v1/users/{user.id}", json={"name": "Ada King"})
+    await client.post("/api/v1/auth/login", json={"email": email, "password": "a wrong password"})
+    await client.post("/api/v1/auth/password/forgot", json={"email": email})
+    await http.get(f"/api/v1/users/{user.id}/export")
+    return user
+
+
+async def test_nothing_personal_is_left_anywhere_in_the_database(stack: Stack) -> None:
+    email = f"Ada.{secrets.token_hex(8)}@Example.com"
+    user = await live_a_life(stack, email)
+    personal = [email, email.partition("@")[0], "Mrs. Lovelace", "Ada King", "her own words", ADDRESS, AGENT]
+    personal += ["a note about the engine", "Lovelace's key"]
+    for text in (email, "Ada King", ADDRESS, AGENT, "a note about the engine", "Lovelace's key"):
+        assert await places(stack, text), text
+    await delete(user)
+    for text in personal:
+        assert await places(stack, text) == set(), text
+    assert await places(stack, user.id) == REMAINS
+
+
+async def test_sessions_and_keys_die_at_once_here_and_within_a_second_elsewhere(
+    stack: Stack, second_node: Stack
+) -> None:
+    user = await stack.sign_up()
+    key = await make_key(user, "users:read")
+    credentials = (user.access_token, key)
+    for node in (stack, second_node):
+        for token in credentials:
+            assert (await node.client(token).get("/api/v1/users/me")).status_code == 200
+    await delete(user)
+    for token in credentials:
+        assert_problem(await stack.client(token).get("/api/v1/users/me"), 401, "unauthenticated")
+    await asyncio.sleep(UNTIL_ALL_HAVE_HEARD)
+    for token in credentials:
+        assert_problem(await second_node.client(token).get("/api/v1/users/me"), 401, "unauthenticated")
+    for node in (stack, second_node):
+        response = await node.client().post("/api/v1/auth/refresh", json={"refresh_token": user.refresh_token})
+        assert_problem(response, 401, "unauthenticated")
+        login = {"email": user.email, "password": PASSWORD}
+        assert_problem(await node.client().post("/api/v1/auth/login", json=login), 401, "invalid-credentials")
+
+
+async def test_the_address_is_free_again_and_the_new_account_is_another(stack: Stack, admin: Caller) -> None:
+    user = await stack.sign_up()
+    await user.http.post("/api/v1/resources", json={"type": "note", "data": {}})
+    await delete(user)
+    again = await stack.sign_up(user.email)
+    assert again.id != user.id
+    assert (await again.http.get("/api/v1/resources")).json()["items"] == []
+    export = (await again.http.get(f"/api/v1/users/{again.id}/export")).json()
+    assert user.id not in str(export)
+
+
+async def test_its_resources_are_gone_with_it(stack: Stack, admin: Caller) -> None:
+    user = await stack.sign_up()
+    made = [
+        (await user.http.post("/api/v1/resources", json={"type": "note", "data": {"n": n}})).json()["id"]
+        for n in range(3)
+    ]
+    await delete(admin, user.id)
+    for resource_id in made:
+        assert_problem(await admin.http.get(f"/api/v1/resources/{resource_id}"), 404, "not-found")
+    listed = await admin.http.get("/api/v1/resources", params={"owner": user.id, "count": "exact"})
+    assert listed.json()["total"] == 0
+
+
+async def test_nothing_that_is_made_meanwhile_survives(stack: Stack, second_node: Stack) -> None:
+    user = await stack.sign_up()
+    body = {"type": "note", "data": {"text": "made meanwhile"}}
+    clients = [node.client(user.access_token) for node in (stack, second_node)]
+    writes = [clients[n % 2].post("/api/v1/resources", json=body) for n in range(16)]
+    key = {"name": "meanwhile", "scopes": ["users:read"]}
+    writes += [clients[n % 2].post("/api/v1/api-keys", json=key) for n in range(4)]
+    responses = await asyncio.gather(*writes[:10], user.http.delete(f"/api/v1/users/{user.id}"), *writes[10:])
+    assert responses[10].status_code == 204
+    assert {response.status_code for response in responses} <= {201, 204, 401}
+    assert await places(stack, user.id) == REMAINS
+    assert await places(stack, "made meanwhile") == set()
+
+
+async def test_the_audit_log_still_tells_of_it_but_not_from_where(stack: Stack, admin: Caller) -> None:
+    user = await stack.sign_up()
+    await user.http.patch(f"/api/v1/users/{user.id}", json={"name": "Ada"})
+    await admin.http.patch(f"/api/v1/users/{user.id}", json={"name": "Mrs. King"})
+    await delete(user)
+    for query in ({"target": user.id}, {"actor": user.id}):
+        entries = (await admin.http.get("/api/v1/audit", params=query | {"limit": 100})).json()["items"]
+        actions = {entry["action"] for entry in entries}
+        assert {"user.changed", "user.deleted"} <= actions
+        assert {entry["address"] for entry in entries} == {None}
+    (deleted,) = (await admin.http.get("/api/v1/audit", params={"target": user.id, "action": "user.deleted"})).json()[
+        "items"
+    ]
+    assert deleted["actor_id"] == user.id
+    assert deleted["request_id"]
+
+
+async def test_mail_that_waits_for_it_is_never_sent(serve: Serve) -> None:
+    # Nobody listens at port 1: what is to be sent waits.
+    node = await serve(SIGNUP="verified", MAIL_URL="smtp://127.0.0.1:1")
+    admin = await node.sign_up_admin()
+    new = NewAccount(f"{secrets.token_hex(8)}@example.com", PASSWORD)
+    user = await node.features.accounts.create(new, ("user",), "operator", Origin(), email_verified=True)
+    caller = await node.log_in(user.email)
+    await caller.http.post("/api/v1/auth/password/forgot", json={"email": user.email})
+    await caller.http.put(
+        f"/api/v1/users/{user.id}/password",
+        json={"current_password": PASSWORD, "new_password": "another horse battery"},
+    )
+    assert await places(node, user.id) >= {"jobs.user_id"}
+    await delete(admin, user.id)
+    assert "jobs.user_id" not in await places(node, user.id)
+    assert await places(node, user.id) <= REMAINS

@@ -1,0 +1,180 @@
+"""`GET /users/{id}/export`: everything that is kept about an account, and nothing that would open it."""
+
+import base64
+import json
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import LargeBinary
+
+from kingpost import clock
+from kingpost.http.bodies.export import AccountExportBody
+from kingpost.storage.sql.schema import Document, Identifier, Time, metadata
+from kingpost.storage.sql.storage import open_database
+from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, Serve, Stack, assert_problem
+from tests.storage.traces import POINTERS, TABLES_OF_ACCOUNTS, leave_traces
+
+MEMBERS = {
+    "users": "user",
+    "sessions": "sessions",
+    "api_keys": "api_keys",
+    "second_factors": "second_factor",
+    "recovery_codes": "second_factor",
+    "one_time_tokens": "one_time_tokens",
+    "jobs": "jobs",
+    "audit": "audit",
+    "resources": "resources",
+}
+"""Where the rows of each table that holds something about accounts are told."""
+NOT_TOLD = {
+    # The address as it is compared: the same thing again.
+    "one_time_tokens.email_key",
+    # What an operator needs to know about a mail server.
+    "jobs.last_error",
+}
+MARKER = "Mrs. Lovelace"
+
+
+async def export(caller: Caller, user_id: str | None = None) -> Any:
+    response = await caller.http.get(f"/api/v1/users/{user_id or caller.id}/export")
+    assert response.status_code == 200, response.text
+    # It has the shape that the documentation says, to the last member.
+    msgspec.json.decode(response.content, type=AccountExportBody)
+    return response.json()
+
+
+async def test_an_export_is_one_json_document_to_be_kept(stack: Stack) -> None:
+    user = await stack.sign_up(name="Ada", metadata={"theme": "dark"})
+    response = await user.http.get(f"/api/v1/users/{user.id}/export")
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["content-disposition"] == f'attachment; filename="account-{user.id}.json"'
+    assert response.headers["cache-control"].startswith("private")
+    document = response.json()
+    assert document.keys() == {*MEMBERS.values(), "exported_at"}
+    assert document["user"] == (await user.http.get("/api/v1/users/me")).json()
+    assert document["exported_at"] <= clock.now()
+    (session,) = document["sessions"]
+    assert (session["id"], session["address"], session["ended_at"]) == (user.session_id, ADDRESS, None)
+    assert document["api_keys"] == document["resources"] == []
+    assert document["second_factor"] is None
+
+
+def test_every_table_that_holds_something_about_accounts_is_known() -> None:
+    assert {"users", *(table.name for table in TABLES_OF_ACCOUNTS)} == MEMBERS.keys()
+
+
+async def test_all_that_any_table_holds_is_told_but_what_would_open_the_account(serve: Serve) -> None:
+    stack = await serve()
+    user = await stack.sign_up()
+    database = await open_database(stack.features.settings.database_url)
+    await leave_traces(database, user.id, MARKER)
+    await database.close()
+    document = (await user.http.get(f"/api/v1/users/{user.id}/export")).json()
+    text = json.dumps(document)
+    places, documents = set(), set()
+    for table in TABLES_OF_ACCOUNTS:
+        for column in table.columns:
+            if column.type is Document and table.name != "audit":
+                documents.add(MEMBERS[table.name])
+            elif column.type not in (Identifier, Time, Document) and str(column.type) in ("TEXT", "text"):
+                places.add(str(column))
+    assert {place for place in places if place not in text} == NOT_TOLD
+    for member in documents:
+        assert MARKER in json.dumps(document[member])
+    # Traces in columns of bytes, which are hashes and sealed secrets, end in an id.
+    assert any(isinstance(column.type, LargeBinary) for table in TABLES_OF_ACCOUNTS for column in table.columns)
+    assert not re.search(rf"{re.escape(MARKER)} [0-9a-f]{{8}}-", text)
+    assert base64.b64encode(MARKER.encode()).decode()[:-2] not in text
+    assert document["second_factor"]["recovery_codes_left"] == 1
+    assert document["second_factor"]["confirmed_at"] is not None
+
+
+def test_pointers_are_columns_that_there_are() -> None:
+    assert {c.name for t in metadata.sorted_tables for c in t.columns if c.name in POINTERS} == POINTERS
+
+
+async def test_no_secret_of_the_account_is_in_it(stack: Stack) -> None:
+    user = await stack.sign_up()
+    credentials = await stack.features.storage.users.find_credentials(user.email)
+    assert credentials is not None
+    text = json.dumps(await export(user))
+    for secret in (PASSWORD, credentials.password_hash, user.refresh_token, user.access_token, "argon2"):
+        assert secret not in text
+
+
+async def test_resources_are_all_there_oldest_first_and_nobody_elses(stack: Stack, alice: Caller) -> None:
+    user = await stack.sign_up()
+    made = []
+    for n in range(23):
+        body = {"type": "note", "data": {"n": n, "text": 'a "quoted" 🦊 ],{'}}
+        made.append((await user.http.post("/api/v1/resources", json=body)).json())
+        await alice.http.post("/api/v1/resources", json=body)
+    assert (await export(user))["resources"] == made
+
+
+async def test_entries_are_what_it_did_and_then_what_others_did_to_it(stack: Stack, admin: Caller) -> None:
+    user = await stack.sign_up()
+    await user.http.patch(f"/api/v1/users/{user.id}", json={"name": "Ada"})
+    await admin.http.patch(f"/api/v1/users/{user.id}", json={"name": "Mrs. King"})
+    body = {"email": user.email, "password": "a wrong password"}
+    await stack.client().post("/api/v1/auth/login", json=body)
+    entries = (await export(user))["audit"]
+    own = [entry for entry in entries if entry["actor_id"] == user.id]
+    others = [entry for entry in entries if entry["actor_id"] != user.id]
+    assert entries == own + others
+    assert len({entry["id"] for entry in entries}) == len(entries)
+    assert "user.changed" in [entry["action"] for entry in own]
+    assert "user.exported" in [entry["action"] for entry in own]
+    assert all(entry["target_id"] == user.id for entry in others)
+    # Where a stranger was who tried the door is told; where an administrator was is not.
+    assert [(entry["action"], entry["address"]) for entry in others if entry["actor_id"] == admin.id] == [
+        ("user.changed", None)
+    ]
+    assert ("session.refused", ADDRESS) in [(entry["action"], entry["address"]) for entry in others]
+
+
+async def test_that_it_was_exported_and_by_whom_is_in_the_audit_log(stack: Stack, admin: Caller, bob: Caller) -> None:
+    user = await stack.sign_up()
+    await export(user)
+    await export(admin, user.id)
+    await bob.http.get(f"/api/v1/users/{user.id}/export")
+    query = {"target": user.id, "action": "user.exported", "sort": "id"}
+    items = (await admin.http.get("/api/v1/audit", params=query)).json()["items"]
+    assert [(item["actor_id"], item["address"]) for item in items] == [(user.id, ADDRESS), (admin.id, ADDRESS)]
+
+
+async def test_an_export_is_for_its_own_account_and_administrators(stack: Stack, alice: Caller, bob: Caller) -> None:
+    path = f"/api/v1/users/{alice.id}/export"
+    assert_problem(await stack.client().get(path), 401, "unauthenticated")
+    assert_problem(await bob.http.get(path), 403, "forbidden")
+    assert_problem(await bob.http.get(f"/api/v1/users/{NOBODY}/export"), 404, "not-found")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd", "identity"])
+async def test_an_export_arrives_whole_in_every_coding(alice: Caller, encoding: str) -> None:
+    response = await alice.http.get(f"/api/v1/users/{alice.id}/export", headers={"Accept-Encoding": encoding})
+    assert response.headers.get("content-encoding", "identity") == encoding
+    assert response.json()["user"]["id"] == alice.id
+
+
+async def test_a_head_of_an_export_has_no_body(alice: Caller) -> None:
+    response = await alice.http.head(f"/api/v1/users/{alice.id}/export")
+    assert response.status_code == 200
+    assert "attachment" in response.headers["content-disposition"]
+    assert response.content == b""
+
+
+@pytest.mark.parametrize(
+    ("scopes", "status"),
+    [(["users:read", "resources:read"], 200), (["users:read"], 403), (["resources:read"], 403), (["audit:read"], 403)],
+)
+async def test_an_api_key_exports_only_what_its_scopes_let_it_read(
+    stack: Stack, scopes: list[str], status: int
+) -> None:
+    user = await stack.sign_up()
+    made = await user.http.post("/api/v1/api-keys", json={"name": "backup", "scopes": scopes})
+    assert made.status_code == 201, made.text
+    response = await stack.client(made.json()["key"]).get(f"/api/v1/users/{user.id}/export")
+    assert response.status_code == status

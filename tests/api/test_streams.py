@@ -1,0 +1,177 @@
+"""Answers that are made while they are sent: at the reader's pace, to the end or visibly broken off."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from kingpost.http.application import BROKEN_OFF
+from kingpost.problems import Unavailable
+from tests.api.stack import Caller, Serve, Stack
+from tests.api.test_audit import EXPORT, add
+
+type Message = dict[str, Any]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def long_log(serve: Serve) -> AsyncGenerator[tuple[Stack, Caller]]:
+    """An application of its own whose audit log has many pages, and an administrator."""
+    stack = await serve()
+    admin = await stack.sign_up_admin()
+    await add(stack, 2_000, admin.id)
+    yield stack, admin
+
+
+async def export(
+    stack: Stack, admin: Caller, send: Callable[[Message], Awaitable[None]], encoding: str = "identity"
+) -> None:
+    """Ask for an export as a web server does."""
+    lines = {"host": "x", "authorization": f"Bearer {admin.access_token}", "accept-encoding": encoding}
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": EXPORT,
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in lines.items()],
+        "client": ("192.0.2.7", 50000),
+        "server": ("127.0.0.1", 8000),
+    }
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    await stack.app(scope, receive, send)
+
+
+def bodies(messages: list[Message]) -> list[bytes]:
+    return [message["body"] for message in messages if message.get("body")]
+
+
+async def test_a_stream_begins_at_once_and_comes_in_parts(long_log: tuple[Stack, Caller]) -> None:
+    messages: list[Message] = []
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    await export(*long_log, send)
+    assert messages[0]["type"] == "http.response.start"
+    assert messages[1] == {"type": "http.response.body", "body": b"", "more_body": True}
+    assert messages[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+    assert len(bodies(messages)) >= 10
+    assert max(len(body) for body in bodies(messages)) < 100_000
+    assert b"".join(bodies(messages)).count(b"\n") >= 2_000
+
+
+async def test_no_more_is_read_than_the_client_takes(long_log: tuple[Stack, Caller]) -> None:
+    stack, admin = long_log
+    gate, taken = asyncio.Event(), 0
+
+    async def send(message: Message) -> None:
+        nonlocal taken
+        taken += bool(message.get("body"))
+        if taken == 3:
+            await gate.wait()
+
+    reading = asyncio.create_task(export(stack, admin, send))
+    await asyncio.sleep(0.2)
+    assert taken == 3
+    # Who does not read holds up nobody: not the database, not other readers.
+    await add(stack, 1, admin.id)
+    assert (await admin.http.get(EXPORT)).content.count(b"\n") >= 2_000
+    assert taken == 3
+    gate.set()
+    await reading
+    assert taken >= 10
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "zstd"])
+async def test_a_stream_whose_reader_is_gone_ends(
+    long_log: tuple[Stack, Caller], encoding: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = 0
+
+    async def send(message: Message) -> None:
+        nonlocal sent
+        sent += 1
+        if sent > 4:
+            raise OSError
+
+    with caplog.at_level(logging.INFO):
+        await export(*long_log, send, encoding)
+    assert sent == 5
+    assert "was not read to its end" in caplog.text
+    assert not [
+        record for record in caplog.records if record.levelno > logging.INFO and record.name.startswith("kingpost")
+    ]
+
+
+async def test_a_stream_that_the_server_ends_breaks_off_and_lets_go_of_everything(
+    long_log: tuple[Stack, Caller],
+) -> None:
+    stack, admin = long_log
+    waiting, messages = asyncio.Event(), list[Message]()
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+        if message.get("body"):
+            waiting.set()
+            await asyncio.Event().wait()
+
+    reading = asyncio.create_task(export(stack, admin, send))
+    await waiting.wait()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert messages[-1] == {"type": BROKEN_OFF}
+    assert (await admin.http.get(EXPORT)).content.count(b"\n") >= 2_000
+
+
+async def test_a_stream_breaks_off_when_the_database_fails_in_its_middle(
+    long_log: tuple[Stack, Caller], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack, admin = long_log
+    messages: list[Message] = []
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+        if message.get("body") and len(bodies(messages)) == 2:
+            (tmp_path / "kingpost.db").rename(tmp_path / "moved.db")
+            async with asyncio.timeout(10):
+                while True:
+                    try:
+                        await stack.features.storage.ping()
+                    except Unavailable:
+                        return
+                    await asyncio.sleep(0.01)
+
+    try:
+        await export(stack, admin, send)
+    finally:
+        (tmp_path / "moved.db").rename(tmp_path / "kingpost.db")
+    assert messages[-1] == {"type": BROKEN_OFF}
+    assert not [message for message in messages if message.get("more_body") is False]
+    assert len(bodies(messages)) == 2
+    (record,) = [record for record in caplog.records if "breaks off" in record.message]
+    assert not record.exc_info
+    assert "not available" in record.message
+
+
+async def test_what_fails_before_the_first_byte_is_a_problem_as_everywhere(
+    long_log: tuple[Stack, Caller], tmp_path: Path
+) -> None:
+    _, admin = long_log
+    (tmp_path / "kingpost.db").rename(tmp_path / "moved.db")
+    try:
+        async with asyncio.timeout(10):
+            while (response := await admin.http.get(EXPORT)).status_code == 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert response.status_code == 503
+        assert response.json()["type"] == "/problems/unavailable"
+    finally:
+        (tmp_path / "moved.db").rename(tmp_path / "kingpost.db")

@@ -1,0 +1,260 @@
+"""The contract of `AuditLog`, sentence by sentence: what is asked for, walks, and that nothing changes."""
+
+import asyncio
+import itertools
+import re
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from kingpost import clock
+from kingpost.model import AuditEntry, Position, SortKey, User
+from kingpost.storage import Storage
+from kingpost.storage.audit import AuditListing
+from kingpost.storage.consequences import Consequences
+from kingpost.storage.sql.audit import SQLAuditLog
+from kingpost.storage.sql.consequences import ConsequenceScripts
+from kingpost.storage.sql.database import Database, Query
+from kingpost.storage.sql.storage import open_database
+from tests.storage.samples import entries_of, id_and_time, new_entry, plain, raw, takes_turns
+from tests.storage.test_migration import Recorder, plan_and_cost
+
+ACTIONS = ("user.created", "user.changed", "session.ended")
+OLDEST_FIRST = (SortKey("id"),)
+
+
+def new_id() -> str:
+    return id_and_time()[0]
+
+
+@pytest.fixture
+async def database(migrated_url: str, nodes: list[Storage]) -> AsyncGenerator[Database]:
+    """The database itself, past the application."""
+    database = await open_database(migrated_url)
+    yield database
+    await database.close()
+
+
+async def ids_of_walk(storage: Storage, listing: AuditListing) -> list[str]:
+    """All that a walk by position sees."""
+    seen: list[str] = []
+    after: Position | None = None
+    while True:
+        page = await storage.audit.list(msgspec.structs.replace(listing, after=after))
+        assert len(page.items) <= listing.limit
+        seen += [entry.id for entry in page.items]
+        after = page.next
+        if after is None:
+            return seen
+
+
+# --- add and list --------------------------------------------------------------------------------
+
+
+async def test_entries_come_back_as_they_were(nodes: list[Storage]) -> None:
+    person, thing = new_id(), new_id()
+    entries = [
+        new_entry(actor_id=person, target_id=thing, details={"roles": ["user"], "n": {"m": [1, None, "🦊"]}}),
+        new_entry(address=None, request_id=None),
+        new_entry(address="2001:db8::1", request_id="Ünïcode"),
+    ]
+    await nodes[0].audit.add(*entries)
+    assert plain(await entries_of(nodes[1])) == plain(entries)
+
+
+async def test_adding_nothing_changes_nothing(storage: Storage) -> None:
+    await storage.audit.add()
+    assert await entries_of(storage) == []
+
+
+async def test_of_several_entries_all_are_added_or_none(nodes: list[Storage]) -> None:
+    first, second = new_entry(), new_entry()
+    await nodes[0].audit.add(first)
+    with pytest.raises(Exception, match=r"append-only|^$"):
+        await nodes[0].audit.add(second, first)
+    assert [entry.id for entry in await entries_of(nodes[1])] == [first.id]
+
+
+async def various(storage: Storage) -> tuple[list[AuditEntry], dict[str, Sequence[str | None]]]:
+    """Entries of every combination of actor, target and action, twice; and the ids that there are."""
+    people: list[str | None] = [None, new_id(), new_id()]
+    targets: list[str | None] = [None, people[1], new_id()]
+    combinations = list(itertools.product(people, targets, ACTIONS)) * 2
+    entries = [new_entry(action, actor_id=actor, target_id=target) for actor, target, action in combinations]
+    await storage.audit.add(*entries)
+    return entries, {"actor_id": people, "target_id": targets, "action": (None, *ACTIONS, "user.deleted")}
+
+
+async def test_every_combination_of_filters_finds_what_fits_and_nothing_else(nodes: list[Storage]) -> None:
+    entries, values = await various(nodes[0])
+    times = [None, entries[10].created_at, entries[40].created_at]
+    for actor, target, action in itertools.product(*values.values()):
+        for since, until in itertools.product(times, times):
+            wanted: dict[str, Any] = {"actor_id": actor, "target_id": target, "action": action}
+            expected = [
+                entry.id
+                for entry in entries
+                if all(value is None or getattr(entry, name) == value for name, value in wanted.items())
+                and (since is None or entry.created_at >= since)
+                and (until is None or entry.created_at < until)
+            ]
+            listing = AuditListing((SortKey("created_at"),), 100, count=True, since=since, until=until, **wanted)
+            page = await nodes[1].audit.list(listing)
+            assert [entry.id for entry in page.items] == expected, listing
+            assert page.total == len(expected)
+
+
+async def test_since_is_the_first_time_that_counts_and_until_the_first_that_does_not(storage: Storage) -> None:
+    entries = [new_entry() for _ in range(4)]
+    await storage.audit.add(*entries)
+
+    async def numbers(since: str | None, until: str | None) -> list[int]:
+        found = {entry.id for entry in await entries_of(storage, since=since, until=until)}
+        return [n for n, entry in enumerate(entries) if entry.id in found]
+
+    second, third = entries[1].created_at, entries[2].created_at
+    assert await numbers(second, None) == [1, 2, 3]
+    assert await numbers(None, third) == [0, 1]
+    assert await numbers(second, third) == [1]
+    assert await numbers(second, second) == []
+    assert await numbers(third, second) == []
+    assert await numbers("0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z") == [0, 1, 2, 3]
+
+
+async def test_entries_made_in_the_same_millisecond_are_on_the_same_side_of_it(storage: Storage) -> None:
+    entry_id, now = clock.new_id()
+    entries = [msgspec.structs.replace(new_entry(), id=entry_id, created_at=now)]
+    while (another := clock.new_id())[1] == now:
+        entries.append(msgspec.structs.replace(new_entry(), id=another[0], created_at=now))
+        if len(entries) == 50:
+            break
+    await storage.audit.add(*entries)
+    assert len(await entries_of(storage, since=now)) == len(entries)
+    assert await entries_of(storage, until=now) == []
+
+
+@pytest.mark.parametrize("field", ["created_at", "id"])
+@pytest.mark.parametrize("limit", [1, 7, 54, 100])
+async def test_a_walk_sees_all_that_is_wanted_once_and_in_order(nodes: list[Storage], field: str, limit: int) -> None:
+    entries, _ = await various(nodes[0])
+    for down in (False, True):
+        ids = [entry.id for entry in entries if entry.action == "user.created"]
+        listing = AuditListing((SortKey(field, down),), limit, action="user.created")
+        assert await ids_of_walk(nodes[1], listing) == (ids[::-1] if down else ids)
+
+
+async def test_pages_can_be_skipped_by_number(storage: Storage) -> None:
+    entries = [new_entry() for _ in range(5)]
+    await storage.audit.add(*entries)
+    page = await storage.audit.list(AuditListing(OLDEST_FIRST, 2, offset=2, count=True))
+    assert [entry.id for entry in page.items] == [entry.id for entry in entries[2:4]]
+    assert page.total == 5
+
+
+async def test_walks_while_others_append_repeat_nothing_and_miss_nothing_that_was_there(nodes: list[Storage]) -> None:
+    before = [new_entry() for _ in range(60)]
+    await nodes[0].audit.add(*before)
+    going = True
+
+    async def append(node: Storage) -> None:
+        while going:
+            await node.audit.add(new_entry(), new_entry("user.created"))
+            user_id, now = id_and_time()
+            user = User(user_id, user_id, False, None, raw({}), ("user",), "active", 1, now, now)
+            await node.users.create(user, user_id, "hash", Consequences((new_entry(target_id=user_id),)))
+
+    writers = [asyncio.create_task(append(node)) for node in takes_turns(nodes, 4)]
+    for down in (False, True):
+        listing = AuditListing((SortKey("created_at", down),), 7, until=before[-1].created_at)
+        everything = AuditListing((SortKey("created_at", True),), 7)
+        for wanted, must in ((listing, before[:-1]), (everything, before)):
+            seen = await ids_of_walk(nodes[1], wanted)
+            assert len(seen) == len(set(seen))
+            assert {entry.id for entry in must} <= set(seen)
+            assert seen == sorted(seen, reverse=wanted.sort[0].descending)
+    going = False
+    await asyncio.gather(*writers)
+
+
+@pytest.mark.parametrize(
+    "wanted", [{}, {"actor_id": True}, {"target_id": True}, {"action": "user.created"}, {"since": True, "until": True}]
+)
+async def test_a_page_is_found_through_an_index(
+    migrated_url: str, nodes: list[Storage], wanted: dict[str, Any]
+) -> None:
+    person, thing = new_id(), new_id()
+    some = [new_entry(ACTIONS[n % 3], actor_id=person, target_id=thing) for n in range(30)]
+    others = [new_entry("user.deleted", actor_id=new_id(), target_id=new_id()) for _ in range(1500)]
+    await nodes[0].audit.add(*others[:1000], *some, *others[1000:])
+    values: dict[str, Any] = {
+        "actor_id": person,
+        "target_id": thing,
+        "action": "user.created",
+        "since": some[0].created_at,
+        "until": some[20].created_at,
+    }
+    database = await open_database(migrated_url)
+    try:
+        await database.write(Query("ANALYZE", ()))
+        recorder = Recorder(database)
+        log = SQLAuditLog(recorder, ConsequenceScripts(recorder.dialect))
+        for down in (False, True):
+            listing = AuditListing((SortKey("created_at", down),), 5, **{name: values[name] for name in wanted})
+            page = await log.list(listing)
+            await log.list(msgspec.structs.replace(listing, after=page.next))
+            plan, cost = await plan_and_cost(migrated_url, database, recorder.asked)
+            assert not re.search(r"TEMP B-TREE|Seq Scan|\bSCAN \w+$", plan), plan
+            assert cost < 500, plan
+    finally:
+        await database.close()
+
+
+# --- append-only ---------------------------------------------------------------------------------
+
+COLUMNS = [field for field in AuditEntry.__struct_fields__ if field != "address"]
+ANOTHER = {"id": f"'{clock.unique()}'", "created_at": "'2000-01-01T00:00:00.000Z'", "actor_id": f"'{clock.unique()}'"}
+ANOTHER |= {"target_id": ANOTHER["actor_id"], "details": "'{\"forged\": true}'"}
+
+
+async def refuses(database: Database, statement: str) -> None:
+    with pytest.raises(Exception, match="the audit log is append-only"):
+        await database.write(Query(statement, ()))
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+async def test_the_database_refuses_to_change_an_entry(storage: Storage, database: Database, column: str) -> None:
+    entry = new_entry(actor_id=new_id(), target_id=new_id(), details={"n": 1})
+    await storage.audit.add(entry)
+    await refuses(database, f"UPDATE audit SET {column} = {ANOTHER.get(column, "'forged'")}")
+    await refuses(database, f"UPDATE audit SET address = NULL, {column} = {ANOTHER.get(column, "'forged'")}")
+    if column in ("actor_id", "target_id", "request_id"):
+        await refuses(database, f"UPDATE audit SET {column} = NULL")
+    assert plain(await entries_of(storage)) == plain([entry])
+
+
+async def test_the_database_refuses_to_delete_or_replace_entries(storage: Storage, database: Database) -> None:
+    entry = new_entry()
+    await storage.audit.add(entry, new_entry())
+    await refuses(database, f"DELETE FROM audit WHERE id = '{entry.id}'")
+    await refuses(database, "DELETE FROM audit")
+    names, values = ", ".join(AuditEntry.__struct_fields__), f"'{entry.id}', '{clock.now()}', 'system', NULL, 'x', 'x'"
+    forged = f"INTO audit ({names}) VALUES ({values}, NULL, NULL, NULL, '{{}}')"
+    if database.dialect.name == "sqlite":
+        await refuses(database, f"INSERT OR REPLACE {forged}")
+        await refuses(database, f"INSERT {forged} ON CONFLICT (id) DO UPDATE SET action = 'forged'")
+    else:
+        await refuses(database, f"INSERT {forged} ON CONFLICT (id) DO UPDATE SET action = 'forged'")
+        await refuses(database, "TRUNCATE audit")
+    assert (await entries_of(storage))[0].action == entry.action
+    assert len(await entries_of(storage)) == 2
+
+
+async def test_an_address_can_be_forgotten_but_not_exchanged(storage: Storage, database: Database) -> None:
+    entry, without = new_entry(address="192.0.2.7"), new_entry(address=None)
+    await storage.audit.add(entry, without)
+    await refuses(database, "UPDATE audit SET address = '198.51.100.1'")
+    await refuses(database, f"UPDATE audit SET address = '198.51.100.1' WHERE id = '{without.id}'")
+    await database.write(Query("UPDATE audit SET address = NULL", ()))
+    assert plain(await entries_of(storage)) == plain([msgspec.structs.replace(entry, address=None), without])

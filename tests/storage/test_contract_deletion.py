@@ -1,0 +1,238 @@
+"""What is left of an account once it is deleted: its id in the audit log and in ended sessions, and nothing else."""
+
+from collections.abc import AsyncGenerator
+
+import msgspec
+import pytest
+
+from kingpost.model import User
+from kingpost.problems import NotFound, Unauthenticated, VersionMismatch
+from kingpost.storage import Storage
+from kingpost.storage.consequences import Consequences
+from kingpost.storage.sql.database import Database, ForeignKeyViolation
+from kingpost.storage.sql.storage import open_database
+from tests.storage.samples import (
+    LONG_AGO,
+    WRITERS,
+    add_admin,
+    add_resource,
+    add_session,
+    add_user,
+    entries_of,
+    new_api_key,
+    new_entry,
+    new_job,
+    new_resource,
+    new_session,
+    race,
+    takes_turns,
+    tally,
+)
+from tests.storage.traces import TABLES_OF_ACCOUNTS, leave_traces, places_of, unclassified_columns
+
+MARKER = "Mrs. Lovelace"
+EMAIL = "Ada.King@Example.com"
+REMAINS = {"audit.actor_id", "audit.target_id", "sessions.user_id"}
+"""Where the id of a deleted account may stand."""
+
+
+@pytest.fixture
+async def database(migrated_url: str, nodes: list[Storage]) -> AsyncGenerator[Database]:
+    """The database itself, past the application."""
+    database = await open_database(migrated_url)
+    yield database
+    await database.close()
+
+
+async def add_ada(storage: Storage) -> User:
+    await add_admin(storage)
+    return await add_user(storage, email=EMAIL, name=MARKER, metadata={"told": [MARKER]})
+
+
+def test_every_column_that_may_hold_an_account_is_known() -> None:
+    assert unclassified_columns() == []
+
+
+async def test_nothing_personal_is_left_in_any_table(nodes: list[Storage], database: Database) -> None:
+    ada = await add_ada(nodes[0])
+    await leave_traces(database, ada.id, MARKER)
+    told = {place.partition(".")[0] for place in await places_of(database, ada.id)}
+    assert told == {"users", *(table.name for table in TABLES_OF_ACCOUNTS)}
+    assert len(await places_of(database, MARKER)) > len(TABLES_OF_ACCOUNTS)
+
+    ended = await nodes[1].users.delete(ada.id, None, Consequences((new_entry("user.deleted", target_id=ada.id),)))
+    assert len(ended) == 1
+    assert await places_of(database, ada.id) == REMAINS
+    # Hashes and sealed values mean nothing without the account; those of sessions are needed until all have heard.
+    assert await places_of(database, MARKER) <= {"sessions.token_hash", "sessions.parent_hash"}
+    for text in (EMAIL, EMAIL.lower(), f"hash of {EMAIL}"):
+        assert await places_of(database, text) == set()
+
+
+async def test_the_rows_of_others_stay_as_they_were(nodes: list[Storage], database: Database) -> None:
+    ada, bob = await add_ada(nodes[0]), await add_user(nodes[0], email="bob@example.com", name="Bob")
+    await leave_traces(database, bob.id, "Bob's")
+    before = {needle: await places_of(database, needle) for needle in (bob.id, "Bob's", "bob@example.com")}
+    await leave_traces(database, ada.id, MARKER)
+    await nodes[0].users.delete(ada.id, None)
+    assert {needle: await places_of(database, needle) for needle in before} == before
+    assert await nodes[1].users.find(bob.id) == bob
+
+
+async def test_addresses_by_or_about_it_are_forgotten_and_no_others(nodes: list[Storage]) -> None:
+    ada, other = await add_ada(nodes[0]), await add_user(nodes[0])
+    by, about, elsewhere = (
+        new_entry(actor_id=ada.id, target_id=other.id),
+        new_entry(actor_id=other.id, target_id=ada.id),
+        new_entry(actor_id=other.id, target_id=other.id),
+    )
+    await nodes[0].audit.add(by, about, elsewhere)
+    await nodes[0].users.delete(
+        ada.id, None, Consequences((new_entry("user.deleted", actor_id=ada.id, target_id=ada.id),))
+    )
+    told = [(entry.action, entry.address) for entry in await entries_of(nodes[1])]
+    assert told == [("user.changed", None)] * 2 + [("user.changed", elsewhere.address), ("user.deleted", None)]
+
+
+async def test_an_entry_that_was_on_its_way_loses_its_address_when_the_log_is_swept(nodes: list[Storage]) -> None:
+    ada, other = await add_ada(nodes[0]), await add_user(nodes[0])
+    await nodes[0].users.delete(ada.id, None)
+    old = new_entry("session.refused", target_id=ada.id)
+    late = [new_entry("session.refused", target_id=ada.id), new_entry(actor_id=ada.id, target_id=other.id)]
+    kept = [
+        new_entry("session.refused", target_id=other.id),
+        new_entry("session.refused"),
+        msgspec.structs.replace(new_entry(actor_id=other.id, target_id=ada.id), target_type="api_key"),
+    ]
+    await nodes[0].audit.add(old, *late, *kept)
+    outcomes = await race(*[node.audit.forget_addresses_of_deleted(late[0].created_at) for node in takes_turns(nodes)])
+    assert tally(outcomes) == {"won": WRITERS}
+    without = {entry.id for entry in await entries_of(nodes[1]) if entry.address is None}
+    assert without == {entry.id for entry in late}
+
+
+async def test_a_deletion_that_fails_forgets_nothing(nodes: list[Storage], database: Database) -> None:
+    ada = await add_ada(nodes[0])
+    await leave_traces(database, ada.id, MARKER)
+    before = await places_of(database, ada.id), await places_of(database, MARKER)
+    with pytest.raises(VersionMismatch):
+        await nodes[0].users.delete(ada.id, [7], Consequences((new_entry("user.deleted"),)))
+    assert (await places_of(database, ada.id), await places_of(database, MARKER)) == before
+
+
+async def test_waiting_jobs_about_it_are_gone_whoever_holds_them(nodes: list[Storage]) -> None:
+    ada = await add_ada(nodes[0])
+    await nodes[0].jobs.add(new_job("held", ada.id), new_job("held by none", ada.id), new_job("of nobody"))
+    (held,) = await nodes[0].jobs.claim(1, 60)
+    farewell = new_job("farewell")
+    await nodes[0].users.delete(ada.id, None, Consequences(jobs=(farewell, new_job("useless", ada.id))))
+    assert {claimed.job.kind for claimed in await nodes[1].jobs.claim(10, 60)} == {"of nobody", "farewell"}
+    await nodes[1].jobs.put_off(held.claim, "too late", 0)
+    assert list(await nodes[1].jobs.claim(10, 60)) == []
+
+
+# --- side by side --------------------------------------------------------------------------------
+
+
+async def test_what_is_made_meanwhile_goes_too_or_is_refused(nodes: list[Storage], database: Database) -> None:
+    for _ in range(4):
+        ada = await add_ada(nodes[0])
+        await leave_traces(database, ada.id, MARKER)
+        writers = takes_turns(nodes, WRITERS)
+        creations = [node.resources.create(new_resource(ada.id, {"told": MARKER})) for node in writers]
+        sign_ins = [node.sessions.create(new_session(ada.id), b"%d" % n) for n, node in enumerate(writers)]
+        keys = [node.api_keys.create(new_api_key(ada.id, MARKER), b"%d" % n, 100) for n, node in enumerate(writers)]
+        before, after = [*creations[:8], *sign_ins[:8], *keys[:8]], [*creations[8:], *sign_ins[8:], *keys[8:]]
+        outcomes = await race(*before, nodes[1].users.delete(ada.id, None), *after)
+        assert tally(outcomes).keys() <= {"won", "Unauthenticated"}
+        assert not isinstance(outcomes[len(before)], BaseException)
+        assert await places_of(database, ada.id) == REMAINS
+        assert await places_of(database, MARKER) <= {"sessions.token_hash", "sessions.parent_hash"}
+        assert list(await nodes[0].sessions.list(ada.id, LONG_AGO, LONG_AGO)) == []
+
+
+async def test_rows_that_refer_to_it_are_refused_by_the_database_afterwards(
+    nodes: list[Storage], database: Database
+) -> None:
+    ada = await add_ada(nodes[0])
+    await nodes[0].users.delete(ada.id, None)
+    for table in TABLES_OF_ACCOUNTS:
+        if table.foreign_keys:
+            with pytest.raises(ForeignKeyViolation):
+                await leave_traces(database, ada.id, MARKER, [table])
+    assert await places_of(database, ada.id) == set()
+    with pytest.raises(Unauthenticated):
+        await nodes[1].resources.create(new_resource(ada.id))
+    with pytest.raises(Unauthenticated):
+        await nodes[1].sessions.create(new_session(ada.id), b"hash")
+
+
+async def test_of_many_deletions_exactly_one_wins(nodes: list[Storage]) -> None:
+    ada = await add_ada(nodes[0])
+    await add_resource(nodes[0], ada.id)
+    await add_session(nodes[0], ada.id)
+    entries = [new_entry("user.deleted", target_id=ada.id) for _ in range(WRITERS)]
+    deletions = [
+        node.users.delete(ada.id, None, Consequences((entry,)))
+        for node, entry in zip(takes_turns(nodes), entries, strict=True)
+    ]
+    assert tally(await race(*deletions)) == {"won": 1, "NotFound": WRITERS - 1}
+    assert len(await entries_of(nodes[1])) == 1
+
+
+async def test_deletions_of_many_accounts_at_once_do_not_stand_in_each_others_way(nodes: list[Storage]) -> None:
+    await add_admin(nodes[0])
+    people = [await add_user(nodes[0]) for _ in range(WRITERS)]
+    # Each has done something to the next, so that their entries cross.
+    pairs = zip(people, people[1:] + people[:1], strict=True)
+    crossing = [new_entry(actor_id=one.id, target_id=other.id) for one, other in pairs]
+    await nodes[0].audit.add(*crossing)
+    outcomes = await race(
+        *[node.users.delete(user.id, None) for node, user in zip(takes_turns(nodes), people, strict=True)]
+    )
+    assert tally(outcomes) == {"won": WRITERS}
+    assert {entry.address for entry in await entries_of(nodes[1])} == {None}
+
+
+# --- the hash of a password ----------------------------------------------------------------------
+
+
+async def test_a_hash_is_upgraded_without_a_new_version(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    await nodes[0].users.upgrade_password_hash(user.id, f"hash of {user.email}", "a dearer hash")
+    assert await nodes[1].users.find_password_hash(user.id) == "a dearer hash"
+    assert await nodes[1].users.find(user.id) == user
+
+
+async def test_a_hash_that_is_not_the_accounts_any_more_is_left_alone(nodes: list[Storage]) -> None:
+    user, other = await add_user(nodes[0]), await add_user(nodes[0])
+    await nodes[0].users.upgrade_password_hash(user.id, "another", "a dearer hash")
+    await nodes[0].users.upgrade_password_hash(user.id, f"hash of {other.email}", "a dearer hash")
+    await nodes[0].users.upgrade_password_hash("019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a", f"hash of {user.email}", "x")
+    assert await nodes[1].users.find_password_hash(user.id) == f"hash of {user.email}"
+    assert await nodes[1].users.find_password_hash(other.id) == f"hash of {other.email}"
+
+
+async def test_an_upgrade_never_undoes_a_new_password(nodes: list[Storage]) -> None:
+    for _ in range(8):
+        user = await add_user(nodes[0])
+        old = f"hash of {user.email}"
+        upgrades = [node.users.upgrade_password_hash(user.id, old, "a dearer hash") for node in takes_turns(nodes, 6)]
+        at = "2026-11-22T10:00:00.000Z"
+        change = nodes[1].users.change_password(user.id, "hash of a new password", at, user.id)
+        assert tally(await race(*upgrades[:3], change, *upgrades[3:])) == {"won": 7}
+        assert await nodes[0].users.find_password_hash(user.id) == "hash of a new password"
+
+
+async def test_a_session_is_started_under_an_upgraded_hash_only_by_who_knows_it(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    await nodes[0].users.upgrade_password_hash(user.id, f"hash of {user.email}", "a dearer hash")
+    await nodes[1].sessions.create(new_session(user.id), b"hash", "a dearer hash")
+    with pytest.raises(Unauthenticated):
+        await nodes[1].sessions.create(new_session(user.id), b"hash", f"hash of {user.email}")
+
+
+async def test_a_missing_account_cannot_be_deleted(storage: Storage) -> None:
+    with pytest.raises(NotFound):
+        await storage.users.delete("019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a", None, Consequences((new_entry(),)))
+    assert await entries_of(storage) == []
