@@ -20,6 +20,7 @@ from bench import databases, samples
 from kingpost import main as composition
 from kingpost import settings
 from kingpost.accounts import NewAccount
+from kingpost.api_keys import NewAPIKey
 from kingpost.http import application as http
 from kingpost.http.application import Application
 from kingpost.http.bodies.resources import ResourceQuery
@@ -27,7 +28,7 @@ from kingpost.http.call import Features
 from kingpost.http.input import parse_query
 from kingpost.http.router import Router
 from kingpost.http.routes import ROUTES
-from kingpost.model import DEFAULT_ROLES, Origin
+from kingpost.model import DEFAULT_ROLES, Origin, Principal
 from kingpost.strict_json import decode
 
 PATH = "/api/v1/resources"
@@ -66,19 +67,29 @@ class Driver:
 async def main(count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="kingpost-bench-") as name:
         url = f"sqlite:///{name}/bench.db"
-        environment = {"KINGPOST_DATABASE_URL": url, "KINGPOST_SECRET": "bench " * 8}
+        given = {"DATABASE_URL": url, "SECRET": "bench " * 8, "RATE_LIMIT_LOGIN": "off"}
+        environment = {f"KINGPOST_{name}": value for name, value in given.items()}
         loaded = settings.load(environment, Path(name))
         async with composition.running(loaded) as features:
             owner = await features.accounts.create(NewAccount(EMAIL, PASSWORD), DEFAULT_ROLES, "system", Origin())
             stored = list(samples.resources(20_000, owner.id))
             databases.fill(url, stored)
-            grant = await features.sessions.login(EMAIL, PASSWORD, None, None)
+            grant = await features.sessions.login(EMAIL, PASSWORD, None, Origin())
             driver = Driver(composition.application(features), grant.access_token)
             body = next(samples.bodies(1)).encode()
             await _whole("get", lambda: driver.call("GET", f"{PATH}/{stored[7].id}"), count, driver)
+            machine = Driver(composition.application(features), await _api_key(features, owner.id))
+            path = f"{PATH}/{stored[7].id}"
+            await _whole("get with an API key", lambda: machine.call("GET", path), count, machine)
             await _whole("list", lambda: driver.call("GET", PATH, b"limit=20"), count, driver)
             await _whole("create, one at a time", lambda: driver.call("POST", PATH, body=body), count // 20, driver)
             await _parts(features, grant.access_token, stored[7].id, body, count)
+
+
+async def _api_key(features: Features, user_id: str) -> str:
+    principal = Principal(user_id, None, frozenset(DEFAULT_ROLES))
+    _, text = await features.api_keys.create(principal, NewAPIKey("bench", ("resources:read",)), Origin())
+    return text
 
 
 async def _whole(name: str, call: Callable[[], Awaitable[None]], count: int, driver: Driver) -> None:

@@ -33,6 +33,14 @@ def fresh_postgresql_url(postgresql_server: servers.PostgreSQLServer, fresh_post
 
 
 @pytest.fixture(scope="session")
+def valkey_server() -> Generator[servers.ValkeyServer]:
+    """A Valkey for the whole run. Who stops it starts it again."""
+    server = servers.ValkeyServer()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
 def pgbouncer(postgresql_server: servers.PostgreSQLServer) -> Generator[servers.PgBouncer]:
     """A PgBouncer in transaction mode that shares out two connections to the server."""
     if servers.PgBouncer.BINARY is None:

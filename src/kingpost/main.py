@@ -7,20 +7,42 @@ import os
 from collections.abc import AsyncIterator, Callable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
+from kingpost import clock
 from kingpost.accounts import Accounts
+from kingpost.administration import Administration
+from kingpost.api_keys import APIKeys
+from kingpost.audit_log import AuditLog
 from kingpost.cursors import Cursors
+from kingpost.export import Exports
+from kingpost.guessing import Guessing
 from kingpost.http import openapi
 from kingpost.http.application import Application
 from kingpost.http.call import Features, Health
 from kingpost.http.routes import ROUTES
+from kingpost.job_runner import JobRunner
+from kingpost.jobs import JobSealer
+from kingpost.key_rotation import KeyRotation
+from kingpost.limits import Limits
+from kingpost.limits.memory import MemoryLimits
+from kingpost.mail import KIND as MAIL
+from kingpost.mail import Messages
+from kingpost.mail.delivery import Delivery
 from kingpost.passwords import PasswordHasher, PasswordRules
 from kingpost.problems import Unavailable
+from kingpost.reauthentication import Reauthentication
+from kingpost.recovery import Recovery
+from kingpost.recovery_codes import RecoveryCodes
 from kingpost.refresh_tokens import RefreshTokens
+from kingpost.registration import Registration
+from kingpost.requested_mail import RequestedMail
 from kingpost.resources import Resources
 from kingpost.revocations import Revocations
+from kingpost.second_factor import SecondFactors
 from kingpost.secret import MasterSecret, load_or_create
 from kingpost.sessions import Sessions
 from kingpost.settings import SECRET_FILE, Settings, is_loopback_origin
@@ -29,18 +51,25 @@ from kingpost.storage import Storage
 from kingpost.storage.sql.storage import open_storage
 from kingpost.strict_json import JSONLimits
 from kingpost.tokens import AccessTokens
+from kingpost.totp import TOTPSealer
+from kingpost.verification import Verification
 
 HOUSEKEEPING_EVERY = 5 * 60
-"""Seconds: half of the time for which a new signing key is only published."""
+"""Seconds. Every process of every node does it; of what several would do at once, one does it."""
 
 logger = logging.getLogger("kingpost")
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Features]:
+async def running(settings: Settings, *, background: bool = True) -> AsyncIterator[Features]:
     """Everything assembled, connected and running in the background, until the end of the block.
 
+    Args:
+        settings: what is in force.
+        background: whether jobs are done and house is kept. A command leaves both to the servers.
+
     Raises:
+        InvalidSettings: an operator's mail template is broken.
         CannotOpen: the database cannot be used.
         Unavailable: the database stopped answering meanwhile.
         SigningKeyError: the master secret does not open the database's keys.
@@ -48,37 +77,176 @@ async def running(settings: Settings) -> AsyncIterator[Features]:
     async with contextlib.AsyncExitStack() as stack:
         storage = await open_storage(settings.database_url)
         stack.push_async_callback(storage.close)
-        features = await _assemble(settings, storage, stack)
-        housekeeping = asyncio.create_task(_keep_house(features))
-        stack.callback(housekeeping.cancel)
+        features = _assemble(await _base(settings, storage, stack))
+        if background:
+            features.jobs.start()
+            stack.push_async_callback(features.jobs.stop)
+            housekeeping = asyncio.create_task(_keep_house(features))
+            stack.callback(housekeeping.cancel)
         yield features
 
 
-async def _assemble(settings: Settings, storage: Storage, stack: contextlib.AsyncExitStack) -> Features:
+class _Base(NamedTuple):
+    """What several features are made of."""
+
+    settings: Settings
+    storage: Storage
+    secret: MasterSecret
+    sealer: JobSealer
+    messages: Messages
+    keys: KeyRing
+    access_tokens: AccessTokens
+    revocations: Revocations
+    hasher: PasswordHasher
+    rules: PasswordRules
+    guessing: Guessing
+    reauthentication: Reauthentication
+    requested_mail: RequestedMail
+
+
+async def _base(settings: Settings, storage: Storage, stack: contextlib.AsyncExitStack) -> _Base:
     secret = MasterSecret(settings.secret or load_or_create(Path(SECRET_FILE)))
     keys = KeyRing(storage.signing_keys, secret)
     await keys.load()
     access_tokens = AccessTokens(keys, settings.public_url, _accepted_issuer(settings))
-    revocations = Revocations(storage.users, storage.sessions, remember_for=access_tokens.lifetime)
+    revocations = Revocations(storage.users, storage.sessions, keys, remember_for=access_tokens.lifetime)
     await revocations.start()
     stack.push_async_callback(revocations.stop)
     # The workers of a node share its cores.
     hasher = PasswordHasher(threads=max(1, (os.process_cpu_count() or 1) // settings.workers))
     stack.callback(hasher.close)
-    accounts = Accounts(storage.users, hasher, PasswordRules(), revocations, signup_is_open=settings.signup == "open")
-    sessions = Sessions(storage.users, storage.sessions, hasher, access_tokens, RefreshTokens(secret), revocations)
-    limits = JSONLimits(depth=settings.json_depth, keys=settings.json_keys)
+    guessing = Guessing(await _limits(settings, stack), settings.rate_limit_login, secret)
+    sealer = JobSealer(secret)
+    messages = Messages(sealer)
+    return _Base(
+        settings=settings,
+        storage=storage,
+        secret=secret,
+        sealer=sealer,
+        messages=messages,
+        keys=keys,
+        access_tokens=access_tokens,
+        revocations=revocations,
+        hasher=hasher,
+        rules=PasswordRules(),
+        guessing=guessing,
+        reauthentication=Reauthentication(storage.users, storage.sessions, hasher, guessing),
+        requested_mail=RequestedMail(storage.one_time_tokens, messages),
+    )
+
+
+def _assemble(base: _Base) -> Features:
+    settings, storage, secret = base.settings, base.storage, base.secret
+    verification = _verification(base)
+    accounts = Accounts(
+        storage.users, base.hasher, base.rules, base.revocations, base.reauthentication, verification, base.messages
+    )
+    registration = Registration(
+        accounts, storage.users, storage.jobs, base.sealer, base.requested_mail, settings.signup
+    )
+    recovery = _recovery(base)
+    second_factors = _second_factors(base)
+    api_keys = APIKeys(storage.api_keys, secret)
+    base.revocations.when_account_changes(api_keys.forget)
+    handlers = {**registration.handlers(), **verification.handlers(), **recovery.handlers()}
+    delivery = Delivery.of(settings, base.sealer)
     return Features(
         settings=settings,
         storage=storage,
         accounts=accounts,
-        sessions=sessions,
-        resources=Resources(storage.resources, limits, settings.body_limit),
-        keys=keys,
+        registration=registration,
+        verification=verification,
+        recovery=recovery,
+        sessions=_sessions(base, second_factors),
+        second_factors=second_factors,
+        api_keys=api_keys,
+        resources=Resources(
+            storage.resources, JSONLimits(depth=settings.json_depth, keys=settings.json_keys), settings.body_limit
+        ),
+        keys=base.keys,
+        key_rotation=KeyRotation(
+            storage.signing_keys,
+            base.keys,
+            secret,
+            token_lifetime=base.access_tokens.lifetime,
+            rotation_days=settings.key_rotation_days,
+        ),
+        administration=Administration(storage, accounts, base.hasher, base.rules, base.messages),
+        jobs=JobRunner(storage.jobs, {MAIL: delivery.deliver, **handlers}),
+        audit_log=AuditLog(storage.audit),
+        exports=Exports(storage),
         cursors=Cursors(secret.derive("cursors")),
         health=Health(),
         openapi=cache(lambda: msgspec.json.encode(openapi.document(ROUTES, settings.public_url))),
     )
+
+
+def _verification(base: _Base) -> Verification:
+    return Verification(
+        base.storage.users,
+        base.storage.one_time_tokens,
+        base.storage.jobs,
+        base.sealer,
+        base.requested_mail,
+        base.messages,
+        verified_only=base.settings.signup == "verified",
+    )
+
+
+def _recovery(base: _Base) -> Recovery:
+    return Recovery(
+        base.storage.users,
+        base.storage.one_time_tokens,
+        base.storage.jobs,
+        base.sealer,
+        base.requested_mail,
+        base.messages,
+        base.hasher,
+        base.rules,
+        base.guessing,
+        base.revocations,
+    )
+
+
+def _second_factors(base: _Base) -> SecondFactors:
+    return SecondFactors(
+        base.storage.second_factors,
+        base.storage.users,
+        TOTPSealer(base.secret),
+        RecoveryCodes(base.secret),
+        base.reauthentication,
+        base.guessing,
+        base.messages,
+        _issuer_in_apps(base.settings),
+    )
+
+
+def _sessions(base: _Base, second_factors: SecondFactors) -> Sessions:
+    return Sessions(
+        base.storage.users,
+        base.storage.sessions,
+        base.storage.audit,
+        base.hasher,
+        base.guessing,
+        second_factors,
+        base.access_tokens,
+        RefreshTokens(base.secret),
+        base.revocations,
+        verified_only=base.settings.signup == "verified",
+    )
+
+
+async def _limits(settings: Settings, stack: contextlib.AsyncExitStack) -> Limits:
+    alone = MemoryLimits()
+    if settings.valkey_url is None:
+        return alone
+    # Only its users pay for the import of the client library.
+    from kingpost.limits.valkey import ValkeyLimits  # noqa: PLC0415
+
+    shared = ValkeyLimits(settings.valkey_url, alone)
+    stack.push_async_callback(shared.close)
+    await shared.start()
+    return shared
 
 
 def application(features: Features) -> Application:
@@ -93,12 +261,23 @@ def _accepted_issuer(settings: Settings) -> Callable[[str], bool]:
     return lambda issuer: issuer == settings.public_url
 
 
+def _issuer_in_apps(settings: Settings) -> str:
+    """What authenticator apps show beside an account: the public host, if there is one that means something."""
+    host = None if settings.public_url_is_derived else urlsplit(settings.public_url).hostname
+    return host or "Kingpost"
+
+
 async def _keep_house(features: Features) -> None:
-    """Drop what nobody can use any more, and learn of new signing keys. Doing so twice changes nothing."""
+    """Rotate the signing keys, and drop what nobody can use any more. Doing so twice changes nothing."""
     while True:
         try:
-            await features.keys.load()
+            await features.key_rotation.keep_up()
             await features.sessions.sweep()
+            await features.jobs.sweep()
+            await features.audit_log.sweep()
+            await features.storage.one_time_tokens.forget_expired(clock.now())
         except Unavailable:
             logger.warning("housekeeping waits for the database")
+        except Exception:
+            logger.exception("housekeeping failed")
         await asyncio.sleep(HOUSEKEEPING_EVERY)

@@ -14,14 +14,32 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from kingpost.mail_settings import mail_from, mail_url
+
 PREFIX = "KINGPOST_"
 FILE = "kingpost.toml"
 SECRET_FILE = "kingpost.secret"
 MIN_SECRET = 32
+VALKEY_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
 PASSWORD_PARAMETER = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 
 type Environment = Literal["development", "production"]
+type SignUpMode = Literal["open", "verified", "closed"]
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """So many in a time, as in `10/minute`."""
+
+    count: int
+    unit: Literal["second", "minute", "hour"]
+
+    @property
+    def seconds(self) -> int:
+        return {"second": 1, "minute": 60, "hour": 3600}[self.unit]
+
+    def __str__(self) -> str:
+        return f"{self.count}/{self.unit}"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     environment: Environment
     database_url: str
+    valkey_url: str | None
+    rate_limit_login: Rate | None
     secret: str | None
     public_url: str
     public_url_is_derived: bool
@@ -39,12 +59,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert: str | None
     tls_key: str | None
     cors_origins: frozenset[str]
-    signup: Literal["open", "closed"]
+    signup: SignUpMode
     body_limit: int
     json_depth: int
     json_keys: int
     header_limit: int
     drain_seconds: float
+    key_rotation_days: int
+    mail_url: str
+    mail_from: str
+    mail_templates: str | None
 
 
 class InvalidSettings(Exception):
@@ -63,6 +87,24 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def ascii_host(origin: str) -> str:
+    """The host of an origin as other protocols than HTTP want it: without accents (RFC 3490)."""
+    host = urlsplit(origin).hostname or ""
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        return "localhost"
 
 
 def _text(value: Any) -> str:
@@ -137,8 +179,34 @@ def _database_url(value: Any) -> str:
     raise ValueError("must be sqlite:///FILE or postgresql://…")
 
 
+def _valkey_url(value: Any) -> str:
+    text = _text(value)
+    try:
+        parts = urlsplit(text)
+        is_server = parts.scheme in VALKEY_SCHEMES and bool(parts.hostname) and parts.port != 0
+        is_database = re.fullmatch(r"/?|/[0-9]+", parts.path) is not None
+        is_whole = is_server and is_database and not parts.query and not parts.fragment
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ValueError("must be redis://host:port/number, or rediss:// for TLS")
+    return text
+
+
+def _rate(value: Any) -> Rate | None:
+    if value == "off":
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,5})/(second|minute|hour)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("must be a rate such as 10/minute (or second, or hour), or off")
+    unit: Any = match[2]
+    return Rate(int(match[1]), unit)
+
+
 DEFAULTS: Mapping[str, Any] = {
     "database_url": "sqlite:///kingpost.db",
+    "valkey_url": None,
+    "rate_limit_login": Rate(10, "minute"),
     "environment": None,
     "secret": None,
     "public_url": None,
@@ -152,10 +220,16 @@ DEFAULTS: Mapping[str, Any] = {
     "json_keys": 10_000,
     "header_limit": 16 * 1024,
     "drain_seconds": 5.0,
+    "key_rotation_days": 90,
+    "mail_url": "file:./outbox",
+    "mail_from": None,
+    "mail_templates": None,
 }
 
 PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "database_url": _database_url,
+    "valkey_url": _valkey_url,
+    "rate_limit_login": _rate,
     "environment": _choice("development", "production"),
     "secret": _text,
     "public_url": _origin,
@@ -163,12 +237,16 @@ PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "tls_cert": _text,
     "tls_key": _text,
     "cors_origins": _origins,
-    "signup": _choice("open", "closed"),
+    "signup": _choice("open", "verified", "closed"),
     "body_limit": _number(int, 1024),
     "json_depth": _number(int, 1),
     "json_keys": _number(int, 1),
     "header_limit": _number(int, 1024),
     "drain_seconds": _number(float, 0),
+    "key_rotation_days": _number(int, 0),
+    "mail_url": lambda value: mail_url(_text(value)),
+    "mail_from": lambda value: mail_from(_text(value)),
+    "mail_templates": _text,
 }
 
 
@@ -204,6 +282,9 @@ def load(
     derived = values["public_url"] is None
     if derived:
         values["public_url"] = _origin_of(host, port, bool(values["tls_cert"]))
+    if values["mail_from"] is None:
+        public_host = ascii_host(values["public_url"])
+        values["mail_from"] = f"no-reply@{'localhost' if is_address(public_host) else public_host}"
     return Settings(host=host, port=port, workers=workers, public_url_is_derived=derived, **values)
 
 
@@ -222,6 +303,12 @@ def masked(settings: Settings) -> dict[str, Any]:
     if password := urlsplit(settings.database_url).password:
         shown["database_url"] = settings.database_url.replace(f":{password}@", ":***@")
     shown["database_url"] = PASSWORD_PARAMETER.sub(r"\1***", shown["database_url"])
+    if mail_user := urlsplit(settings.mail_url).netloc.rpartition("@")[0]:
+        # Some providers have people log in with a token as the name, too.
+        shown["mail_url"] = settings.mail_url.replace(f"{mail_user}@", "***@")
+    if settings.valkey_url and (user := urlsplit(settings.valkey_url).netloc.rpartition("@")[0]):
+        shown["valkey_url"] = settings.valkey_url.replace(f"{user}@", "***@")
+    shown["rate_limit_login"] = str(settings.rate_limit_login or "off")
     shown["cors_origins"] = sorted(settings.cors_origins)
     return shown
 
@@ -262,6 +349,8 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             faults.append("KINGPOST_PUBLIC_URL must be set in production.")
         elif not values["public_url"].startswith("https://"):
             faults.append("KINGPOST_PUBLIC_URL must start with https:// in production.")
+        if values["mail_url"].startswith("file:"):
+            faults.append("KINGPOST_MAIL_URL must be smtp:// or smtps:// in production: files reach nobody.")
     return faults
 
 

@@ -7,7 +7,7 @@ their own resource types where they count. Whoever needs other settings, or an e
 
 import uuid
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,27 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-@session_fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+
+
+@session_fixture(params=BOTH)
 async def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stack]:
     """The application that serves the suite."""
-    directory = tmp_path_factory.mktemp("stack")
+    async with running_on(request, tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@session_fixture(params=BOTH)
+async def strict(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stack]:
+    """One that demands verified addresses."""
+    async with running_on(request, tmp_path_factory.mktemp("strict"), SIGNUP="verified") as stack:
+        yield stack
+
+
+@asynccontextmanager
+async def running_on(request: pytest.FixtureRequest, directory: Path, **variables: str) -> AsyncGenerator[Stack]:
+    """An application on a database of the kind that the fixture's parameter names."""
     async with AsyncExitStack() as context:
-        variables = {}
         if request.param == "postgresql":
             server: servers.PostgreSQLServer = request.getfixturevalue("postgresql_server")
             url = server.url(await context.enter_async_context(servers.fresh_database(server)))

@@ -1,9 +1,14 @@
 """The whole application on a database of its own, and callers that speak HTTP with it."""
 
+import asyncio
 import contextlib
+import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from email import message_from_string, policy
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,7 @@ import httpx
 
 from kingpost import main, settings
 from kingpost.accounts import NewAccount
+from kingpost.emails import address
 from kingpost.http.application import Application
 from kingpost.http.call import Features
 from kingpost.model import ADMIN, DEFAULT_ROLES, Origin
@@ -23,6 +29,8 @@ PASSWORD = "correct horse battery"
 SECRET = "the master secret of the tests, long enough"
 NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 """An id that names nothing."""
+PATIENCE = 10.0
+"""Seconds to wait for mail. It never takes nearly as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +63,14 @@ class Stack:
     app: Application
     features: Features
 
-    def client(self, token: str | None = None, origin: str = ORIGIN, **headers: str) -> httpx.AsyncClient:
+    def client(
+        self, token: str | None = None, origin: str = ORIGIN, address: str = ADDRESS, **headers: str
+    ) -> httpx.AsyncClient:
         """An HTTP client that checks, of every response, what the contract promises of every response."""
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         app: Any = self.app
-        transport = httpx.ASGITransport(app, client=(ADDRESS, 50000))
+        transport = httpx.ASGITransport(app, client=(address, 50000))
         hooks = {"response": [assert_common_promises]}
         return httpx.AsyncClient(transport=transport, base_url=origin, headers=headers, event_hooks=hooks)
 
@@ -82,21 +92,40 @@ class Stack:
     async def sign_up_admin(self) -> Caller:
         """An administrator, made as the command line makes one."""
         email = f"{secrets.token_hex(8)}@example.com"
-        await self.features.accounts.create(NewAccount(email, PASSWORD), (*DEFAULT_ROLES, ADMIN), "operator", Origin())
+        new, roles = NewAccount(email, PASSWORD), (*DEFAULT_ROLES, ADMIN)
+        await self.features.accounts.create(new, roles, "operator", Origin(), email_verified=True)
         return await self.log_in(email)
 
-    async def execute(self, statement: str) -> None:
-        """Change the database behind the application's back."""
+    async def mails(self, to: str) -> list[EmailMessage]:
+        """All messages to an address, oldest first, once everything that waited to be sent has been."""
+        deadline = time.monotonic() + PATIENCE
+        while await self.execute("SELECT id FROM jobs WHERE due_at IS NOT NULL"):
+            assert time.monotonic() < deadline, "jobs are still waiting"
+            await asyncio.sleep(0.02)
+        outbox = Path(self.features.settings.mail_url.removeprefix("file:"))
+        files = sorted(outbox.glob("*.eml"))  # Named by ids, which carry the time.
+        messages = [message_from_string(file.read_text(), policy=policy.default) for file in files]
+        wanted = f"{to.rpartition('@')[0]}@{address(to).key.rpartition('@')[2]}"
+        return [message for message in messages if message["To"].addresses[0].addr_spec == wanted]
+
+    async def mail(self, to: str) -> EmailMessage:
+        """The newest message to an address."""
+        messages = await self.mails(to)
+        assert messages, f"there is no message to {to}"
+        return messages[-1]
+
+    async def execute(self, statement: str) -> Sequence[Any]:
+        """Ask or change the database behind the application's back; return the rows that come back."""
         url = self.features.settings.database_url
         if url.startswith("sqlite:///"):
             # Python's sqlite3 is another copy of SQLite; two in one process undo each other's file locks.
             with contextlib.closing(apsw.Connection(url.removeprefix("sqlite:///"))) as file:
                 file.set_busy_timeout(5000)
-                file.execute(statement)
+                return list(file.execute(statement))
         else:
             connection = await asyncpg.connect(url)
             try:
-                await connection.execute(statement)
+                return list(await connection.fetch(statement))
             finally:
                 await connection.close()
 
@@ -107,8 +136,13 @@ type Serve = Callable[..., Awaitable[Stack]]
 
 @contextlib.asynccontextmanager
 async def running(directory: Path, **variables: str) -> AsyncIterator[Stack]:
-    """A stack with these `KINGPOST_*` variables, on SQLite in a directory unless they say otherwise."""
-    given = {"DATABASE_URL": f"sqlite:///{directory}/kingpost.db", "SECRET": SECRET, **variables}
+    """A stack with these `KINGPOST_*` variables, on SQLite in a directory unless they say otherwise.
+
+    All tests share an address and many guess wrong, so logins are not limited, unless a test says so.
+    """
+    defaults = {"DATABASE_URL": f"sqlite:///{directory}/kingpost.db", "SECRET": SECRET, "RATE_LIMIT_LOGIN": "off"}
+    defaults["MAIL_URL"] = f"file:{directory}/outbox"
+    given = defaults | variables
     loaded = settings.load({f"KINGPOST_{name}": value for name, value in given.items()}, directory)
     async with main.running(loaded) as features:
         yield Stack(main.application(features), features)
@@ -159,6 +193,17 @@ def faults_of(response: httpx.Response) -> list[str]:
     """Where the faults of invalid input are, as the response names them, sorted; each place once a fault."""
     problem = assert_problem(response, 400, "invalid-request")
     return sorted(fault.get("pointer", fault.get("parameter", fault.get("header"))) for fault in problem["errors"])
+
+
+def token_in(message: EmailMessage) -> str:
+    """The token of a message's link, which both its parts name."""
+    tokens = set()
+    for kind in ("plain", "html"):
+        part = message.get_body((kind,))
+        assert part is not None
+        tokens |= set(re.findall(r"\?token=([\w.~-]+)", part.get_content()))
+    (token,) = tokens
+    return str(token)
 
 
 def next_link(response: httpx.Response) -> str | None:

@@ -1,14 +1,15 @@
 """Every route as every kind of caller. A route that is not in the table fails."""
 
 import itertools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
 
-from kingpost.http.router import Route
+from kingpost.http.router import Route, Who
 from kingpost.http.routes import ROUTES
+from kingpost.scopes import SCOPES, Scope
 from tests.api.stack import NOBODY, PASSWORD, Caller, Stack, assert_problem
 
 CALLERS = ("anonymous", "bad token", "ended session", "stranger", "owner", "admin")
@@ -20,6 +21,7 @@ class World(NamedTuple):
 
     owner: Caller
     resource_id: str
+    api_key_id: str
 
 
 class Entry(NamedTuple):
@@ -42,6 +44,10 @@ def of_session(world: World) -> str:
     return world.owner.session_id
 
 
+def of_api_key(world: World) -> str:
+    return world.api_key_id
+
+
 def always(**members: Any) -> Callable[[World], Mapping[str, Any]]:
     return lambda world: members
 
@@ -51,6 +57,7 @@ def fresh_account(world: World) -> Mapping[str, Any]:
 
 
 _numbers = itertools.count()
+NEW_KEY = {"name": "a machine", "scopes": ["users:read"]}
 PASSWORDS = always(current_password=PASSWORD, new_password="staple battery horse")
 PUBLIC = (200, 200, 200, 200, 200, 200)
 
@@ -65,19 +72,45 @@ EXPECTED: Mapping[tuple[str, str], Entry] = {
                                                    lambda world: {"email": world.owner.email}, of_user),
     ("PATCH", "/api/users/{id}"):            Entry((401, 401, 401, 403, 200, 200), always(name="Ada"), of_user),
     ("DELETE", "/api/users/{id}"):           Entry((401, 401, 401, 403, 204, 204), None, of_user),
+    ("GET", "/api/users/{id}/export"):       Entry((401, 401, 401, 403, 200, 200), None, of_user),
     ("PUT", "/api/users/{id}/password"):     Entry((401, 401, 401, 403, 204, 403), PASSWORDS, of_user),
     # Signing in proves who calls by the body; an access token makes no difference.
     ("POST", "/api/auth/login"):             Entry(PUBLIC, lambda w: {"email": w.owner.email, "password": PASSWORD}),
     ("POST", "/api/auth/refresh"):           Entry(PUBLIC, lambda w: {"refresh_token": w.owner.refresh_token}),
     ("POST", "/api/auth/logout"):            Entry((401, 401, 401, 204, 204, 204)),
     ("GET", "/api/auth/sessions"):           Entry((401, 401, 401, 200, 200, 200)),
-    ("DELETE", "/api/auth/sessions/{id}"):   Entry((401, 401, 401, 403, 204, 403), None, of_session),
+    ("DELETE", "/api/auth/sessions"):        Entry((401, 401, 401, 204, 204, 204)),
+    ("DELETE", "/api/auth/sessions/{id}"):   Entry((401, 401, 401, 403, 204, 204), None, of_session),
+    ("GET", "/api/users/{id}/sessions"):     Entry((401, 401, 401, 403, 200, 200), None, of_user),
+    ("DELETE", "/api/users/{id}/sessions"):  Entry((401, 401, 401, 403, 204, 204), None, of_user),
+    # Tokens and addresses are the proof, or nobody's; an access token makes a difference where there is no body.
+    ("POST", "/api/auth/email/verify"):      Entry((400, 400, 400, 400, 400, 400), always(token="unknown")),
+    ("POST", "/api/auth/email/resend"):      Entry((401, 401, 401, 202, 202, 202)),
+    ("POST", "/api/auth/password/forgot"):   Entry((202, 202, 202, 202, 202, 202), always(email="who@example.com")),
+    ("POST", "/api/auth/password/reset"):    Entry((400, 400, 400, 400, 400, 400),
+                                                   always(token="unknown", new_password="staple battery horse")),
+    ("GET", "/api/auth/totp"):               Entry((401, 401, 401, 200, 200, 200)),
+    ("POST", "/api/auth/totp"):              Entry((401, 401, 401, 200, 200, 200)),
+    # Too long to be any code, whatever has been begun.
+    ("POST", "/api/auth/totp/confirm"):      Entry((401, 401, 401, 400, 400, 400), always(otp="0" * 65)),
+    # Nobody has a second factor here; tests/api/test_second_factor.py has them.
+    ("DELETE", "/api/auth/totp"):            Entry((401, 401, 401, 404, 404, 404),
+                                                   always(password=PASSWORD, otp="123456")),
+    ("DELETE", "/api/users/{id}/totp"):      Entry((401, 401, 401, 403, 403, 404), None, of_user),
+    ("POST", "/api/api-keys"):               Entry((401, 401, 401, 201, 201, 201), always(**NEW_KEY)),
+    ("GET", "/api/api-keys"):                Entry((401, 401, 401, 200, 200, 200)),
+    ("DELETE", "/api/api-keys/{id}"):        Entry((401, 401, 401, 403, 204, 204), None, of_api_key),
     ("GET", "/api/resources"):               Entry((401, 401, 401, 200, 200, 200)),
     ("POST", "/api/resources"):              Entry((401, 401, 401, 201, 201, 201), always(type="note", data={})),
     ("GET", "/api/resources/{id}"):          Entry((401, 401, 401, 403, 200, 200), None, of_resource),
     ("PUT", "/api/resources/{id}"):          Entry((401, 401, 401, 403, 200, 200), always(data={}), of_resource),
     ("PATCH", "/api/resources/{id}"):        Entry((401, 401, 401, 403, 200, 200), always(data={}), of_resource),
     ("DELETE", "/api/resources/{id}"):       Entry((401, 401, 401, 403, 204, 204), None, of_resource),
+    ("GET", "/email/verify"):                Entry(PUBLIC),
+    ("GET", "/password/reset"):              Entry(PUBLIC),
+    ("GET", "/mail/{asset}"):                Entry(PUBLIC, None, lambda world: "page.js"),
+    ("GET", "/api/audit"):                   Entry((401, 401, 401, 403, 403, 200)),
+    ("GET", "/api/audit/export"):            Entry((401, 401, 401, 403, 403, 200)),
     ("GET", "/livez"):                       Entry(PUBLIC),
     ("GET", "/readyz"):                      Entry(PUBLIC),
     ("GET", "/.well-known/jwks.json"):       Entry(PUBLIC),
@@ -102,19 +135,20 @@ def path_of(route: Route, target: str) -> str:
 
 @pytest.fixture
 def make_world(stack: Stack) -> Callable[[], Awaitable[World]]:
-    """Makes an owner of a resource and of a session."""
+    """Makes an owner of a resource, of a session and of an API key."""
 
     async def make() -> World:
         owner = await stack.sign_up()
         created = await owner.http.post("/api/v1/resources", json={"type": "note", "data": {}})
-        return World(owner, created.json()["id"])
+        key = await owner.http.post("/api/v1/api-keys", json=NEW_KEY)
+        return World(owner, created.json()["id"], key.json()["id"])
 
     return make
 
 
 @pytest.fixture
-def make_client(stack: Stack, bob: Caller, admin: Caller) -> Callable[[str, World], Awaitable[httpx.AsyncClient]]:
-    """Makes the HTTP client of a kind of caller, with a session of its own."""
+def make_client(stack: Stack) -> Callable[[str, World], Awaitable[httpx.AsyncClient]]:
+    """Makes the HTTP client of a kind of caller, with an account of its own: some routes end all of its sessions."""
 
     async def make(kind: str, world: World) -> httpx.AsyncClient:
         match kind:
@@ -127,10 +161,10 @@ def make_client(stack: Stack, bob: Caller, admin: Caller) -> Callable[[str, Worl
                 await ended.http.post("/api/v1/auth/logout")
                 return ended.http
             case "stranger":
-                return (await stack.log_in(bob.email)).http
+                return (await stack.sign_up()).http
             case "owner":
                 return world.owner.http
-        return (await stack.log_in(admin.email)).http
+        return (await stack.sign_up_admin()).http
 
     return make
 
@@ -164,12 +198,51 @@ async def test_each_caller_gets_what_it_may(
             world = await make_world()
 
 
+def keys_to_try(route: Route) -> Iterator[tuple[Sequence[Scope], bool]]:
+    """The scopes of API keys, each with whether a key that has them may call a route as far as its owner may."""
+    yield SCOPES, route.scope is not None
+    if route.scope is not None:
+        yield (route.scope, *ALSO_NEEDED.get((route.method, route.path), ())), True
+        yield [scope for scope in SCOPES if scope != route.scope], False
+
+
+ALSO_NEEDED: Mapping[tuple[str, str], tuple[Scope, ...]] = {
+    ("GET", "/api/users/{id}/export"): ("resources:read",),
+}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+async def test_an_api_key_may_what_its_owner_may_within_its_scopes_and_nothing_else(
+    route: Route,
+    stack: Stack,
+    make_world: Callable[[], Awaitable[World]],
+    make_client: Callable[[str, World], Awaitable[httpx.AsyncClient]],
+) -> None:
+    entry = EXPECTED[route.method, route.path]
+    world = await make_world()
+    for caller, status in zip(CALLERS[3:], entry.statuses[3:], strict=True):
+        session = await make_client(caller, world)
+        for scopes, is_within in keys_to_try(route):
+            owner = world.owner.http if caller == "owner" else session
+            made = await owner.post("/api/v1/api-keys", json={"name": caller, "scopes": scopes})
+            client = stack.client(made.json()["key"])
+            body = None if entry.body is None else entry.body(world)
+            response = await client.request(route.method, path_of(route, entry.target(world)), json=body)
+            # Where credentials are not looked at, a key is as good as none.
+            expected = status if is_within or route.who is Who.ANYONE else 403
+            assert response.status_code == expected, (caller, scopes, response.text)
+            if expected in SLUGS:
+                assert_problem(response, expected, SLUGS[expected])
+            if expected == 204:  # What this was about may be gone.
+                world = await make_world()
+
+
 @pytest.mark.parametrize("route", [route for route in ROUTES if "{id}" in route.path], ids=name_of)
 async def test_what_is_missing_is_not_found_for_whoever_may_call(
     route: Route, stack: Stack, alice: Caller, admin: Caller
 ) -> None:
     body = EXPECTED[route.method, route.path].body
-    content = None if body is None else body(World(alice, NOBODY))
+    content = None if body is None else body(World(alice, NOBODY, NOBODY))
     nobody, forger = stack.client(), stack.client(forged(alice.access_token))
     for client, status in ((nobody, 401), (forger, 401), (alice.http, 404), (admin.http, 404)):
         response = await client.request(route.method, path_of(route, NOBODY), json=content)

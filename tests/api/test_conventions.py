@@ -357,7 +357,8 @@ async def test_over_tls_browsers_are_told_to_stay_there_for_a_year(stack: Stack)
 
 @pytest.mark.parametrize("origin", ["http://api.example.com", "http://127.0.0.1:8000"])
 async def test_production_refuses_plain_http(serve: Serve, origin: str) -> None:
-    stack = await serve(ENVIRONMENT="production", PUBLIC_URL="https://api.example.com")
+    mail = "smtp://127.0.0.1:1"
+    stack = await serve(ENVIRONMENT="production", PUBLIC_URL="https://api.example.com", MAIL_URL=mail)
     client = stack.client(origin=origin)
     body = {"email": "ada@example.com", "password": PASSWORD}
     for path in ("/api/v1/auth/login", "/nothing", "/api/users", "/docs"):

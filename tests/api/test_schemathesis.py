@@ -27,7 +27,7 @@ ADMIN = "admin@example.com"
 PASSWORD = "staple battery horse"  # Not the one of the document's examples.
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-REFUSALS = ["400", "401", "403", "404", "406", "409", "412", "413", "415", "431"]
+REFUSALS = ["400", "401", "403", "404", "406", "409", "412", "413", "415", "429", "431"]
 CONFIG = schemathesis.Config.from_dict(
     {
         "generation": {"max-examples": 8, "deterministic": True, "allow-x00": False, "with-security-parameters": False},
@@ -52,6 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """The origin of a server with an administrator."""
     directory, port = tmp_path_factory.mktemp("schemathesis"), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KINGPOST_")}
+    environment["KINGPOST_RATE_LIMIT_LOGIN"] = "off"
     create_admin = [str(KINGPOST), "users", "create-admin", ADMIN, "--password-stdin"]
     subprocess.run(create_admin, cwd=directory, env=environment, input=PASSWORD.encode(), check=True)
     process = subprocess.Popen([KINGPOST, "serve", "--port", str(port)], cwd=directory, env=environment)
@@ -94,6 +95,10 @@ class Visitor:
             items = self._client.get("/api/v1/resources?owner=me&limit=1").json()["items"]
             note = {"type": "note", "data": {}}
             return str((items or [self._client.post("/api/v1/resources", json=note).json()])[0]["id"])
+        if "/api-keys/" in path:
+            key = {"name": "A key", "scopes": ["users:read"]}
+            items = self._client.get("/api/v1/api-keys").json()["items"]
+            return str((items or [self._client.post("/api/v1/api-keys", json=key).json()])[0]["id"])
         if "/sessions/" in path:
             items = self._client.get("/api/v1/auth/sessions").json()["items"]
             return str(min(items, key=lambda item: bool(item["current"]))["id"])

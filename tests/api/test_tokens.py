@@ -1,6 +1,5 @@
 """Access tokens as strangers make them, and as outsiders verify them."""
 
-import base64
 import hashlib
 import hmac
 import json
@@ -13,27 +12,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from tests.api.forging import Members, encode, parts, segment, signed_by_us
 from tests.api.stack import NOBODY, ORIGIN, Caller, Serve, Stack, assert_problem
-
-type Members = dict[str, Any]
-
-
-def encode(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-
-def decode(segment: str) -> Members:
-    decoded: Members = json.loads(base64.urlsafe_b64decode(segment + "=="))
-    return decoded
-
-
-def segment(value: Members) -> str:
-    return encode(json.dumps(value, separators=(",", ":")).encode())
-
-
-def parts(token: str) -> tuple[Members, Members, str]:
-    header, claims, signature = token.split(".")
-    return decode(header), decode(claims), signature
 
 
 async def assert_refused(stack: Stack, token: str) -> None:
@@ -195,9 +175,9 @@ async def test_a_header_with_anything_else_is_refused_even_when_it_is_signed_wel
     stack: Stack, alice: Caller, extra: Members
 ) -> None:
     header, claims, _ = parts(alice.access_token)
-    response = await stack.client(_signed_by_us(stack, header, claims)).get("/api/v1/users/me")
+    response = await stack.client(signed_by_us(stack, header, claims)).get("/api/v1/users/me")
     assert response.status_code == 200
-    await assert_refused(stack, _signed_by_us(stack, header | extra, claims))
+    await assert_refused(stack, signed_by_us(stack, header | extra, claims))
 
 
 @pytest.mark.parametrize(
@@ -217,14 +197,14 @@ async def test_claims_for_another_time_or_server_are_refused_even_when_they_are_
     stack: Stack, alice: Caller, change: Members
 ) -> None:
     header, claims, _ = parts(alice.access_token)
-    await assert_refused(stack, _signed_by_us(stack, header, claims | change))
+    await assert_refused(stack, signed_by_us(stack, header, claims | change))
 
 
 @pytest.mark.parametrize("missing", ["iss", "aud", "sub", "sid", "iat", "exp", "jti"])
 async def test_a_token_without_one_of_its_claims_is_refused(stack: Stack, alice: Caller, missing: str) -> None:
     header, claims, _ = parts(alice.access_token)
     del claims[missing]
-    await assert_refused(stack, _signed_by_us(stack, header, claims))
+    await assert_refused(stack, signed_by_us(stack, header, claims))
 
 
 async def test_a_token_of_another_server_is_refused(stack: Stack, serve: Serve) -> None:
@@ -233,9 +213,3 @@ async def test_a_token_of_another_server_is_refused(stack: Stack, serve: Serve) 
     await assert_refused(stack, caller.access_token)
     refresh = await stack.client().post("/api/v1/auth/refresh", json={"refresh_token": caller.refresh_token})
     assert_problem(refresh, 401, "unauthenticated")
-
-
-def _signed_by_us(stack: Stack, header: Members, claims: Members) -> str:
-    """A token that nobody can make without the server's own key."""
-    signed = f"{segment(header)}.{segment(claims)}"
-    return f"{signed}.{encode(stack.features.keys.signing_key().sign(signed.encode()))}"

@@ -418,3 +418,46 @@ async def test_of_two_administrators_who_go_at_once_one_stays(serve: Serve) -> N
     admins = [await stack.sign_up_admin() for _ in range(4)]
     responses = await asyncio.gather(*[admin.http.delete(f"/api/v1/users/{admin.id}") for admin in admins])
     assert sorted(response.status_code for response in responses) == [204, 204, 204, 409]
+
+
+# --- administering ---------------------------------------------------------------------------------
+
+
+async def test_a_suspended_account_is_out_at_once_until_it_is_active_again(stack: Stack, admin: Caller) -> None:
+    caller = await stack.sign_up()
+    path = f"/api/v1/users/{caller.id}"
+    suspended = await admin.http.patch(path, json={"status": "suspended"})
+    assert (suspended.status_code, suspended.json()["status"]) == (200, "suspended")
+    assert_problem(await caller.http.get("/api/v1/users/me"), 401, "unauthenticated")
+    refresh = await stack.client().post("/api/v1/auth/refresh", json={"refresh_token": caller.refresh_token})
+    assert_problem(refresh, 401, "unauthenticated")
+    body = {"email": caller.email, "password": PASSWORD}
+    assert_problem(await stack.client().post("/api/v1/auth/login", json=body), 401, "invalid-credentials")
+    assert (await admin.http.patch(path, json={"status": "active"})).json()["status"] == "active"
+    assert_problem(await caller.http.get("/api/v1/users/me"), 401, "unauthenticated")
+    again = await stack.log_in(caller.email)
+    assert (await again.http.get("/api/v1/users/me")).json()["status"] == "active"
+
+
+async def test_roles_hold_for_tokens_that_were_given_out_before(stack: Stack, admin: Caller) -> None:
+    caller = await stack.sign_up()
+    path = f"/api/v1/users/{caller.id}"
+    assert_problem(await caller.http.get("/api/v1/users"), 403, "forbidden")
+    await admin.http.patch(path, json={"roles": ["user", "admin"]})
+    assert (await caller.http.get("/api/v1/users")).status_code == 200
+    await admin.http.patch(path, json={"roles": []})
+    assert_problem(await caller.http.get("/api/v1/users"), 403, "forbidden")
+    assert (await caller.http.get("/api/v1/users/me")).json()["roles"] == []
+
+
+@pytest.mark.parametrize("change", [{"roles": ["user"]}, {"status": "suspended"}], ids=["demoted", "suspended"])
+async def test_of_administrators_who_lose_it_at_the_same_moment_one_stays(serve: Serve, change: dict[str, Any]) -> None:
+    stack = await serve()
+    admins = [await stack.sign_up_admin() for _ in range(4)]
+    # Each takes it from the next one, so that nobody is out before having asked.
+    pairs = zip(admins, [*admins[1:], admins[0]], strict=True)
+    asked = [admin.http.patch(f"/api/v1/users/{other.id}", json=change) for admin, other in pairs]
+    await asyncio.gather(*asked)
+    outcomes = [(await admin.http.get("/api/v1/users")).status_code for admin in admins]
+    assert set(outcomes) <= {200, 401 if "status" in change else 403}
+    assert 200 in outcomes

@@ -10,8 +10,10 @@ from uuid import UUID
 import msgspec
 
 from kingpost import clock
-from kingpost.model import ADMIN, Resource, Session, Status, User
+from kingpost.model import ADMIN, ActorType, APIKey, AuditEntry, Resource, Session, SortKey, Status, User
 from kingpost.storage import Storage
+from kingpost.storage.audit import AuditListing
+from kingpost.storage.consequences import SealedJob
 
 WRITERS = 16
 DAY = 24 * 60 * 60
@@ -112,3 +114,34 @@ def tally(outcomes: Iterable[Any]) -> dict[str, int]:
 def takes_turns(nodes: list[Storage], count: int = WRITERS) -> list[Storage]:
     """As many storages as there are writers: each node in turn."""
     return [nodes[index % len(nodes)] for index in range(count)]
+
+
+def new_entry(
+    action: str = "user.changed",
+    *,
+    actor_id: str | None = None,
+    target_id: str | None = None,
+    address: str | None = "192.0.2.7",
+    request_id: str | None = "the request",
+    details: Any = None,
+) -> AuditEntry:
+    entry_id, now = id_and_time()
+    actor_type: ActorType = "anonymous" if actor_id is None else "user"
+    told = raw({} if details is None else details)
+    return AuditEntry(entry_id, now, actor_type, actor_id, action, "user", target_id, address, request_id, told)
+
+
+def new_job(kind: str = "mail", user_id: str | None = None, sealed: bytes = b"\x00sealed\xff") -> SealedJob:
+    job_id, now = id_and_time()
+    return SealedJob(job_id, kind, user_id, sealed, now)
+
+
+async def entries_of(storage: Storage, **wanted: Any) -> list[AuditEntry]:
+    """The audit log, or what is wanted of it, oldest first."""
+    listing = AuditListing((SortKey("id"),), 1000, **wanted)
+    return (await storage.audit.list(listing)).items
+
+
+def new_api_key(user_id: str, name: str = "A key") -> APIKey:
+    key_id, now = id_and_time()
+    return APIKey(key_id, user_id, name, ("users:read",), "kp_12345", now, None, None)

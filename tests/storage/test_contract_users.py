@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from kingpost.model import ADMIN, SortKey, User
+from kingpost.model import ADMIN, SortKey, Status, User
 from kingpost.problems import Conflict, NotFound, Unauthenticated, VersionMismatch
 from kingpost.storage import Storage, UserChange
 from kingpost.storage.listing import Listing
@@ -437,3 +437,51 @@ async def test_a_deleted_account_owns_nothing_new(storage: Storage) -> None:
         await add_resource(storage, user.id)
     with pytest.raises(Unauthenticated):
         await add_session(storage, user.id)
+
+
+# --- what an operator asks for ---------------------------------------------------------------------
+
+
+async def test_a_list_can_be_narrowed_to_a_status_and_a_role(nodes: list[Storage]) -> None:
+    names = {"a_b": "active", "axb": "active", "a-b": "suspended", "b": "suspended"}
+    users = {
+        role: await add_user(nodes[0], roles=("user", role), status="suspended" if status == "suspended" else "active")
+        for role, status in names.items()
+    }
+    ordered = sorted(users, key=lambda role: users[role].id)
+
+    async def listed(status: Status | None, role: str | None, limit: int = 10) -> tuple[list[str], int | None]:
+        listing = Listing((SortKey("id"),), limit, count=True)
+        page = await nodes[1].users.list(listing, status=status, role=role)
+        return [user.roles[1] for user in page.items], page.total
+
+    assert await listed(None, None) == (ordered, 4)
+    assert await listed("active", None) == ([role for role in ordered if names[role] == "active"], 2)
+    assert await listed("suspended", None, limit=1) == ([role for role in ordered if names[role] == "suspended"][:1], 2)
+    for role in names:
+        assert await listed(None, role) == ([role], 1)
+    assert await listed(None, "user") == (ordered, 4)
+    assert await listed("active", "b") == ([], 0)
+    assert await listed(None, "use") == ([], 0)
+
+
+async def test_a_narrowed_list_is_walked_to_its_end(storage: Storage) -> None:
+    wanted = [(await add_user(storage, roles=("user", "editor"))).id for _ in range(5)]
+    for _ in range(5):
+        await add_user(storage)
+    walked_ids: list[str] = []
+    after = None
+    while True:
+        page = await storage.users.list(Listing((SortKey("created_at", True),), 2, after), role="editor")
+        walked_ids += [user.id for user in page.items]
+        after = page.next
+        if after is None:
+            break
+    assert walked_ids == wanted[::-1]
+
+
+async def test_a_password_that_an_operator_sets_ends_every_session(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    sessions = {(await add_session(nodes[0], user.id)).id for _ in range(3)}
+    assert set(await nodes[1].users.change_password(user.id, "another hash", AT, None)) == sessions
+    assert await nodes[0].sessions.list(user.id, AT, LONG_AGO) == []

@@ -15,8 +15,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import make_url
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from kingpost.model import Position, SortKey
-from kingpost.storage import CannotOpen, ResourceListing
+from kingpost.model import Position, Resource, Session, SortKey, User
+from kingpost.storage import CannotOpen, ResourceListing, SealedKey, Storage
+from kingpost.storage.consequences import Consequences
 from kingpost.storage.listing import Listing
 from kingpost.storage.sql import migration
 from kingpost.storage.sql.consequences import ConsequenceScripts
@@ -25,7 +26,20 @@ from kingpost.storage.sql.resources import SQLResources
 from kingpost.storage.sql.schema import metadata
 from kingpost.storage.sql.storage import migrate, open_database, open_storage
 from kingpost.storage.sql.users import SQLUsers
-from tests.storage.samples import add_user, new_resource, race, tally
+from tests.storage.samples import (
+    LONG_AGO,
+    add_admin,
+    add_resource,
+    add_session,
+    add_user,
+    entries_of,
+    new_entry,
+    new_job,
+    new_resource,
+    plain,
+    race,
+    tally,
+)
 
 NODES = 8
 VERSION_TABLE = "alembic_version"
@@ -103,6 +117,45 @@ async def test_a_second_migration_leaves_all_data_as_it_was(database_url: str) -
     user = await add_user(storage)
     await migrate(database_url)
     assert await storage.users.find(user.id) is not None
+    await storage.close()
+
+
+async def data_of(storage: Storage, user: User, session: Session, resource: Resource) -> list[Any]:
+    """All that is kept about an account and what is its own, by the ways that the application takes."""
+    return [
+        await storage.users.find(user.id),
+        await storage.users.find_credentials(user.email.lower()),
+        await storage.sessions.list(user.id, LONG_AGO, LONG_AGO),
+        await storage.resources.find(resource.id),
+        await storage.signing_keys.list(),
+    ]
+
+
+async def test_a_database_of_the_first_release_keeps_all_its_data(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as first_release:
+        first_release.setattr(migration, "HEAD", "0001")
+        await migrate(database_url)
+        storage = await open_storage(database_url)
+        user = await add_user(storage, name="Ada", metadata={"n": 1}, roles=("user", "admin"))
+        session, resource = await add_session(storage, user.id), await add_resource(storage, user.id)
+        await storage.signing_keys.add_first(SealedKey(user.id, "ES256", b"sealed", user.created_at))
+        before = await data_of(storage, user, session, resource)
+        await storage.close()
+    assert await version(database_url) == [("0001",)]
+
+    assert await race(*[migrate(database_url) for _ in range(NODES)]) == [None] * NODES
+    assert await version(database_url) == [(migration.HEAD,)]
+    storage = await open_storage(database_url)
+    assert plain(await data_of(storage, user, session, resource)) == plain(before)
+    assert await entries_of(storage) == []
+    # What came with the second release works on what the first has left.
+    await add_admin(storage)
+    await storage.jobs.add(new_job(user_id=user.id))
+    await storage.users.delete(user.id, None, Consequences((new_entry("user.deleted", target_id=user.id),)))
+    assert list(await storage.jobs.claim(1, 60)) == []
+    assert [entry.target_id for entry in await entries_of(storage)] == [user.id]
     await storage.close()
 
 

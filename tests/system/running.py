@@ -37,10 +37,12 @@ def eventually[T](what: Callable[[], T], patience: float = PATIENCE) -> T:
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without settings of ours that a developer may have, and with `variables`.
 
-    Names are written without `KINGPOST_`. Draining is no test's subject, unless it says so.
+    Names are written without `KINGPOST_`. Neither draining nor slowing guesses down is a test's subject,
+    unless it says so.
     """
+    defaults = {"DRAIN_SECONDS": "0", "RATE_LIMIT_LOGIN": "off"}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("KINGPOST_")}
-    return inherited | {f"KINGPOST_{name}": value for name, value in ({"DRAIN_SECONDS": "0"} | dict(variables)).items()}
+    return inherited | {f"KINGPOST_{name}": value for name, value in (defaults | dict(variables)).items()}
 
 
 def kingpost(

@@ -158,12 +158,14 @@ def test_the_configuration_is_shown_with_secrets_masked(tmp_path: Path) -> None:
         DATABASE_URL="postgresql://kingpost:p%40ssw0rd@db.example.com/kingpost?sslmode=require",
         SECRET="very-secret-" * 4,
         BODY_LIMIT="4096",
+        VALKEY_URL="rediss://kingpost:hunter2hunter2@valkey.example.com:6380/1",
     )
     assert done.returncode == 0, done.stderr
     shown = {name: json.loads(value) for name, value in (line.split(" = ", 1) for line in sentences(done.stdout))}
     assert shown["database_url"] == "postgresql://kingpost:***@db.example.com/kingpost?sslmode=require"
     assert shown["secret"] == "***"
     assert (shown["signup"], shown["body_limit"]) == ("closed", 4096)
+    assert shown["valkey_url"] == "rediss://***@valkey.example.com:6380/1"
     assert "very-secret" not in done.stdout
 
 

@@ -15,6 +15,7 @@ PRODUCTION = {
     "ENVIRONMENT": "production",
     "SECRET": "a secret for production, long enough",
     "PUBLIC_URL": "https://api.example.com",
+    "MAIL_URL": "smtp://127.0.0.1:1",
 }
 SIGN_UP = {"email": "ada@example.com", "password": PASSWORD}
 

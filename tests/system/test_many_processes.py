@@ -12,6 +12,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from kingpost.totp import STEP, code_at
 from tests.system.conftest import Serve
 from tests.system.running import KINGPOST, PASSWORD, Client, Server, environment, eventually, kingpost, workers_of
 
@@ -144,6 +145,41 @@ def test_every_end_of_a_session_is_heard_by_the_other_node(two: tuple[Server, Se
     passwords = {"current_password": PASSWORD, "new_password": "another long password"}
     refused_within(other, lambda: client.put(f"/api/v1/users/{user_id}/password", json=passwords))
     assert client.status() == 200
+    client, _, _ = elsewhere("others@example.com")
+    _, other, _ = elsewhere("others@example.com", is_new=False)
+    refused_within(other, lambda: client.delete("/api/v1/auth/sessions"))
+    assert client.status() == 200
+    client, other, user_id = elsewhere("ended@example.com")
+    refused_within(other, lambda: admin.delete(f"/api/v1/auth/sessions/{client.tokens['session_id']}"))
+    _, other, user_id = elsewhere("all@example.com")
+    refused_within(other, lambda: admin.delete(f"/api/v1/users/{user_id}/sessions"))
+    assert admin.status() == 200
+
+
+def test_a_code_that_was_used_on_one_node_is_used_on_the_other(two: tuple[Server, Server]) -> None:
+    first, second = two
+    client = first.client().sign_up()
+    secret = client.post("/api/v1/auth/totp").json()["secret"]
+
+    def code(off: int = 0) -> str:
+        return code_at(secret, int(time.time()) // STEP + off)
+
+    confirmed = client.post("/api/v1/auth/totp/confirm", json={"otp": code()})
+    assert confirmed.status_code == 200, confirmed.text
+    body = {"email": "ada@example.com", "password": PASSWORD}
+
+    def log_in(server: Server, **otp: str) -> httpx.Response:
+        return server.client().post("/api/v1/auth/login", json=body | otp)
+
+    assert log_in(second).json()["type"] == "/problems/mfa-required"
+    recovery_codes = confirmed.json()["recovery_codes"]
+    for otp in (code(1), recovery_codes[0]):
+        assert [log_in(server, otp=otp).status_code for server in (first, second, first)] == [200, 401, 401]
+    there = second.client(client.tokens["access_token"])
+    assert there.get("/api/v1/auth/totp").json() == {"enabled": True, "recovery_codes_left": 9}
+    proof = {"password": PASSWORD, "otp": recovery_codes[1]}
+    assert there.request("DELETE", "/api/v1/auth/totp", json=proof).status_code == 204
+    assert log_in(first).status_code == 200
 
 
 def test_a_token_is_refreshed_on_either_node_and_all_get_the_same_successor(two: tuple[Server, Server]) -> None:

@@ -179,12 +179,14 @@ def test_all_that_production_lacks_is_told(tmp_path: Path) -> None:
         done = kingpost(tmp_path, "serve", "--port", "0", *arguments, **variables)
         assert done.returncode == 1
         told = sentences(done.stderr)
-        assert [line.partition(" ")[0] for line in told] == ["KINGPOST_SECRET", "KINGPOST_PUBLIC_URL"]
+        missing = ["KINGPOST_SECRET", "KINGPOST_PUBLIC_URL", "KINGPOST_MAIL_URL"]
+        assert [line.partition(" ")[0] for line in told] == missing
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_weak_secret_in_production_is_told_and_not_repeated(tmp_path: Path) -> None:
-    told = refusal(tmp_path, ENVIRONMENT="production", PUBLIC_URL="https://api.example.com", SECRET="hunter2")
+    settings = {"PUBLIC_URL": "https://api.example.com", "MAIL_URL": "smtp://mail.example.com"}
+    told = refusal(tmp_path, ENVIRONMENT="production", SECRET="hunter2", **settings)
     assert "KINGPOST_SECRET" in told
     assert "hunter2" not in told
 

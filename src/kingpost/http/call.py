@@ -1,19 +1,30 @@
 """One request and its answer, as handlers see them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from kingpost.accounts import Accounts
+from kingpost.administration import Administration
+from kingpost.api_key_format import PREFIX as KEY_PREFIX
+from kingpost.api_keys import APIKeys
+from kingpost.audit_log import AuditLog
 from kingpost.cursors import Cursors
+from kingpost.export import Exports
+from kingpost.job_runner import JobRunner
+from kingpost.key_rotation import KeyRotation
 from kingpost.model import Origin, Principal
 from kingpost.problems import Forbidden, Unauthenticated
+from kingpost.recovery import Recovery
+from kingpost.registration import Registration
 from kingpost.resources import Resources
+from kingpost.second_factor import SecondFactors
 from kingpost.sessions import Sessions
 from kingpost.settings import Settings
 from kingpost.signing import KeyRing
 from kingpost.storage import Storage
+from kingpost.verification import Verification
 
 DEVICE_LENGTH = 200
 """Characters of a user agent that are worth keeping."""
@@ -44,9 +55,19 @@ class Features(msgspec.Struct, frozen=True):
     settings: Settings
     storage: Storage
     accounts: Accounts
+    registration: Registration
+    verification: Verification
+    recovery: Recovery
     sessions: Sessions
+    second_factors: SecondFactors
+    api_keys: APIKeys
     resources: Resources
     keys: KeyRing
+    key_rotation: KeyRotation
+    administration: Administration
+    jobs: JobRunner
+    audit_log: AuditLog
+    exports: Exports
     cursors: Cursors
     health: Health
     openapi: Callable[[], bytes]
@@ -102,16 +123,18 @@ class Call:
         """Tell who is calling, by an access token or an API key. Routes that need a caller have done so already.
 
         Raises:
-            Unauthenticated: there is no token, or it is not good (any more).
+            Unauthenticated: there is neither, or it is not good (any more).
             Forbidden: it is an API key, and the route is not within its scopes.
         """
         authorization = self.headers.get(b"authorization")
         if authorization is None:
-            raise Unauthenticated("This needs an access token: Authorization: Bearer …")
+            raise Unauthenticated("This needs an access token or an API key: Authorization: Bearer …")
         scheme, _, token = authorization.partition(b" ")
         if scheme.lower() != b"bearer":
             raise Unauthenticated("Only bearer tokens are known here")
-        principal = await self.features.sessions.authenticate(token.strip().decode("latin-1"))
+        text = token.strip().decode("latin-1")
+        keepers = self.features.api_keys if text.startswith(KEY_PREFIX) else self.features.sessions
+        principal = await keepers.authenticate(text)
         if principal.scopes is not None and self.route.scope not in principal.scopes:
             scope = self.route.scope
             raise Forbidden(f"This needs an API key with the scope {scope}" if scope else "This is not for API keys")
@@ -154,6 +177,17 @@ class Answer:
         self.headers = headers
         self.media_type = media_type
         self.policy = policy
+
+
+class StreamedAnswer(Answer):
+    """A response whose body is made while it is sent. What can be refused must be refused before there is one."""
+
+    __slots__ = ("chunks",)
+
+    def __init__(self, chunks: AsyncGenerator[bytes], headers: Iterable[Header], media_type: str = JSON) -> None:
+        """`chunks` are asked for as fast as the client reads, and closed when it goes away."""
+        super().__init__(200, b"", headers, media_type)
+        self.chunks = chunks
 
 
 def answer(value: Any, *headers: Header, status: int = 200) -> Answer:

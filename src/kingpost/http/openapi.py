@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from kingpost import __version__
 from kingpost.http import openapi_parts as parts
 from kingpost.http.application import IDS, PROBES
@@ -45,7 +47,7 @@ def document(routes: Sequence[Route], public_url: str, version: str = __version_
         version: of the release that is described.
     """
     shown = [route for route in routes if not route.is_hidden]
-    structs = {struct for route in shown for struct in (route.body, route.result) if struct is not None}
+    structs = {s for route in shown for s in (route.body, route.result, route.accepted) if s is not None}
     components = schemas(sorted({*structs, JSONPatchOperation, ProblemBody}, key=lambda struct: struct.__name__))
     paths: dict[str, Schema] = {}
     for route in shown:
@@ -146,11 +148,19 @@ def _responses(route: Route, components: Mapping[str, Schema]) -> Schema:
         success["description"] = route.result.__doc__
         success["content"] = {route.media_type: {"schema": schema, "example": example(schema, components)}}
     responses = {str(route.status): success}
+    if route.accepted is not None:
+        responses["202"] = _accepted(route.accepted, components)
     if _is_conditional(route):
         responses["304"] = {"$ref": "#/components/responses/not-modified"}
     for status, problems in problems_of(route).items():
         responses[str(status)] = {"$ref": f"#/components/responses/{_name(problems)}"}
     return responses
+
+
+def _accepted(struct: type[msgspec.Struct], components: Mapping[str, Schema]) -> Schema:
+    schema = reference(struct)
+    content = {JSON: {"schema": schema, "example": example(schema, components)}}
+    return {"description": struct.__doc__, "headers": parts.headers(*parts.ALWAYS), "content": content}
 
 
 def _problem_responses(routes: Iterable[Route]) -> dict[str, Schema]:

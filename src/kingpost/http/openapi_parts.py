@@ -56,7 +56,10 @@ rather than overwrite someone else's; sent as `If-None-Match`, it makes a read a
 TAGS: Sequence[Schema] = (
     {"name": "Users", "description": "Accounts: your own, and for administrators all of them."},
     {"name": "Sign-in", "description": "Tokens and the sessions behind them."},
+    {"name": "Recovery", "description": "Proving an address, and getting back in without the password: both by mail."},
+    {"name": "API keys", "description": "Credentials for machines, each with scopes of its own."},
     {"name": "Resources", "description": "JSON documents of any type, each with an owner and a version."},
+    {"name": "Audit log", "description": "Who did what to which account, session or key. For administrators."},
     {"name": "Operations", "description": "For those who run the server or verify its tokens."},
 )
 
@@ -65,7 +68,8 @@ SECURITY_SCHEMES: Schema = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "The `access_token` that a login or a refresh answers with, or an API key (`kp_…`).",
+        "description": "The `access_token` that a login or a refresh answers with, or an API key (`kp_…`): "
+        "wherever an operation names a scope, a key that has it does as well, as far as its owner may.",
     }
 }
 
@@ -116,6 +120,12 @@ HEADERS: Mapping[str, Schema] = {
         "required": True,
         "schema": {"type": "string", "format": "uri-reference"},
         "example": f"/api/v1/resources/{AN_ID}",
+    },
+    "Content-Disposition": {
+        "description": "It is a file to be kept.",
+        "required": True,
+        "schema": TEXT,
+        "example": 'attachment; filename="audit.ndjson"',
     },
     "Link": {
         "description": "The next page (RFC 8288); absent on the last one.",

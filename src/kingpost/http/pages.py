@@ -57,7 +57,7 @@ def _plan(path: str, query: ListQuery) -> _Plan:
     what = {name: value for name, value in told.items() if name not in ("limit", "count")}
     # Both spellings of a path are one endpoint, and have the same cursors.
     binding = repr((path.rsplit("/", 1)[-1], what))
-    return _Plan(_sort(query.sort), _offset(query), binding, f"{path}?{urlencode(told)}&cursor=")
+    return _Plan(sort_keys(query.sort), _offset(query), binding, f"{path}?{urlencode(told)}&cursor=")
 
 
 def _offset(query: ListQuery) -> int:
@@ -71,7 +71,12 @@ def _offset(query: ListQuery) -> int:
     return (query.page - 1) * query.limit
 
 
-def _sort(text: str) -> tuple[SortKey, ...]:
+def sort_keys(text: str) -> tuple[SortKey, ...]:
+    """A sort order as it is written: fields, separated by commas, `-` before one that descends.
+
+    Raises:
+        InvalidRequest: a field stands there twice.
+    """
     keys = [SortKey(term.removeprefix("-"), term.startswith("-")) for term in text.split(",")]
     names = [key.field for key in keys]
     if len(set(names)) < len(names):

@@ -41,6 +41,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         rules: makes the rules of the body that a schema cannot state, out of the features.
         result: what it answers; None for nothing.
         status: the status of success.
+        accepted: what it answers, with 202, where the rest is done later; None where that does not happen.
         media_type: what it answers in.
         headers: names of response headers beside the common ones.
         preconditions: whether it minds `If-Match`.
@@ -63,6 +64,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     rules: Callable[[Any], Rules] | None = None
     result: type[msgspec.Struct] | None = None
     status: int = 200
+    accepted: type[msgspec.Struct] | None = None
     media_type: str = JSON
     headers: Sequence[str] = ()
     preconditions: bool = False

@@ -9,16 +9,20 @@ driver. After a write has returned, every read by this process sees it.
 Writes that have `Consequences` store them in their own transaction: all of it happens, or nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from kingpost.model import Page, Resource, Session, Status, User
+from kingpost.storage.api_keys import APIKeys
 from kingpost.storage.audit import AuditLog
 from kingpost.storage.consequences import NONE, Consequences
 from kingpost.storage.jobs import Jobs
 from kingpost.storage.listing import Listing
+from kingpost.storage.one_time_tokens import OneTimeTokens
+from kingpost.storage.records import Records
+from kingpost.storage.second_factors import SecondFactors
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -33,6 +37,7 @@ class UserChange(msgspec.Struct, frozen=True):
 
     email: str | msgspec.UnsetType = msgspec.UNSET
     email_key: str | msgspec.UnsetType = msgspec.UNSET
+    email_verified: bool | msgspec.UnsetType = msgspec.UNSET
     name: str | msgspec.UnsetType | None = msgspec.UNSET
     metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     roles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
@@ -66,8 +71,11 @@ class Users(Protocol):
         """The password hash of an account, or None where there is no such account."""
         ...
 
-    async def list(self, listing: Listing) -> Page[User]:
-        """Accounts in the order of `listing.sort` (`created_at`, `updated_at`, `email`, `id`), ties by id."""
+    async def list(self, listing: Listing, *, status: Status | None = None, role: str | None = None) -> Page[User]:
+        """Accounts in the order of `listing.sort` (`created_at`, `updated_at`, `email`, `id`), ties by id.
+
+        All of them, or those that have a status or a role. The total counts the same ones.
+        """
         ...
 
     async def change(
@@ -96,11 +104,11 @@ class Users(Protocol):
         ...
 
     async def change_password(
-        self, user_id: str, password_hash: str, at: str, keep_session: str, consequences: Consequences = NONE
+        self, user_id: str, password_hash: str, at: str, keep_session: str | None, consequences: Consequences = NONE
     ) -> Sequence[str]:
-        """Set a new password hash and end every session of the account but one; return the ended ones' ids.
+        """Set a new password hash and end every session of the account (but one, if so wished); return their ids.
 
-        One-time tokens for a new password are killed with it.
+        One-time tokens for a new password or another address are killed with it.
 
         Raises:
             NotFound: there is no such account.
@@ -147,19 +155,29 @@ class Sessions(Protocol):
         token_hash: bytes,
         password_hash: str | None = None,
         consequences: Consequences = NONE,
+        *,
+        second_factor: bytes | None = None,
     ) -> None:
         """Store a new session whose first refresh token has this hash.
 
-        Where `password_hash` is given, it must still be the account's: a login that was checked against a
-        password which has been changed meanwhile starts nothing.
+        Where `password_hash` is given, it must still be the account's, and `second_factor` what is sealed of its
+        confirmed second factor (None: it has none). So a login starts nothing that was checked against a
+        password which has been changed meanwhile, or before a second factor came into force.
 
         Raises:
-            Unauthenticated: the account is gone or suspended, or has got another password.
+            Unauthenticated: the account is gone or suspended, or has got another password or second factor.
         """
         ...
 
     async def rotate(
-        self, session_id: str, token_hash: bytes, successor_hash: bytes, at: str, not_before: str, idle_since: str
+        self,
+        session_id: str,
+        token_hash: bytes,
+        successor_hash: bytes,
+        at: str,
+        not_before: str,
+        idle_since: str,
+        if_reused: Callable[[str], Consequences] = lambda user_id: NONE,
     ) -> Rotation | None:
         """Consume a refresh token and put its successor in its place.
 
@@ -168,10 +186,15 @@ class Sessions(Protocol):
         nothing changes (the successor is derived from the parent, so it is the same one). Of N concurrent
         calls with one token exactly one consumes it, the others get the same rotation.
 
-        Any other token of the session is stolen or long used: the session ends, and None is returned.
+        Any other token of the session is stolen or long used: the session ends, and None is returned. If that
+        ended a session which was in use, what `if_reused` makes of its account's id is stored with it.
         None also if the session has ended, has expired, was last used before `idle_since`, or its account
         is gone or suspended.
         """
+        ...
+
+    async def find(self, session_id: str) -> Session | None:
+        """The session, unless it has ended; it may have expired."""
         ...
 
     async def list(self, user_id: str, at: str, idle_since: str) -> Sequence[Session]:
@@ -222,6 +245,21 @@ class SigningKeys(Protocol):
 
     async def add_first(self, key: SealedKey) -> None:
         """Store a key if there is none yet. Of N concurrent calls exactly one stores its key."""
+        ...
+
+    async def add_after(self, newest_id: str, key: SealedKey, consequences: Consequences = NONE) -> bool:
+        """Store a key if the newest is still the one with this id; tell whether it was.
+
+        Of N concurrent calls with one id exactly one stores its key.
+        """
+        ...
+
+    async def remove(self, key_id: str, consequences: Consequences = NONE, *, superseded_by: str | None = None) -> bool:
+        """Remove a key, unless it is the only one; tell whether this call did.
+
+        Where `superseded_by` is given, that key must (still) be there. Of N concurrent calls with one id
+        exactly one removes the key, and however many ids are removed at the same moment, one key stays.
+        """
         ...
 
 
@@ -288,16 +326,28 @@ class Storage(Protocol):
     def sessions(self) -> Sessions: ...
 
     @property
+    def second_factors(self) -> SecondFactors: ...
+
+    @property
+    def api_keys(self) -> APIKeys: ...
+
+    @property
     def signing_keys(self) -> SigningKeys: ...
 
     @property
     def resources(self) -> Resources: ...
 
     @property
+    def one_time_tokens(self) -> OneTimeTokens: ...
+
+    @property
     def jobs(self) -> Jobs: ...
 
     @property
     def audit(self) -> AuditLog: ...
+
+    @property
+    def records(self) -> Records: ...
 
     async def ping(self) -> None:
         """Do the least that proves the database answers.

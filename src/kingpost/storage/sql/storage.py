@@ -4,11 +4,15 @@ from urllib.parse import urlsplit
 
 from kingpost.storage import CannotOpen
 from kingpost.storage.sql import migration
+from kingpost.storage.sql.api_keys import SQLAPIKeys
 from kingpost.storage.sql.audit import SQLAuditLog
 from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database
 from kingpost.storage.sql.jobs import SQLJobs
+from kingpost.storage.sql.one_time_tokens import SQLOneTimeTokens
+from kingpost.storage.sql.records import SQLRecords
 from kingpost.storage.sql.resources import SQLResources
+from kingpost.storage.sql.second_factors import SQLSecondFactors
 from kingpost.storage.sql.sessions import SQLSessions
 from kingpost.storage.sql.signing_keys import SQLSigningKeys
 from kingpost.storage.sql.users import SQLUsers
@@ -22,10 +26,14 @@ class SQLStorage:
         consequences = ConsequenceScripts(database.dialect)
         self.users = SQLUsers(database, consequences)
         self.sessions = SQLSessions(database, consequences)
-        self.signing_keys = SQLSigningKeys(database)
+        self.second_factors = SQLSecondFactors(database, consequences)
+        self.api_keys = SQLAPIKeys(database, consequences)
+        self.signing_keys = SQLSigningKeys(database, consequences)
         self.resources = SQLResources(database)
+        self.one_time_tokens = SQLOneTimeTokens(database, consequences)
         self.jobs = SQLJobs(database, consequences)
         self.audit = SQLAuditLog(database, consequences)
+        self.records = SQLRecords(database)
 
     async def ping(self) -> None:
         await self._database.ping()

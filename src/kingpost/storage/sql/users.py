@@ -5,9 +5,9 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, Text, bindparam, cast, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, delete, func, insert, literal, select, update
 
-from kingpost.model import ADMIN, Page, SortKey, User
+from kingpost.model import ADMIN, Page, SortKey, Status, User
 from kingpost.problems import Conflict, NotFound, VersionMismatch
 from kingpost.storage import Credentials, UserChange
 from kingpost.storage.consequences import NONE, Consequences
@@ -64,14 +64,15 @@ class SQLUsers:
         self._deletion = AccountDeletion(dialect)
         is_theirs = one_time_tokens.c.user_id == bindparam("user_id")
         self._kill_tokens = Statement(delete(one_time_tokens).where(is_theirs), dialect)
-        is_for_password = one_time_tokens.c.purpose == literal("reset-password")
-        self._kill_password_tokens = Statement(delete(one_time_tokens).where(is_theirs, is_for_password), dialect)
+        # Whoever knew the old password may have asked for another address, and waits to confirm it.
+        hands_over = one_time_tokens.c.purpose.in_([literal("reset-password"), literal("change-email")])
+        self._kill_tokens_that_hand_over = Statement(delete(one_time_tokens).where(is_theirs, hands_over), dialect)
         same_hash = users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("old_hash")
         upgraded = update(users).where(*same_hash).values(password_hash=bindparam("new_hash")).returning(users.c.id)
         self._upgrade_hash = Statement(upgraded, dialect)
         self._page = lru_cache(maxsize=64)(self._make_page)
         self._update = lru_cache(maxsize=64)(self._make_update)
-        self._count = Statement(select(func.count()).select_from(users), dialect)
+        self._count = lru_cache(maxsize=8)(self._make_count)
 
     async def create(self, user: User, email_key: str, password_hash: str, consequences: Consequences = NONE) -> None:
         columns = user_columns(user) | {"email_key": email_key, "password_hash": password_hash}
@@ -97,11 +98,14 @@ class SQLUsers:
         rows = await self._database.read(self._find_hash(id=user_id))
         return rows[0][0] if rows else None
 
-    async def list(self, listing: Listing) -> Page[User]:
-        order, statement = self._page(listing.sort, listing.after is not None)
-        query = statement(**order.parameters(listing.after), limit=listing.limit + 1, offset=listing.offset)
-        rows = await self._database.read(query)
-        total = (await self._database.scan(self._count()))[0][0] if listing.count else None
+    async def list(self, listing: Listing, *, status: Status | None = None, role: str | None = None) -> Page[User]:
+        # A role is a name in quotes in the JSON of all roles; `_` would stand for any character.
+        pattern = None if role is None else f'%"{role.replace("_", "/_")}"%'
+        scope = {name: value for name, value in (("status", status), ("role", pattern)) if value is not None}
+        order, statement = self._page(tuple(scope), listing.sort, listing.after is not None)
+        position = order.parameters(listing.after)
+        rows = await self._database.read(statement(**scope, **position, limit=listing.limit + 1, offset=listing.offset))
+        total = (await self._database.scan(self._count(tuple(scope))(**scope)))[0][0] if listing.count else None
         items = [user_of(row) for row in rows[: listing.limit]]
         more = len(rows) > listing.limit
         # The columns of the order stand at the end of each row.
@@ -147,12 +151,12 @@ class SQLUsers:
         return [(row[0], roles_of(row[1])) for row in rows]
 
     async def change_password(
-        self, user_id: str, password_hash: str, at: str, keep_session: str, consequences: Consequences = NONE
+        self, user_id: str, password_hash: str, at: str, keep_session: str | None, consequences: Consequences = NONE
     ) -> Sequence[str]:
         def script() -> Script[Sequence[str]]:
             if not (yield self._set_hash(user_id=user_id, hash=password_hash, at=at)):
                 raise NotFound()
-            yield self._kill_password_tokens(user_id=user_id)
+            yield self._kill_tokens_that_hand_over(user_id=user_id)
             ended = yield self._end_sessions(user_id=user_id, kept=keep_session)
             yield from self._consequences.store(consequences)
             return [row[0] for row in ended]
@@ -201,11 +205,23 @@ class SQLUsers:
         statement = update(users).where(users.c.id == bindparam("user_id")).values(values).returning(*USER)
         return Statement(statement, self._database.dialect)
 
-    def _make_page(self, sort: tuple[SortKey, ...], behind: bool) -> tuple[Order, Statement]:
+    def _make_page(self, scope: tuple[str, ...], sort: tuple[SortKey, ...], behind: bool) -> tuple[Order, Statement]:
         order = Order(users, sort, SORTED_BY)
         key = [users.c[name].label(f"key_{name}") for name in order.columns]
-        statement: Select[Any] = order.apply(select(*USER, *key), behind)
+        statement: Select[Any] = order.apply(select(*USER, *key).where(*_within(scope)), behind)
         return order, Statement(statement.limit(bindparam("limit")).offset(bindparam("offset")), self._database.dialect)
+
+    def _make_count(self, scope: tuple[str, ...]) -> Statement:
+        return Statement(select(func.count()).select_from(users).where(*_within(scope)), self._database.dialect)
+
+
+def _within(scope: tuple[str, ...]) -> Sequence[ColumnElement[bool]]:
+    """That an account has the `status`, or a `role` by a pattern, where the scope names them."""
+    terms = {
+        "status": users.c.status == bindparam("status"),
+        "role": cast(users.c.roles, Text).like(bindparam("role"), escape="/"),
+    }
+    return [terms[name] for name in scope]
 
 
 def _address_taken() -> Conflict:

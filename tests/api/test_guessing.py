@@ -1,0 +1,289 @@
+"""Whoever guesses passwords is slowed down, and nobody else."""
+
+import asyncio
+import secrets
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from kingpost import main
+from kingpost.limits import FORGOTTEN_AFTER
+from kingpost.limits.memory import MemoryLimits
+from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem
+
+HOME, ELSEWHERE = "198.51.100.1", "203.0.113.9"
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the limits in the stacks that the test starts."""
+    clock = Clock()
+    monkeypatch.setattr(main, "MemoryLimits", partial(MemoryLimits, now=clock))
+    return clock
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def limited(serve: Serve, clock: Clock) -> Stack:
+    """An application with the limit that is the default."""
+    return await serve(RATE_LIMIT_LOGIN="10/minute")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def owner(limited: Stack) -> Caller:
+    """Somebody who has signed up, and has logged in from the address of all tests."""
+    return await limited.sign_up()
+
+
+async def log_in(stack: Stack, email: str, password: str = PASSWORD, address: str = ELSEWHERE) -> httpx.Response:
+    body = {"email": email, "password": password}
+    return await stack.client(address=address).post("/api/v1/auth/login", json=body)
+
+
+async def guess(stack: Stack, email: str, times: int = 1, address: str = ELSEWHERE) -> list[httpx.Response]:
+    """Wrong logins, one after the other."""
+    return [await log_in(stack, email, f"wrong {secrets.token_hex(4)}", address) for _ in range(times)]
+
+
+def statuses(responses: list[httpx.Response]) -> list[int]:
+    return [response.status_code for response in responses]
+
+
+def delay(response: httpx.Response) -> int:
+    """How long a refused guess is told to wait."""
+    assert_problem(response, 429, "rate-limited")
+    return int(response.headers["retry-after"])
+
+
+def somewhere() -> str:
+    """An address that nobody has used."""
+    return f"2001:db8:{secrets.randbits(16):x}:{secrets.randbits(16):x}::1"
+
+
+# --- the limit --------------------------------------------------------------------------------------
+
+
+async def test_ten_wrong_logins_are_free_and_the_eleventh_waits(limited: Stack, owner: Caller) -> None:
+    for response in await guess(limited, owner.email, 10):
+        assert_problem(response, 401, "invalid-credentials")
+    (response,) = await guess(limited, owner.email)
+    assert delay(response) == 6
+
+
+async def test_the_right_password_waits_as_well(limited: Stack, owner: Caller, clock: Clock) -> None:
+    await guess(limited, owner.email, 10)
+    assert delay(await log_in(limited, owner.email)) == 6
+    clock.now += 6
+    assert (await log_in(limited, owner.email)).status_code == 200
+
+
+async def test_each_failure_doubles_the_delay_up_to_a_quarter_of_an_hour(
+    limited: Stack, owner: Caller, clock: Clock
+) -> None:
+    await guess(limited, owner.email, 10)
+    delays = []
+    for _ in range(12):
+        (refused,) = await guess(limited, owner.email)
+        delays.append(delay(refused))
+        clock.now += delays[-1]
+        (response,) = await guess(limited, owner.email)
+        assert_problem(response, 401, "invalid-credentials")
+    assert delays == [6, 12, 24, 48, 96, 192, 384, 768, 900, 900, 900, 900]
+    clock.now += 900
+    assert (await log_in(limited, owner.email)).status_code == 200
+
+
+async def test_guesses_during_the_delay_count_for_nothing(limited: Stack, owner: Caller, clock: Clock) -> None:
+    await guess(limited, owner.email, 10)
+    assert {delay(response) for response in await guess(limited, owner.email, 50)} == {6}
+    clock.now += 6
+    assert statuses(await guess(limited, owner.email)) == [401]
+    assert delay(await log_in(limited, owner.email)) == 12
+
+
+async def test_after_a_quiet_hour_all_is_forgotten(limited: Stack, owner: Caller, clock: Clock) -> None:
+    await guess(limited, owner.email, 10)
+    clock.now += FORGOTTEN_AFTER
+    assert statuses(await guess(limited, owner.email, 11)) == [401] * 10 + [429]
+
+
+async def test_a_right_login_forgets_the_failures_of_its_account(limited: Stack, owner: Caller) -> None:
+    for _ in range(5):
+        for _ in range(9):
+            assert statuses(await guess(limited, owner.email, address=somewhere())) == [401]
+        assert (await log_in(limited, owner.email, address=somewhere())).status_code == 200
+
+
+async def test_without_the_limit_wrong_logins_are_wrong_logins(serve: Serve) -> None:
+    unlimited = await serve(RATE_LIMIT_LOGIN="off")
+    assert statuses(await guess(unlimited, "nobody@example.com", 15)) == [401] * 15
+
+
+# --- what is counted --------------------------------------------------------------------------------
+
+
+async def test_an_account_is_limited_wherever_the_guesses_come_from(limited: Stack, owner: Caller) -> None:
+    for _ in range(10):
+        assert statuses(await guess(limited, owner.email, address=somewhere())) == [401]
+    assert statuses(await guess(limited, owner.email, address=somewhere())) == [429]
+
+
+async def test_one_account_has_one_counter_however_its_address_is_written(limited: Stack, owner: Caller) -> None:
+    for spelling in [owner.email, owner.email.upper(), owner.email.title()] * 3:
+        assert statuses(await guess(limited, spelling, address=somewhere())) == [401]
+    assert statuses(await guess(limited, owner.email, 2, address=somewhere())) == [401, 429]
+
+
+async def test_an_address_is_limited_whatever_accounts_it_tries(limited: Stack, owner: Caller) -> None:
+    for n in range(10):
+        assert statuses(await guess(limited, f"account-{n}@example.com")) == [401]
+    assert statuses(await guess(limited, owner.email)) == [429]
+    assert delay(await log_in(limited, owner.email)) == 6
+
+
+async def test_a_login_to_an_account_of_ones_own_gives_a_guesser_nothing(limited: Stack, owner: Caller) -> None:
+    own = await limited.sign_up()
+    wrong = 0
+    for _ in range(30):
+        await log_in(limited, own.email)
+        (response,) = await guess(limited, f"{secrets.token_hex(4)}@example.com")
+        wrong += response.status_code == 401
+    assert wrong == 10
+
+
+async def test_clients_with_ipv6_are_counted_by_network(limited: Stack, owner: Caller) -> None:
+    for n in range(10):
+        address = f"2001:db8:1:2::{n:x}"
+        assert statuses(await guess(limited, f"{n}@example.com", address=address)) == [401]
+    assert statuses(await guess(limited, "a@example.com", address="2001:db8:1:2:ffff::1")) == [429]
+    assert statuses(await guess(limited, "a@example.com", address="2001:db8:1:3::1")) == [401]
+
+
+async def test_a_client_is_the_same_over_both_kinds_of_socket(limited: Stack) -> None:
+    for n in range(10):
+        await guess(limited, f"{n}@example.com", address=f"::ffff:{ELSEWHERE}")
+    assert statuses(await guess(limited, "a@example.com", address=ELSEWHERE)) == [429]
+
+
+async def test_known_and_unknown_accounts_look_the_same(limited: Stack, owner: Caller, clock: Clock) -> None:
+    seen: list[list[Any]] = []
+    responses: list[httpx.Response] = []
+    for email in (owner.email, "nobody@example.com", "no address"):
+        address = somewhere()
+        responses = await guess(limited, email, 12, address)
+        clock.now += 6
+        responses += await guess(limited, email, 2, address)
+        seen.append([_without_request(response) for response in responses])
+    assert statuses(responses) == [401] * 10 + [429] * 2 + [401, 429]
+    assert seen[0] == seen[1] == seen[2]
+
+
+def _without_request(response: httpx.Response) -> tuple[int, dict[str, str], dict[str, Any]]:
+    headers = {name: value for name, value in response.headers.items() if name != "x-request-id"}
+    return response.status_code, headers, response.json() | {"request_id": ""}
+
+
+# --- many at once -----------------------------------------------------------------------------------
+
+
+async def test_of_a_hundred_guesses_at_once_ten_are_looked_at(limited: Stack, owner: Caller) -> None:
+    responses = await asyncio.gather(*[guess(limited, owner.email) for _ in range(100)])
+    found = [response.status_code for (response,) in responses]
+    assert (found.count(401), found.count(429)) == (10, 90)
+
+
+async def test_of_a_hundred_guesses_at_once_from_everywhere_ten_are_looked_at(limited: Stack, owner: Caller) -> None:
+    responses = await asyncio.gather(*[guess(limited, owner.email, address=somewhere()) for _ in range(100)])
+    found = [response.status_code for (response,) in responses]
+    assert (found.count(401), found.count(429)) == (10, 90)
+
+
+async def test_many_right_logins_at_once_from_one_office_all_succeed(limited: Stack, owner: Caller) -> None:
+    colleague = await limited.sign_up()
+    emails = [owner.email, colleague.email] * 20
+    responses = await asyncio.gather(*[log_in(limited, email, address=HOME) for email in emails])
+    assert {response.status_code for response in responses} == {200}
+
+
+# --- nobody is locked out ---------------------------------------------------------------------------
+
+
+async def test_guesses_from_elsewhere_do_not_delay_the_owner_at_the_usual_address(
+    limited: Stack, owner: Caller
+) -> None:
+    assert (await log_in(limited, owner.email, address=HOME)).status_code == 200
+    await guess(limited, owner.email, 30)
+    assert (await log_in(limited, owner.email, address=HOME)).status_code == 200
+    assert statuses(await guess(limited, owner.email, 3, address=HOME)) == [401] * 3
+    assert (await log_in(limited, owner.email, address=HOME)).status_code == 200
+    # And the owner's logins do not help whoever guesses elsewhere.
+    assert statuses(await guess(limited, owner.email, address=somewhere())) == [429]
+
+
+async def test_the_usual_address_is_limited_too(limited: Stack, owner: Caller) -> None:
+    assert (await log_in(limited, owner.email, address=HOME)).status_code == 200
+    assert statuses(await guess(limited, owner.email, 11, address=HOME)) == [401] * 10 + [429]
+
+
+async def test_an_address_is_usual_for_thirty_days(limited: Stack, owner: Caller, clock: Clock) -> None:
+    assert (await log_in(limited, owner.email, address=HOME)).status_code == 200
+    for days, status in ((29.9, 200), (29.9, 200), (30.1, 429)):
+        clock.now += days * 24 * 3600
+        await guess(limited, owner.email, 10, address=somewhere())
+        assert (await log_in(limited, owner.email, address=HOME)).status_code == status
+
+
+async def test_other_accounts_at_other_addresses_notice_nothing(limited: Stack, owner: Caller) -> None:
+    other = await limited.sign_up()
+    await guess(limited, owner.email, 20)
+    assert (await log_in(limited, other.email, address=somewhere())).status_code == 200
+
+
+async def test_a_session_goes_on_whatever_strangers_try(limited: Stack, owner: Caller) -> None:
+    for _ in range(10):
+        await guess(limited, owner.email, address=somewhere())
+    assert statuses(await guess(limited, owner.email, address=somewhere())) == [429]
+    http = limited.client(owner.access_token, address=somewhere())
+    assert (await http.get("/api/v1/users/me")).status_code == 200
+    body = {"refresh_token": owner.refresh_token}
+    assert (await http.post("/api/v1/auth/refresh", json=body)).status_code == 200
+    passwords = {"current_password": PASSWORD, "new_password": "another horse battery"}
+    assert (await http.put(f"/api/v1/users/{owner.id}/password", json=passwords)).status_code == 204
+
+
+# --- the password that is asked for again -----------------------------------------------------------
+
+
+async def test_a_wrong_current_password_counts_like_a_wrong_login(limited: Stack, owner: Caller, clock: Clock) -> None:
+    path = f"/api/v1/users/{owner.id}"
+    found = []
+    for n in range(6):
+        wrong = {"current_password": f"wrong {n}", "new_password": "another horse battery"}
+        found.append((await owner.http.put(f"{path}/password", json=wrong)).status_code)
+        wrong = {"current_password": f"wrong {n}", "email": "new@example.com"}
+        found.append((await owner.http.patch(path, json=wrong)).status_code)
+    assert found == [403] * 10 + [429] * 2
+    right = {"current_password": PASSWORD, "new_password": "another horse battery"}
+    assert delay(await owner.http.put(f"{path}/password", json=right)) == 6
+    assert (await log_in(limited, owner.email)).status_code == 200
+    clock.now += 6
+    assert (await owner.http.put(f"{path}/password", json=right)).status_code == 204
+
+
+async def test_of_many_wrong_current_passwords_at_once_ten_are_looked_at(limited: Stack, owner: Caller) -> None:
+    body = {"current_password": "wrong", "new_password": "another horse battery"}
+    path = f"/api/v1/users/{owner.id}/password"
+    responses = await asyncio.gather(*[owner.http.put(path, json=body) for _ in range(50)])
+    assert (statuses(responses).count(403), statuses(responses).count(429)) == (10, 40)
