@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from kingpost import api_key_format, audit, clock
+from kingpost.mail import Messages
 from kingpost.model import APIKey, Origin, Principal
 from kingpost.policy import may_touch_account
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unauthenticated, Unavailable
 from kingpost.scopes import Scope
 from kingpost.secret import MasterSecret
+from kingpost.storage import Users
 from kingpost.storage.api_keys import USE_IS_NOTED_EVERY
 from kingpost.storage.api_keys import APIKeys as StoredKeys
 from kingpost.storage.consequences import Consequences
@@ -50,9 +52,17 @@ class APIKeys:
     """
 
     def __init__(
-        self, stored: StoredKeys, secret: MasterSecret, *, seconds: Callable[[], float] = time.monotonic
+        self,
+        stored: StoredKeys,
+        users: Users,
+        messages: Messages,
+        secret: MasterSecret,
+        *,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stored = stored
+        self._users = users
+        self._messages = messages
         self._hash_key = secret.derive("api-keys")
         self._seconds = seconds
         self._known: dict[str, _Known] = {}
@@ -61,6 +71,7 @@ class APIKeys:
     async def create(self, principal: Principal, new: NewAPIKey, origin: Origin) -> tuple[APIKey, str]:
         """Make a key for the caller; return what is kept of it, and the key itself, which nobody sees again.
 
+        The account's owner is told by mail: a key would outlive the session of whoever stole that.
         Scopes that the caller's roles leave nothing to do with are fine: they only ever take away.
 
         Raises:
@@ -71,6 +82,9 @@ class APIKeys:
         faults = list(self.faults(new))
         if faults:
             raise InvalidRequest.of(*faults)
+        owner = await self._users.find(principal.user_id)
+        if owner is None:
+            raise Unauthenticated("The account is gone")
         text = api_key_format.new_key()
         key_id, now = clock.new_id()
         expires_at = None if new.expires_at is None else clock.read(new.expires_at)
@@ -86,7 +100,8 @@ class APIKeys:
         )
         details = {"scopes": key.scopes, "expires_at": expires_at}
         entry = audit.entry("api_key.created", "api_key", key_id, principal, origin, **details)
-        await self._stored.create(key, self._hash(text), MOST_KEYS, Consequences((entry,)))
+        notice = self._messages.job("api-key-created", owner.email, owner.id, hint=key.hint)
+        await self._stored.create(key, self._hash(text), MOST_KEYS, Consequences((entry,), (notice,)))
         return key, text
 
     def faults(self, new: NewAPIKey) -> Iterable[Fault]:

@@ -146,7 +146,7 @@ def _assemble(base: _Base) -> Features:
     )
     recovery = _recovery(base)
     second_factors = _second_factors(base)
-    api_keys = APIKeys(storage.api_keys, secret)
+    api_keys = APIKeys(storage.api_keys, storage.users, base.messages, secret)
     base.revocations.when_account_changes(api_keys.forget)
     handlers = {**registration.handlers(), **verification.handlers(), **recovery.handlers()}
     delivery = Delivery.of(settings, base.sealer)

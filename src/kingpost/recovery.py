@@ -96,6 +96,7 @@ class Recovery:
         if reset is None:
             raise InvalidRequest.of(UNKNOWN)
         self._revocations.add(reset[1])
+        self._revocations.account_changed(user.id)
         await self._guessing.forget(token.email_key, origin.address)
 
     def handlers(self) -> Mapping[str, Handler]:

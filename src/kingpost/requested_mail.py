@@ -11,7 +11,7 @@ from kingpost.one_time_tokens import HOUR, NewToken
 from kingpost.storage.consequences import Claim, Consequences, Purpose
 from kingpost.storage.one_time_tokens import Allowance, OneTimeTokens
 
-MOST = 5
+MOST = 10
 """How many of these messages an account gets in an hour, the one that came with its sign-up included."""
 
 type RequestedTemplate = Literal["verify-email", "reset-password", "set-password"]

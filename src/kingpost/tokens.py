@@ -49,7 +49,7 @@ class VerifiedToken(msgspec.Struct, frozen=True, gc=False):
     """What is left of a token once it has been verified. `expires_at` is in seconds since 1970."""
 
     principal: Principal
-    expires_at: int
+    expires_at: float
     key_id: str
 
 

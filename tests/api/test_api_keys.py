@@ -299,3 +299,13 @@ async def test_a_sign_up_minds_a_key_that_comes_with_it(serve: Serve) -> None:
     assert await status(stack.client(new_key())) == 401
     assert (await admin.http.delete(f"{KEYS}/{machine.id}")).status_code == 204
     assert await status(machine.http) == 401
+
+
+async def test_the_owner_is_told_of_a_new_key_by_mail_and_the_mail_does_not_hold_it(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner)
+    message = (await stack.mails(owner.email))[-1]
+    assert message["Subject"] == "An API key was made for your account"
+    text = message.as_string()
+    assert machine.made["hint"] in text
+    assert machine.key not in text

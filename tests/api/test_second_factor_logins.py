@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tests.api.enrolling import CONFIRM, TOTP, Watch, disable, enrol, entries_about, log_in, state_of
+from tests.api.letters import NEW_PASSWORD, RESET, forgot, newest_token, reset
 from tests.api.stack import ORIGIN, PASSWORD, Caller, Serve, Stack, assert_problem
 
 
@@ -29,6 +30,16 @@ async def test_a_login_needs_the_code(stack: Stack, watch: Watch) -> None:
     assert response.status_code == 200
     token = response.json()["access_token"]
     assert (await stack.client(token).get("/api/v1/users/me")).status_code == 200
+
+
+async def test_a_new_password_by_mail_does_not_get_past_it(stack: Stack, watch: Watch) -> None:
+    enrolled = await enrol(stack, watch)
+    await forgot(stack, enrolled.caller.email)
+    response = await reset(stack, await newest_token(stack, enrolled.caller.email, RESET))
+    assert (response.status_code, response.content) == (204, b"")
+    assert_problem(await log_in(stack, enrolled.caller, password=NEW_PASSWORD), 401, "mfa-required")
+    otp = watch.code(enrolled.secret)
+    assert (await log_in(stack, enrolled.caller, otp, NEW_PASSWORD)).status_code == 200
 
 
 async def test_a_wrong_code_gets_the_answer_of_a_wrong_password(stack: Stack, watch: Watch) -> None:

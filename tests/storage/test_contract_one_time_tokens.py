@@ -17,6 +17,7 @@ from tests.storage.samples import (
     add_session,
     add_user,
     entries_of,
+    new_api_key,
     new_entry,
     new_job,
     plain,
@@ -331,6 +332,20 @@ async def test_a_reset_sets_the_hash_verifies_the_address_and_ends_all_sessions(
     assert [await is_alive(nodes[0], token) for token in tokens] == [False] * 3
     assert [stored.id for stored in await entries_of(nodes[0])] == [entry.id]
     assert [claimed.job for claimed in await nodes[0].jobs.claim(10, 60)] == [job]
+
+
+@pytest.mark.parametrize("was_proved", [False, True])
+async def test_the_first_proof_of_an_address_drops_what_somebody_else_may_have_left(
+    nodes: list[Storage], was_proved: bool
+) -> None:
+    storage = nodes[0]
+    user = await add_user(storage)
+    if was_proved:
+        await storage.users.change(user.id, UserChange(email_verified=True), AT, None)
+    await storage.api_keys.create(new_api_key(user.id), b"key hash", 10)
+    token = await add_token(storage, user, "reset-password")
+    assert await storage.one_time_tokens.reset_password(token.token_hash, "new hash", AT) is not None
+    assert len(await nodes[1].api_keys.list(user.id)) == int(was_proved)
 
 
 async def test_of_many_uses_of_one_token_for_a_password_exactly_one_wins(nodes: list[Storage]) -> None:

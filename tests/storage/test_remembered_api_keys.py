@@ -9,6 +9,8 @@ import pytest
 from kingpost import api_keys
 from kingpost.api_key_format import new_key
 from kingpost.api_keys import BELIEVED_FOR, APIKeys, NewAPIKey
+from kingpost.jobs import JobSealer
+from kingpost.mail import Messages
 from kingpost.model import APIKey, Origin, Principal, User
 from kingpost.problems import Unauthenticated, Unavailable
 from kingpost.secret import MasterSecret
@@ -60,7 +62,8 @@ class World:
         self.principal = Principal(user.id, None, frozenset(user.roles))
         self.watched = Watched(storage.api_keys)
         self.now = 1000.0
-        self.keys = APIKeys(self.watched, SECRET, seconds=lambda: self.now)
+        messages = Messages(JobSealer(SECRET))
+        self.keys = APIKeys(self.watched, storage.users, messages, SECRET, seconds=lambda: self.now)
 
     async def make(self) -> tuple[APIKey, str]:
         new = NewAPIKey("a machine", ("users:read", "resources:write"))
@@ -238,6 +241,7 @@ async def test_the_database_holds_neither_the_key_nor_what_could_be_made_from_it
     _, text = await world.make()
     elsewhere = World(world.storage, world.user)
     assert await elsewhere.is_good(text)
-    other = APIKeys(world.storage.api_keys, MasterSecret("another secret, just as long as the first"))
+    another = MasterSecret("another secret, just as long as the first")
+    other = APIKeys(world.storage.api_keys, world.storage.users, Messages(JobSealer(another)), another)
     with pytest.raises(Unauthenticated):
         await other.authenticate(text)

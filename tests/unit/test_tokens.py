@@ -437,7 +437,7 @@ def test_refusals_say_nothing_about_the_token(node: Node) -> None:
 # --- what is remembered ----------------------------------------------------------------------------
 
 
-def verified_until(expires_at: int, key_id: str = "key") -> VerifiedToken:
+def verified_until(expires_at: float, key_id: str = "key") -> VerifiedToken:
     return VerifiedToken(Principal(USER, SESSION, frozenset({"user"})), expires_at, key_id)
 
 

@@ -121,7 +121,7 @@ def test_a_sealed_secret_opens_nowhere_else() -> None:
 # --- recovery codes ------------------------------------------------------------------------------
 
 
-def test_there_are_ten_codes_of_fifty_bits_that_people_can_read() -> None:
+def test_there_are_ten_codes_of_120_bits_that_people_can_read() -> None:
     codes = [code for _ in range(100) for code in recovery_codes.new_codes()]
     assert len(set(codes)) == 1000
     group = "[0-9abcdefghjkmnpqrstvwxyz]{6}"

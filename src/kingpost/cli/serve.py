@@ -102,11 +102,12 @@ async def _check(loaded: Settings) -> None:
 
 
 def _greet(loaded: Settings) -> None:
-    program = os.path.relpath(sys.argv[0])
+    program, shown = os.path.relpath(sys.argv[0]), settings.masked(loaded)
     click.echo(
         f"Kingpost {__version__} serves {loaded.public_url}\n"
         f"  Documentation   {loaded.public_url}/docs\n"
-        f"  Database        {settings.masked(loaded)['database_url']}\n"
+        f"  Database        {shown['database_url']}\n"
+        f"  Mail            {shown['mail_url']}\n"
         f"  Make an admin   echo 'a long password' | {program} users create-admin you@example.com --password-stdin"
     )
 

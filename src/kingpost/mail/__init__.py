@@ -20,6 +20,7 @@ type TemplateName = Literal[
     "password-changed",
     "second-factor-enabled",
     "second-factor-disabled",
+    "api-key-created",
 ]
 
 TEMPLATES: tuple[TemplateName, ...] = get_args(TemplateName.__value__)
@@ -30,6 +31,7 @@ VALUES: Mapping[TemplateName, frozenset[str]] = dict.fromkeys(TEMPLATES, frozens
     "reset-password": frozenset({"token"}),
     "confirm-new-email": frozenset({"token"}),
     "email-changed": frozenset({"new_email"}),
+    "api-key-created": frozenset({"hint"}),
 }
 """What each message tells beside what all of them do."""
 

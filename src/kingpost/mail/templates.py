@@ -22,7 +22,7 @@ PAGES: Mapping[TemplateName, str] = {
     "reset-password": "/password/reset",
 }
 """Where the link of a message leads."""
-SAMPLES = {"token": "sample-token", "new_email": "a***@example.com"}
+SAMPLES = {"token": "sample-token", "new_email": "a***@example.com", "hint": "kp_a1B2"}
 
 
 class Templates:

@@ -17,7 +17,7 @@ from kingpost.storage.one_time_tokens import Allowance
 from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Script, Statement, UniqueViolation
 from kingpost.storage.sql.rows import USER, user_of
-from kingpost.storage.sql.schema import Identifier, Time, audit, one_time_tokens, users
+from kingpost.storage.sql.schema import Identifier, Time, api_keys, audit, one_time_tokens, users
 from kingpost.storage.sql.sessions import end_sessions
 
 TOKEN = [one_time_tokens.c[field] for field in OneTimeToken.__struct_fields__]
@@ -61,6 +61,8 @@ class SQLOneTimeTokens:
         address = {"email": bindparam("email"), "email_key": bindparam("email_key", type_=users.c.email_key.type)}
         self._set_email = Statement(changed.values(proved | address), dialect)
         self._set_password = Statement(changed.values(proved | {"password_hash": bindparam("hash")}), dialect)
+        self._find_account = Statement(select(*USER).where(users.c.id == bindparam("user_id")), dialect)
+        self._drop_keys = Statement(delete(api_keys).where(api_keys.c.user_id == bindparam("user_id")), dialect)
         self._end_sessions = Statement(end_sessions(), dialect)
         expired = one_time_tokens.c.expires_at < bindparam("before", type_=Time)
         self._forget = Statement(delete(one_time_tokens).where(expired), dialect)
@@ -123,7 +125,10 @@ class SQLOneTimeTokens:
             token = yield from self._consume(token_hash, at, FOR_PASSWORDS)
             if token is None:
                 return None
+            was_proved = user_of((yield self._find_account(user_id=token.user_id))[0]).email_verified
             rows = yield self._set_password(user_id=token.user_id, hash=password_hash, at=at)
+            if not was_proved:
+                yield self._drop_keys(user_id=token.user_id)
             yield self._kill_all(user_id=token.user_id)
             ended = yield self._end_sessions(user_id=token.user_id, kept=None)
             yield from self._consequences.store(consequences)

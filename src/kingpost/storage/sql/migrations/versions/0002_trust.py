@@ -15,7 +15,6 @@ DOCUMENT = sa.Text().with_variant(postgresql.JSONB(), "postgresql")
 NAME = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 REFUSAL = "the audit log is append-only"
-REFUSE = f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
 # Forgetting where somebody called from is all that may happen to an entry: a deleted account takes it along.
 APPEND_ONLY = {
     "postgresql": (
@@ -42,7 +41,8 @@ APPEND_ONLY = {
         BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END""",
         # REPLACE deletes the row that is in its way without asking the trigger on DELETE.
         "CREATE TRIGGER audit_is_not_replaced BEFORE INSERT ON audit "
-        "WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id) " + REFUSE,
+        "WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id) "
+        "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
     ),
 }
 
