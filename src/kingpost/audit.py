@@ -1,4 +1,4 @@
-"""What the audit log says: entries about who did what to which account, session or key."""
+"""What the audit log says: entries about who did what to which account or key."""
 
 from typing import Any, Literal
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -46,7 +45,7 @@ from kingpost.second_factor import SecondFactors
 from kingpost.secret import MasterSecret, load_or_create
 from kingpost.sessions import Sessions
 from kingpost.settings import SECRET_FILE, Settings, is_loopback_origin
-from kingpost.signing import KeyRing
+from kingpost.signing import KeyRing, WrongSecret
 from kingpost.storage import Storage
 from kingpost.storage.sql.storage import open_storage
 from kingpost.strict_json import JSONLimits
@@ -105,7 +104,7 @@ class _Base(NamedTuple):
 
 
 async def _base(settings: Settings, storage: Storage, stack: contextlib.AsyncExitStack) -> _Base:
-    secret = MasterSecret(settings.secret or load_or_create(Path(SECRET_FILE)))
+    secret = _secret(settings, is_new=not await storage.signing_keys.list())
     keys = KeyRing(storage.signing_keys, secret)
     await keys.load()
     access_tokens = AccessTokens(keys, settings.public_url, _accepted_issuer(settings))
@@ -133,6 +132,14 @@ async def _base(settings: Settings, storage: Storage, stack: contextlib.AsyncExi
         reauthentication=Reauthentication(storage.users, storage.sessions, hasher, guessing),
         requested_mail=RequestedMail(storage.one_time_tokens, messages),
     )
+
+
+def _secret(settings: Settings, *, is_new: bool) -> MasterSecret:
+    """The master secret; a new one only for a database that `is_new`, since it opens nothing that is there already."""
+    file = Path(SECRET_FILE)
+    if settings.secret is None and not is_new and not file.exists():
+        raise WrongSecret
+    return MasterSecret(settings.secret or load_or_create(file))
 
 
 def _assemble(base: _Base) -> Features:
@@ -217,7 +224,7 @@ def _second_factors(base: _Base) -> SecondFactors:
         base.reauthentication,
         base.guessing,
         base.messages,
-        _issuer_in_apps(base.settings),
+        base.settings.service_name,
     )
 
 
@@ -259,12 +266,6 @@ def _accepted_issuer(settings: Settings) -> Callable[[str], bool]:
     if settings.public_url_is_derived:
         return is_loopback_origin
     return lambda issuer: issuer == settings.public_url
-
-
-def _issuer_in_apps(settings: Settings) -> str:
-    """What authenticator apps show beside an account: the public host, if there is one that means something."""
-    host = None if settings.public_url_is_derived else urlsplit(settings.public_url).hostname
-    return host or "Kingpost"
 
 
 async def _keep_house(features: Features) -> None:

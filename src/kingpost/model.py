@@ -108,7 +108,7 @@ class APIKey(msgspec.Struct, frozen=True):
 
 
 type ActorType = Literal["user", "api_key", "anonymous", "operator", "system"]
-type TargetType = Literal["user", "session", "api_key", "signing_key", "audit_log"]
+type TargetType = Literal["user", "api_key", "signing_key", "audit_log"]
 
 
 class AuditEntry(msgspec.Struct, frozen=True):

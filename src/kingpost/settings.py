@@ -70,6 +70,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_from: str
     mail_templates: str | None
 
+    @property
+    def service_name(self) -> str:
+        """What people see as the service's name: the public host, if there is one that means something."""
+        host = None if self.public_url_is_derived else urlsplit(self.public_url).hostname
+        return host or "Kingpost"
+
 
 class InvalidSettings(Exception):
     """The configuration has faults; `faults` holds a sentence for each."""

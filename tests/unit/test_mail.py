@@ -245,16 +245,15 @@ def test_a_recipient_is_one_address(to: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "host", "name"),
+    ("url", "host"),
     [
-        ("http://127.0.0.1:8000", "[127.0.0.1]", "127.0.0.1"),
-        ("http://[::1]:8000", "[IPv6:::1]", "::1"),
-        ("https://bücher.example", "xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("http://127.0.0.1:8000", "[127.0.0.1]"),
+        ("http://[::1]:8000", "[IPv6:::1]"),
+        ("https://bücher.example", "xn--bcher-kva.example"),
     ],
 )
-def test_the_host_of_the_public_address_is_written_as_mail_servers_want_it(url: str, host: str, name: str) -> None:
-    sender = Sender("no-reply@localhost", url)
-    assert (sender.host, sender.name) == (host, name)
+def test_the_host_of_the_public_address_is_written_as_mail_servers_want_it(url: str, host: str) -> None:
+    assert Sender("no-reply@localhost", url).host == host
     assert parsed(envelope(url=url))["Message-ID"] == f"<{JOB.id}@{host}>"
 
 

@@ -1,6 +1,6 @@
 """The ASGI application: what happens to every request, from its first byte to its last.
 
-`Application.__call__` reads from top to bottom: find the route, demand HTTPS, tell who is calling, decode
+`Application.__call__` reads from top to bottom: demand HTTPS, find the route, tell who is calling, decode
 and check, call the handler, translate problems, add what every response carries.
 """
 

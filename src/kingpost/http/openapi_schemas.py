@@ -1,4 +1,4 @@
-"""JSON Schemas and examples of what requests and responses hold, out of the structs in `bodies.py`."""
+"""JSON Schemas and examples of what requests and responses hold, out of the structs in `bodies/`."""
 
 import re
 from collections.abc import Iterable, Mapping

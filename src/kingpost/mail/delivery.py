@@ -32,7 +32,7 @@ class Delivery:
             InvalidSettings: an operator's template is broken.
         """
         sender = Sender(settings.mail_from, settings.public_url)
-        templates = Templates(settings.mail_templates, settings.public_url, sender.name)
+        templates = Templates(settings.mail_templates, settings.public_url, sender.name or settings.service_name)
         scheme, _, directory = settings.mail_url.partition(":")
         transport: Transport
         if scheme == "file":

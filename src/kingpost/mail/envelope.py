@@ -60,7 +60,8 @@ class Sender:
         host = ascii_host(public_url)
         self.host = f"[{'IPv6:' if ':' in host else ''}{host}]" if is_address(host) else host
         """The host as it stands in message ids and greetings (RFC 5321, section 4.1.3)."""
-        self.name = display_name or host
+        self.name = display_name
+        """What `KINGPOST_MAIL_FROM` calls the sender; may be empty."""
         self._header = Address(display_name, addr_spec=self.address)
 
     def envelope(self, job: SealedJob, letter: Letter, to: str) -> Envelope:

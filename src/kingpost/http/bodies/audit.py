@@ -16,7 +16,7 @@ _ID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}" + END
 _MOMENT = Meta(max_length=64, examples=["2026-11-22T10:15:30.123Z"], extra_json_schema={"format": "date-time"})
 
 OfActor = Annotated[str, Meta(pattern=_ID, description="Only what this account did.")]
-OfTarget = Annotated[str, Meta(pattern=_ID, description="Only what was done to this account, session or key.")]
+OfTarget = Annotated[str, Meta(pattern=_ID, description="Only what was done to this account or key.")]
 OfAction = Annotated[Action, Meta(description="Only this kind of action.")]
 Since = Annotated[str, _MOMENT, Meta(description="Only from this time on: RFC 3339, with any offset.")]
 Until = Annotated[str, _MOMENT, Meta(description="Only before this time: RFC 3339, with any offset.")]

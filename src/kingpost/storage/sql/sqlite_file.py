@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Sequence
 
 import apsw
@@ -44,7 +45,7 @@ class Connections:
         """Open them. The file must exist; an empty one becomes a database."""
         self.identity = identity(path)
         self.writer = _connect(path)
-        self.writer.execute("PRAGMA journal_mode = WAL").fetchall()
+        _use_wal(self.writer)
         self.writer.execute(
             f"PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {JOURNAL_LIMIT}"
         ).fetchall()
@@ -138,6 +139,19 @@ def _connect(path: str) -> apsw.Connection:
     connection.set_busy_timeout(int(PATIENCE * 1000))
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
+
+
+def _use_wal(connection: apsw.Connection) -> None:
+    # Of several that turn an empty file into one with a journal at once, SQLite refuses some without waiting.
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            return
+        except apsw.BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _opened(path: str) -> Connections:

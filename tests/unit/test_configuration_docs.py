@@ -1,0 +1,73 @@
+"""What the documentation says, held against what there is: settings, modules, files."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import kingpost
+from kingpost.settings import DEFAULTS, PARSERS, PREFIX
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+ROW = re.compile(r"^\| (`KINGPOST_[^|]*) \| ([^|]*) \| (?:[^|]*) \|$", re.MULTILINE)
+CODE = re.compile(r"`([^`]+)`")
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+SIMPLE = [name for name, default in DEFAULTS.items() if default not in (None, (), frozenset())]
+
+
+def table() -> dict[str, str]:
+    """What the table of settings says is the default, by setting. One row may tell of several, in their order."""
+    told: dict[str, str] = {}
+    for names, default in ROW.findall((ROOT / "docs" / "configuration.md").read_text()):
+        settings = [name.removeprefix(PREFIX).lower() for name in CODE.findall(names)]
+        values = CODE.findall(default)
+        for place, name in enumerate(settings):
+            assert name not in told, f"{name} stands there twice"
+            told[name] = values[place] if place < len(values) else default
+    return told
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links to them."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_table_names_every_setting_and_no_other() -> None:
+    assert table().keys() == PARSERS.keys()
+
+
+@pytest.mark.parametrize("name", SIMPLE)
+def test_the_table_tells_the_default(name: str) -> None:
+    default = DEFAULTS[name]
+    assert table()[name] == (f"{default:g}" if isinstance(default, float) else str(default))
+
+
+def test_the_architecture_names_every_module() -> None:
+    package = Path(kingpost.__file__).parent
+    told = (ROOT / "docs" / "architecture.md").read_text().partition("```")[2].partition("```")[0]
+    modules = [path for folder in (package, package / "http") for path in folder.glob("*.py")]
+    names = {path.name for path in modules if path.name != "__init__.py"}
+    names |= {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert not {name for name in names if not re.search(rf"(?<![\w/]){re.escape(name)}", told)}
+    listed = set(re.findall(r"\w+\.py", told)) - {"__init__.py"}
+    assert listed <= names
+
+
+def test_the_index_lists_every_decision() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = LINK.findall((folder / "README.md").read_text())
+    assert listed == sorted(path.name for path in folder.glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in LINK.findall(FENCED.sub("", page.read_text())):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
