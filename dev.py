@@ -37,6 +37,8 @@ DEV = (*EXAMPLES, "requirements-dev.txt")
 INTERPRETER = f"{sys.version} for {ROOT}"
 
 PYTHON_CODE = [name for name in ("src", "tests", "bench", "examples", "tools", "dev.py") if (ROOT / name).exists()]
+# The suite waits more than it computes: for processes that start, locks, hashes.
+WORKERS = ["-n", str(max(3, os.cpu_count() or 1)), "--dist", "worksteal"]
 CHECKS = {
     "format": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],
@@ -93,8 +95,8 @@ def test(arguments: list[str]) -> int:
     """Run every check and every test, whatever fails on the way; 0 when nothing did."""
     results = {name: step(name, command) for name, command in CHECKS.items()}
     results["vulnerabilities"] = audit()
-    coverage = [] if arguments else ["--cov", "--cov-report=term"]
-    results["tests"] = step("tests", ["python", "-m", "pytest", *coverage, *arguments])
+    everything = [*WORKERS, "--cov", "--cov-report=term"]
+    results["tests"] = step("tests", ["python", "-m", "pytest", *(arguments or everything)])
     print("\n" + "   ".join(f"{name}: {result}" for name, result in results.items()))
     return int("FAILED" in results.values())
 
@@ -157,7 +159,8 @@ def main(command: str = "help", *arguments: str) -> int:
     elif command == "unit":
         prepare(*DEV)
         os.chdir(ROOT)
-        become("python", "-m", "pytest", "tests/unit", "tests/api", "-m", "not postgresql", *arguments)
+        quick = "not postgresql and not slow"
+        become("python", "-m", "pytest", *WORKERS, "tests/unit", "tests/api", "-m", quick, *arguments)
     elif command == "lock":
         lock(list(arguments))
     else:

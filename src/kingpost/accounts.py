@@ -8,6 +8,7 @@ import msgspec
 from kingpost import audit, clock
 from kingpost.audit import Actor
 from kingpost.emails import address, email_faults
+from kingpost.guessing import Guessing
 from kingpost.mail import Messages
 from kingpost.model import Origin, Page, Principal, User
 from kingpost.passwords import PasswordHasher, PasswordRules
@@ -65,6 +66,7 @@ class Accounts:
         rules: PasswordRules,
         revocations: Revocations,
         reauthentication: Reauthentication,
+        guessing: Guessing,
         verification: Verification,
         messages: Messages,
     ) -> None:
@@ -73,6 +75,7 @@ class Accounts:
         self._rules = rules
         self._revocations = revocations
         self._reauthentication = reauthentication
+        self._guessing = guessing
         self._verification = verification
         self._messages = messages
 
@@ -228,6 +231,7 @@ class Accounts:
             raise InvalidRequest.of(*faults)
         if needs_proof and change.current_password is not None:
             await self._reauthentication.prove(user.id, change.current_password)
+            await self._guessing.letter(user.id)
         new, asked = self._address_change(principal, user, change)
         new = msgspec.structs.replace(new, name=change.name, roles=change.roles, status=change.status)
         if change.metadata is not msgspec.UNSET:

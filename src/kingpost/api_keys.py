@@ -101,7 +101,9 @@ class APIKeys:
         details = {"scopes": key.scopes, "expires_at": expires_at}
         entry = audit.entry("api_key.created", "api_key", key_id, principal, origin, **details)
         notice = self._messages.job("api-key-created", owner.email, owner.id, hint=key.hint)
-        await self._stored.create(key, self._hash(text), MOST_KEYS, Consequences((entry,), (notice,)))
+        await self._stored.create(
+            key, self._hash(text), MOST_KEYS, Consequences((entry,), (notice,), session_id=principal.session_id)
+        )
         return key, text
 
     def faults(self, new: NewAPIKey) -> Iterable[Fault]:

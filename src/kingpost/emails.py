@@ -3,7 +3,7 @@
 import unicodedata
 from typing import NamedTuple
 
-from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, ValidatedEmail, validate_email
 
 from kingpost.problems import Fault
 
@@ -38,6 +38,8 @@ def address(text: str) -> NormalisedEmail:
     learned by sending one. Names such as `localhost` and `.test` are accepted. In the key the local part is
     NFKC and case-folded, the domain lower-case ASCII (RFC 5890): capitals, full-width forms and
     `bücher.example` for `xn--bcher-kva.example` make no second account; letters that only look alike do.
+    Compatibility forms are not kept in the address either: who signs up with full-width letters must not get
+    the mail of an account whose plain letters are another's.
 
     Raises:
         InvalidEmail: it is not one.
@@ -45,12 +47,19 @@ def address(text: str) -> NormalisedEmail:
     # Before anything else: normalising an endless text costs more than it is worth.
     if len(text) > LONGEST:
         raise InvalidEmail("too_long", f"An e-mail address has at most {LONGEST} characters")
-    try:
-        valid = validate_email(text, check_deliverability=False, globally_deliverable=False, strict=True)
-    except EmailNotValidError:
-        raise InvalidEmail("email", "This is not a valid e-mail address") from None
+    valid = _valid(text)
+    plain = unicodedata.normalize("NFKC", valid.local_part)
+    if plain != valid.local_part:
+        valid = _valid(f"{plain}@{valid.domain}")
     domain = (valid.ascii_domain or valid.domain).lower()
     return NormalisedEmail(valid.normalized, f"{comparable(valid.local_part)}@{domain}")
+
+
+def _valid(text: str) -> ValidatedEmail:
+    try:
+        return validate_email(text, check_deliverability=False, globally_deliverable=False, strict=True)
+    except EmailNotValidError:
+        raise InvalidEmail("email", "This is not a valid e-mail address") from None
 
 
 def email_faults(text: str) -> list[Fault]:

@@ -28,6 +28,8 @@ FREE_CODES = 5
 """Wrong codes of a second factor that are free: of a million possible ones three are right at any moment."""
 CODE_DELAY = 6.0
 """Seconds of the first delay of codes where logins are not limited. Codes are too short to be guessed at will."""
+LETTERS = Policy(free=10, delay=60.0)
+"""How many messages a caller may send to addresses of their choice before each has to wait for the next."""
 USUAL_FOR = 30 * 24 * 60 * 60
 """Seconds for which an address is a usual one of an account after a login."""
 PATIENCE = 5.0
@@ -142,6 +144,17 @@ class Guessing:
             RateLimited: the account has to wait.
         """
         return await self._begin(self._codes, [self._key("code", user_id)])
+
+    async def letter(self, user_id: str) -> None:
+        """Count a message that a caller has sent to an address of their choice, which may be a stranger's.
+
+        Raises:
+            RateLimited: there were too many.
+        """
+        wait = await self._limits.begin([self._key("letter", user_id)], LETTERS)
+        if wait > 0:
+            detail = "There were too many changes of the address: wait before the next"
+            raise RateLimited(detail, retry_after=math.ceil(wait))
 
     async def forget(self, email_key: str, client_address: str | None = None) -> None:
         """Forget the failed logins of an account (and those from one of its usual addresses): it has a new password."""

@@ -146,7 +146,14 @@ def _assemble(base: _Base) -> Features:
     settings, storage, secret = base.settings, base.storage, base.secret
     verification = _verification(base)
     accounts = Accounts(
-        storage.users, base.hasher, base.rules, base.revocations, base.reauthentication, verification, base.messages
+        storage.users,
+        base.hasher,
+        base.rules,
+        base.revocations,
+        base.reauthentication,
+        base.guessing,
+        verification,
+        base.messages,
     )
     registration = Registration(
         accounts, storage.users, storage.jobs, base.sealer, base.requested_mail, settings.signup

@@ -101,6 +101,7 @@ class PasswordHasher:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
         self._most_callers = threads + waiting
         self._callers = 0
+        self._hashing = 0
         self._deadline = deadline
         self._closed = False
         self._dummy = _unmatchable_hash()
@@ -114,7 +115,14 @@ class PasswordHasher:
         """
         if len(password) > LONGEST_RAW:
             raise ValueError("a password that breaks the rules cannot be hashed")
-        return await self._run(self._argon2.hash, _bytes(password))
+        # Anybody may have passwords hashed, by signing up: half of the places stay free for those who log in.
+        if self._hashing >= (self._most_callers + 1) // 2:
+            raise Unavailable("Too many passwords are being hashed at the moment")
+        self._hashing += 1
+        try:
+            return await self._run(self._argon2.hash, _bytes(password))
+        finally:
+            self._hashing -= 1
 
     async def verify(self, stored_hash: str | None, password: str) -> bool:
         """Whether this is the password that was hashed.

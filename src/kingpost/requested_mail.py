@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from kingpost import audit, clock, one_time_tokens
+from kingpost.audit import Action
 from kingpost.emails import address
 from kingpost.mail import Messages
 from kingpost.model import Origin, User
@@ -12,7 +13,7 @@ from kingpost.storage.consequences import Claim, Consequences, Purpose
 from kingpost.storage.one_time_tokens import Allowance, OneTimeTokens
 
 MOST = 10
-"""How many of these messages an account gets in an hour, the one that came with its sign-up included."""
+"""How many messages of a purpose an account gets in an hour. Whoever uses up one purpose must not withhold another."""
 
 type RequestedTemplate = Literal["verify-email", "reset-password", "set-password"]
 
@@ -20,6 +21,15 @@ PURPOSES: Mapping[RequestedTemplate, Purpose] = {
     "verify-email": "verify-email",
     "reset-password": "reset-password",
     "set-password": "reset-password",
+}
+REQUESTED: Mapping[Purpose, Action] = {
+    "verify-email": "user.verification_requested",
+    "reset-password": "user.reset_requested",
+}
+COUNTED: Mapping[Purpose, tuple[Action, ...]] = {
+    # The one that came with the sign-up counts as well.
+    "verify-email": ("user.created", "user.verification_requested"),
+    "reset-password": ("user.reset_requested",),
 }
 KILLS: Mapping[RequestedTemplate, tuple[Purpose, ...]] = {
     "verify-email": (),
@@ -45,18 +55,18 @@ class RequestedMail:
         """
         token = _new_token(template, user)
         consequences = self._consequences(template, user, token, origin, claim)
-        await self._tokens.issue(token.stored, consequences, kills=KILLS[template], allowance=_allowance())
+        await self._tokens.issue(token.stored, consequences, kills=KILLS[template], allowance=_allowance(template))
 
     async def renew(self, template: RequestedTemplate, user: User, origin: Origin, claim: Claim) -> bool:
         """As `send`, if the account has a living link of this kind. If not, nothing happens and the result is False."""
         token = _new_token(template, user)
         consequences = self._consequences(template, user, token, origin, claim)
-        return await self._tokens.renew(token.stored, consequences, allowance=_allowance())
+        return await self._tokens.renew(token.stored, consequences, allowance=_allowance(template))
 
     def _consequences(
         self, template: RequestedTemplate, user: User, token: NewToken, origin: Origin, claim: Claim
     ) -> Consequences:
-        entry = audit.entry("user.mail_requested", "user", user.id, None, origin, template=template)
+        entry = audit.entry(REQUESTED[PURPOSES[template]], "user", user.id, None, origin, template=template)
         message = self._messages.job(template, user.email, user.id, token=token.text)
         return Consequences((entry,), (message,), claim)
 
@@ -65,5 +75,5 @@ def _new_token(template: RequestedTemplate, user: User) -> NewToken:
     return one_time_tokens.new(PURPOSES[template], user.id, address(user.email))
 
 
-def _allowance() -> Allowance:
-    return Allowance(("user.created", "user.mail_requested"), MOST, clock.after(-HOUR))
+def _allowance(template: RequestedTemplate) -> Allowance:
+    return Allowance(COUNTED[PURPOSES[template]], MOST, clock.after(-HOUR))

@@ -107,6 +107,7 @@ class SecondFactors:
         codes = recovery_codes.new_codes()
         hashes = [self._codes.hash(user.id, code) for code in codes]
         told = self._told("second_factor.enabled", "second-factor-enabled", user, principal, origin)
+        told = msgspec.structs.replace(told, session_id=principal.session_id)
         await self._stored.confirm(user.id, factor.sealed, step, hashes, clock.now(), told)
         return codes
 

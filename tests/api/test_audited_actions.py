@@ -123,7 +123,14 @@ async def verify_email(trail: Trail) -> Found:
     return by_stranger(user)
 
 
-async def ask_for_mail(trail: Trail) -> Found:
+async def ask_for_a_link(trail: Trail) -> Found:
+    user = await trail.member()
+    await trail.done(None, "POST", "/auth/email/resend", email=user.email)
+    await trail.stack.mails(user.email)
+    return by_stranger(user)
+
+
+async def ask_for_a_reset(trail: Trail) -> Found:
     user = await trail.member()
     await trail.done(None, "POST", "/auth/password/forgot", email=user.email)
     await trail.stack.mails(user.email)
@@ -225,7 +232,8 @@ DRIVES: Mapping[str, Callable[[Trail], Awaitable[Found]]] = {
     "user.deleted": delete,
     "user.exported": export,
     "user.email_verified": verify_email,
-    "user.mail_requested": ask_for_mail,
+    "user.verification_requested": ask_for_a_link,
+    "user.reset_requested": ask_for_a_reset,
     "user.password_changed": change_password,
     "user.password_reset": reset_password,
     "session.started": log_in,

@@ -19,6 +19,7 @@ from tests.storage.traces import places_of
 REMAINS = {"audit.actor_id", "audit.target_id", "sessions.user_id"}
 """Where the id of a deleted account may stand."""
 ADDRESS = "203.0.113.77"
+NAME, TOLD = "Augusta Ada Byron", "words of her own alone"
 AGENT = "Analytical Engine/1837"
 UNTIL_ALL_HAVE_HEARD = 1.0
 """Seconds in which the contract has every node know."""
@@ -54,7 +55,7 @@ async def make_key(caller: Caller, *scopes: str) -> str:
 async def live_a_life(stack: Stack, email: str) -> Caller:
     """Someone who has used all that there is, from an address and with a device that nobody else has."""
     client = stack.client(address=ADDRESS, **{"User-Agent": AGENT})
-    body = {"email": email, "password": PASSWORD, "name": "Mrs. Lovelace", "metadata": {"told": "her own words"}}
+    body = {"email": email, "password": PASSWORD, "name": NAME, "metadata": {"told": TOLD}}
     assert (await client.post("/api/v1/users", json=body)).status_code == 201
     login = await client.post("/api/v1/auth/login", json={"email": email, "password": PASSWORD})
     grant = login.json()
@@ -75,7 +76,7 @@ async def live_a_life(stack: Stack, email: str) -> Caller:
 async def test_nothing_personal_is_left_anywhere_in_the_database(stack: Stack) -> None:
     email = f"Ada.{secrets.token_hex(8)}@Example.com"
     user = await live_a_life(stack, email)
-    personal = [email, email.partition("@")[0], "Mrs. Lovelace", "Ada King", "her own words", ADDRESS, AGENT]
+    personal = [email, email.partition("@")[0], NAME, "Ada King", TOLD, ADDRESS, AGENT]
     personal += ["a note about the engine", "Lovelace's key"]
     for text in (email, "Ada King", ADDRESS, AGENT, "a note about the engine", "Lovelace's key"):
         assert await places(stack, text), text

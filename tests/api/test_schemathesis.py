@@ -22,6 +22,8 @@ from tests.servers import free_port, wait_for_port
 
 type Case = schemathesis.Case
 
+pytestmark = pytest.mark.slow
+
 KINGPOST = Path(sys.executable).with_name("kingpost")
 ADMIN = "admin@example.com"
 PASSWORD = "staple battery horse"  # Not the one of the document's examples.

@@ -128,6 +128,7 @@ async def test_a_request_stores_one_job_that_tells_nothing_from_outside(tmp_path
 
 
 @pytest.mark.parametrize("ask", [forgot, resend, sign_up])
+@pytest.mark.slow
 async def test_the_time_of_an_answer_does_not_tell(strict: Stack, ask: Ask) -> None:
     known = [(await member(strict)).email for _ in range(3)]
     times: dict[bool, list[float]] = {True: [], False: []}

@@ -202,3 +202,16 @@ async def test_writes_side_by_side_each_keep_their_own_consequences(nodes: list[
     assert tally(outcomes) == {"won": 8, "Conflict": 8}
     assert {entry.id for entry in await entries_of(nodes[1])} == {entry.id for entry in entries[1::2]}
     assert {claimed.job.kind for claimed in await nodes[1].jobs.claim(100, 60)} == {str(n) for n in range(1, 16, 2)}
+
+
+async def test_a_write_for_a_session_that_has_ended_elsewhere_is_undone(nodes: list[Storage]) -> None:
+    user = await add_user(nodes[0])
+    session = await add_session(nodes[0], user.id)
+    entry = new_entry()
+    consequences = Consequences((entry,), session_id=session.id)
+    await nodes[0].api_keys.create(new_api_key(user.id), b"first", 10, consequences)
+    await nodes[1].sessions.end(session.id, None)
+    with pytest.raises(Unauthenticated):
+        await nodes[0].api_keys.create(new_api_key(user.id), b"second", 10, consequences)
+    assert len(await nodes[1].api_keys.list(user.id)) == 1
+    assert len(await entries_of(nodes[1])) == 1

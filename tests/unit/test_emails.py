@@ -105,3 +105,17 @@ def test_any_text_is_accepted_or_refused(text: str) -> None:
     except InvalidEmail:
         return
     assert address(accepted.address) == accepted
+
+
+@pytest.mark.parametrize("typed", ["ｓquat@example.com", "squ\u1d43t@example.com", "sq\u1d64at@example.com"])
+def test_mail_goes_to_the_plain_letters_however_they_are_written(typed: str) -> None:
+    # Else whoever signs up in a compatibility form would get the mail of the account that the plain letters name.
+    assert address(typed) == address("squat@example.com")
+
+
+@pytest.mark.parametrize(
+    "typed", ["ada\uff20evil.example@example.com", "a\uff0cb@example.com", "a\u2024\u2024b@example.com"]
+)
+def test_a_form_that_stands_for_something_else_is_no_address(typed: str) -> None:
+    with pytest.raises(InvalidEmail):
+        address(typed)

@@ -277,6 +277,20 @@ async def test_a_full_queue_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         assert not await hasher.verify(None, GOOD)
 
 
+async def test_new_passwords_leave_half_of_the_places_to_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with narrow(monkeypatch, waiting=3, deadline=10) as (hasher, gate):
+        logging_in = [asyncio.create_task(hasher.verify(None, GOOD))]
+        await gate.wait_for(begun=1)
+        signing_up = [asyncio.create_task(hasher.hash(GOOD)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            await hasher.hash(GOOD)
+        logging_in.append(asyncio.create_task(hasher.verify(None, GOOD)))
+        gate.open.set()
+        assert await asyncio.gather(*logging_in) == [False] * 2
+        assert len(await asyncio.gather(*signing_up)) == 2
+
+
 async def test_a_passed_deadline_is_unavailable_and_what_waited_is_never_hashed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

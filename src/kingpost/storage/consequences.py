@@ -59,12 +59,15 @@ class Consequences(msgspec.Struct, frozen=True):
         finishes: the job that this write does the work of, if any. It is done with the write, or the whole
             write is undone with `Superseded`: so the work takes effect once however many workers try.
         tokens: one-time tokens. Each takes the place of its account's older one of the same purpose.
+        session_id: the session that asks for a write which outlives it, such as a new API key. If it has ended,
+            also a moment ago on another node, the whole write is undone with `Unauthenticated`.
     """
 
     audit: tuple[AuditEntry, ...] = ()
     jobs: tuple[SealedJob, ...] = ()
     finishes: Claim | None = None
     tokens: tuple[OneTimeToken, ...] = ()
+    session_id: str | None = None
 
 
 NONE = Consequences()

@@ -77,8 +77,8 @@ class OneTimeTokens(Protocol):
         """Consume a token for a new password and set its hash; return the account and the ids of the ended sessions.
 
         All sessions end and all other tokens of the account die. The address counts as verified, since the
-        token came by mail. If it did not before, whoever made the account may have been another: then its API
-        keys go, too. None as for `confirm_email`.
+        token came by mail. The API keys go that were made before the address was proved for the first time: whoever
+        signed up may have been another. None as for `confirm_email`.
         """
         ...
 

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, bindparam, delete, insert, literal
+from sqlalchemy import ColumnElement, and_, bindparam, delete, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from kingpost.model import AuditEntry
+from kingpost.problems import Unauthenticated
 from kingpost.storage.consequences import Claim, Consequences, OneTimeToken, SealedJob, Superseded
 from kingpost.storage.sql.database import Query, Script, Statement
 from kingpost.storage.sql.functions import database_now
 from kingpost.storage.sql.rows import AUDIT_ENTRY
-from kingpost.storage.sql.schema import audit, jobs, one_time_tokens
+from kingpost.storage.sql.schema import audit, jobs, one_time_tokens, sessions
 
 
 def held() -> ColumnElement[bool]:
@@ -31,6 +32,8 @@ class ConsequenceScripts:
         self._insert_entry = Statement(entry, dialect)
         self._insert_job = Statement(insert(jobs).values(**job, due_at=database_now(), attempts=literal(0)), dialect)
         self._finish = Statement(delete(jobs).where(held()).returning(jobs.c.id), dialect)
+        living = sessions.c.id == bindparam("session_id"), sessions.c.ended_at.is_(None)
+        self._lock_session = Statement(select(sessions.c.id).where(*living).with_for_update(read=True), dialect)
         self._upsert_token = Statement(_upsert_token(is_postgresql=dialect.name == "postgresql"), dialect)
 
     def store(self, consequences: Consequences) -> Script[None]:
@@ -38,7 +41,11 @@ class ConsequenceScripts:
 
         Raises:
             Superseded: the job that this finishes is not held any more.
+            Unauthenticated: the session that asks for it has ended.
         """
+        session_id = consequences.session_id
+        if session_id is not None and not (yield self._lock_session(session_id=session_id)):
+            raise Unauthenticated("The session has ended")
         if consequences.finishes is not None and not (yield self.finish(consequences.finishes)):
             raise Superseded
         # A script receives rows where it yields, which `yield from` a list cannot.

@@ -21,6 +21,8 @@ from kingpost.storage.sql.schema import Identifier, Time, api_keys, audit, one_t
 from kingpost.storage.sql.sessions import end_sessions
 
 TOKEN = [one_time_tokens.c[field] for field in OneTimeToken.__struct_fields__]
+PROOFS = ("user.email_verified", "user.password_reset")
+"""What the audit log calls a proof that the account's owner reads its mail."""
 FOR_ADDRESSES: tuple[Purpose, ...] = ("verify-email", "change-email")
 FOR_PASSWORDS: tuple[Purpose, ...] = ("reset-password",)
 
@@ -62,7 +64,12 @@ class SQLOneTimeTokens:
         self._set_email = Statement(changed.values(proved | address), dialect)
         self._set_password = Statement(changed.values(proved | {"password_hash": bindparam("hash")}), dialect)
         self._find_account = Statement(select(*USER).where(users.c.id == bindparam("user_id")), dialect)
-        self._drop_keys = Statement(delete(api_keys).where(api_keys.c.user_id == bindparam("user_id")), dialect)
+        keys = delete(api_keys).where(api_keys.c.user_id == bindparam("user_id"))
+        self._drop_keys = Statement(keys, dialect)
+        # Entries and keys carry their time in their id. An account that was verified from the start has no proof.
+        is_proof = audit.c.target_id == bindparam("user_id"), audit.c.action.in_([literal(a) for a in PROOFS])
+        proof = select(audit.c.id).where(*is_proof).order_by(audit.c.id).limit(1).scalar_subquery()
+        self._drop_early_keys = Statement(keys.where(api_keys.c.id < proof), dialect)
         self._end_sessions = Statement(end_sessions(), dialect)
         expired = one_time_tokens.c.expires_at < bindparam("before", type_=Time)
         self._forget = Statement(delete(one_time_tokens).where(expired), dialect)
@@ -127,8 +134,11 @@ class SQLOneTimeTokens:
                 return None
             was_proved = user_of((yield self._find_account(user_id=token.user_id))[0]).email_verified
             rows = yield self._set_password(user_id=token.user_id, hash=password_hash, at=at)
-            if not was_proved:
-                yield self._drop_keys(user_id=token.user_id)
+            yield (
+                self._drop_keys(user_id=token.user_id)
+                if not was_proved
+                else self._drop_early_keys(user_id=token.user_id)
+            )
             yield self._kill_all(user_id=token.user_id)
             ended = yield self._end_sessions(user_id=token.user_id, kept=None)
             yield from self._consequences.store(consequences)
