@@ -116,8 +116,8 @@ async def test_guesses_all_along_an_outage_are_answered_quickly_and_never_go_unl
     await until_shared(valkey_nodes)
     done = True
     await asyncio.gather(*guessers)
-    # Each of the servers' three lives lets five through, and the memory of each node as many.
-    assert 5 <= passed <= 5 * (3 + 2)
+    # Each of the servers' three lives lets five through at most, and the memory of each node as many.
+    assert 1 <= passed <= 5 * (3 + 2)
     assert slowest < 1
 
 

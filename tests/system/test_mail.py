@@ -65,6 +65,7 @@ def test_a_dead_mail_server_loses_nothing_and_slows_nobody(serve: Serve, mail: M
     assert not re.search(r"token=", server.log)
 
 
+@pytest.mark.timeout(240)  # A power cut in the middle of a try leaves its mail to the end of the lease.
 def test_mail_that_was_not_sent_before_the_server_died_is_sent_by_the_next(
     serve: Serve, mail: MailServer, database: str
 ) -> None:
@@ -76,18 +77,19 @@ def test_mail_that_was_not_sent_before_the_server_died_is_sent_by_the_next(
     mail.start()
     second = serve(settings=settings, port=first.port)
     sign_up_all(second, PEOPLE[2:])
-    eventually(lambda: len(mail.received) >= len(PEOPLE), patience=40)
+    eventually(lambda: len(mail.received) >= len(PEOPLE), patience=150)
     time.sleep(1)
     assert recipients(mail) == Counter(PEOPLE)
 
 
+@pytest.mark.timeout(240)
 def test_a_worker_that_is_killed_leaves_its_mail_to_the_other(serve: Serve, mail: MailServer) -> None:
     server = serve("--workers", "2", SIGNUP="verified", MAIL_URL=f"smtp://127.0.0.1:{mail.port}")
     sign_up_all(server, PEOPLE[:2])
     eventually(lambda: server.log.count("the mail server cannot be used") >= 2)
     os.kill(workers_of(server)[0], signal.SIGKILL)
     mail.start()
-    eventually(lambda: len(mail.received) >= 2, patience=40)
+    eventually(lambda: len(mail.received) >= 2, patience=150)
     time.sleep(1)
     assert recipients(mail) == Counter(PEOPLE[:2])
 
