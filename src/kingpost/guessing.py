@@ -170,7 +170,7 @@ class Guessing:
         until = asyncio.get_running_loop().time() + PATIENCE
         # Guesses under way are counted as wrong ones. While there are any, it may be only their number that is
         # in the way: wait for what becomes of them, since many right logins at once are no attack.
-        while (wait := await self._limits.begin(keys, policy)) > 0:
+        while (wait := await self._limits.begin(own, policy, shared)) > 0:
             if not await self._line.moves(keys, until):
                 seconds = math.ceil(wait)
                 raise RateLimited("There were too many failed tries: wait before the next", retry_after=seconds)

@@ -30,6 +30,31 @@ async def test_each_further_guess_doubles_the_wait(limits: Limits) -> None:
         assert await limits.begin(["a"], QUICK) == 0
 
 
+async def test_a_counter_that_leaks_loses_guesses_with_time(limits: Limits) -> None:
+    policy = Policy(free=3, delay=0.3)
+    for key in ("a", "b"):
+        for _ in range(2):
+            assert await limits.begin([f"{key} stays"], policy, [key]) == 0
+    await asyncio.sleep(0.65)
+    for _ in range(2):
+        assert await limits.begin([], policy, ["a"]) == 0
+    # Beside it the counter that does not leak is used up with the third guess.
+    assert await limits.begin(["b stays"], policy, ["b"]) == 0
+    assert await limits.begin(["b stays"], policy) > 0
+    assert await limits.begin([], policy, ["b"]) == 0
+
+
+async def test_a_counter_that_leaks_grows_all_the_same_for_who_does_not_stop(limits: Limits) -> None:
+    await use_up(limits, "a", policy=QUICK)
+    waits = []
+    for _ in range(3):
+        wait = await limits.begin([], QUICK, ["a"])
+        waits.append(wait)
+        await asyncio.sleep(wait + 0.01)
+        assert await limits.begin([], QUICK, ["a"]) == 0
+    assert waits[0] < waits[1] < waits[2]
+
+
 async def test_a_refused_guess_counts_for_nothing(limits: Limits) -> None:
     await use_up(limits, "a", policy=QUICK)
     for _ in range(20):

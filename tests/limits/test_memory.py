@@ -87,3 +87,11 @@ async def test_what_is_remembered_is_forgotten_in_time(limits: MemoryLimits, clo
     assert await limits.is_remembered("a")
     clock.now += 1
     assert not await limits.is_remembered("a")
+
+
+@pytest.mark.parametrize(
+    ("count", "elapsed", "left"),
+    [(0, 0, 0), (2, 59, 2), (2, 60, 1), (2, 1e6, 0), (3, 60, 3), (3, 180, 2), (3, 240, 1), (5, 360, 3), (5, 1e6, 0)],
+)
+def test_a_count_leaks_quickly_where_it_is_free_and_slowly_above(count: int, elapsed: float, left: int) -> None:
+    assert Policy(free=3, delay=60).leaked(count, elapsed) == left

@@ -26,9 +26,9 @@ class Spied(MemoryLimits):
         super().__init__()
         self.keys: set[str] = set()
 
-    async def begin(self, keys: Sequence[str], policy: Policy) -> float:
-        self.keys.update(keys)
-        return await super().begin(keys, policy)
+    async def begin(self, keys: Sequence[str], policy: Policy, leaking: Sequence[str] = ()) -> float:
+        self.keys.update(keys, leaking)
+        return await super().begin(keys, policy, leaking)
 
     async def remember(self, key: str, seconds: int) -> None:
         self.keys.add(key)

@@ -30,12 +30,25 @@ class Policy(msgspec.Struct, frozen=True):
         # The exponent is bounded since the delay is: nobody needs to know 2 to the power of a million.
         return min(LONGEST_DELAY, self.delay * 2.0 ** min(count - self.free, 64))
 
+    def leaked(self, count: int, elapsed: float) -> int:
+        """What is left of a count that leaks, so many seconds after the last guess.
+
+        Below the free number it loses one for each `delay`, from there on one for each `delay * free`.
+        """
+        slow = self.delay * self.free
+        lost = min(max(0, count - self.free + 1), int(elapsed / slow))
+        count, elapsed = count - lost, elapsed - lost * slow
+        return max(0, count - int(elapsed / self.delay)) if count < self.free else count
+
 
 class Limits(Protocol):
     """Counters of guesses, each under a key, and keys that are remembered for a while."""
 
-    async def begin(self, keys: Sequence[str], policy: Policy) -> float:
+    async def begin(self, keys: Sequence[str], policy: Policy, leaking: Sequence[str] = ()) -> float:
         """Count a guess under every key, unless one of them has to wait.
+
+        The counters of the keys in `leaking`, which come beside the others, lose guesses with time (`Policy.leaked`):
+        behind a client address there may be many people, and what one of them did must not add up for the rest.
 
         Returns 0 if the guess has been counted, under all of the keys, and else the seconds until none of
         them has to wait; then nothing has been counted. Of N callers at once on a new counter exactly

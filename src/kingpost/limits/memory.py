@@ -11,12 +11,13 @@ CAPACITY = 100_000
 
 
 class Counter:
-    """The guesses under one key, and the times until which the next one waits and the counter is kept."""
+    """The guesses under one key, when the last was counted, and until when the next waits and the counter is kept."""
 
-    __slots__ = ("count", "forgotten_at", "waits_until")
+    __slots__ = ("count", "counted_at", "forgotten_at", "waits_until")
 
     def __init__(self) -> None:
         self.count = 0
+        self.counted_at = 0.0
         self.waits_until = 0.0
         self.forgotten_at = 0.0
 
@@ -32,16 +33,20 @@ class MemoryLimits:
         self._counters: OrderedDict[str, Counter] = OrderedDict()
         self._remembered: OrderedDict[str, float] = OrderedDict()
 
-    async def begin(self, keys: Sequence[str], policy: Policy) -> float:
+    async def begin(self, keys: Sequence[str], policy: Policy, leaking: Sequence[str] = ()) -> float:
         now = self._now()
         self._forget(now)
-        present = [counter for counter in map(self._counters.get, keys) if counter is not None]
+        everything = [*keys, *leaking]
+        present = [counter for counter in map(self._counters.get, everything) if counter is not None]
         wait = max((counter.waits_until - now for counter in present), default=0.0)
         if wait > 0:
             return wait
-        for key in keys:
+        for key in everything:
             counter = self._counters.setdefault(key, Counter())
+            if key in leaking:
+                counter.count = policy.leaked(counter.count, now - counter.counted_at)
             counter.count += 1
+            counter.counted_at = now
             counter.waits_until = now + policy.delay_after(counter.count)
             counter.forgotten_at = now + FORGOTTEN_AFTER
             self._counters.move_to_end(key)

@@ -29,6 +29,7 @@ COMPLAIN_EVERY = 60.0
 
 BEGIN = """
 local free, delay, longest, kept = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local leaking_from = tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local wait = 0
@@ -38,13 +39,23 @@ end
 if wait > 0 then
     return string.format('%.6f', wait)
 end
-for _, key in ipairs(KEYS) do
-    local count = redis.call('HINCRBY', key, 'count', 1)
+for index, key in ipairs(KEYS) do
+    local count = tonumber(redis.call('HGET', key, 'count') or 0)
+    if index >= leaking_from then
+        local elapsed = now - tonumber(redis.call('HGET', key, 'counted_at') or 0)
+        local lost = math.min(math.max(0, count - free + 1), math.floor(elapsed / (delay * free)))
+        count = count - lost
+        if count < free then
+            count = math.max(0, count - math.floor((elapsed - lost * delay * free) / delay))
+        end
+    end
+    count = count + 1
     local waits = 0
     if count >= free then
         waits = math.min(longest, delay * 2 ^ math.min(count - free, 64))
     end
-    redis.call('HSET', key, 'waits_until', string.format('%.6f', now + waits))
+    redis.call('HSET', key, 'count', count, 'counted_at', string.format('%.6f', now),
+        'waits_until', string.format('%.6f', now + waits))
     redis.call('PEXPIRE', key, kept * 1000)
 end
 return '0'
@@ -98,13 +109,13 @@ class ValkeyLimits:
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
 
-    async def begin(self, keys: Sequence[str], policy: Policy) -> float:
+    async def begin(self, keys: Sequence[str], policy: Policy, leaking: Sequence[str] = ()) -> float:
         if self._may_ask():
-            arguments = [policy.free, policy.delay, LONGEST_DELAY, FORGOTTEN_AFTER]
-            answer = await self._ask(self._begin(keys=_counters(keys), args=arguments))
+            arguments = [policy.free, policy.delay, LONGEST_DELAY, FORGOTTEN_AFTER, len(keys) + 1]
+            answer = await self._ask(self._begin(keys=_counters([*keys, *leaking]), args=arguments))
             if answer is not None:
                 return float(answer)
-        return await self._alone.begin(keys, policy)
+        return await self._alone.begin(keys, policy, leaking)
 
     async def undo(self, keys: Sequence[str]) -> None:
         # If the server fails or recovers during a guess, this takes back what was counted elsewhere: an
