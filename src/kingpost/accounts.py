@@ -230,7 +230,7 @@ class Accounts:
         if faults:
             raise InvalidRequest.of(*faults)
         if needs_proof and change.current_password is not None:
-            await self._reauthentication.prove(user.id, change.current_password)
+            await self._reauthentication.prove(principal, change.current_password, origin)
             await self._guessing.letter(user.id)
         new, asked = self._address_change(principal, user, change)
         new = msgspec.structs.replace(new, name=change.name, roles=change.roles, status=change.status)
@@ -271,7 +271,7 @@ class Accounts:
         faults = self._rules.faults(new, user.email)
         if faults:
             raise InvalidRequest.of(*[Fault(detail, code, pointer="/new_password") for code, detail in faults])
-        await self._reauthentication.prove(user_id, current)
+        await self._reauthentication.prove(principal, current, origin)
         entry = audit.entry("user.password_changed", "user", user_id, principal, origin)
         consequences = Consequences((entry,), (self._messages.job("password-changed", user.email, user_id),))
         password_hash = await self._hasher.hash(new)

@@ -17,6 +17,7 @@ type Action = Literal[
     "user.reset_requested",
     "user.password_changed",
     "user.password_reset",
+    "user.proof_refused",
     "session.started",
     "session.refused",
     "session.ended",

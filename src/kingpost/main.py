@@ -129,7 +129,7 @@ async def _base(settings: Settings, storage: Storage, stack: contextlib.AsyncExi
         hasher=hasher,
         rules=PasswordRules(),
         guessing=guessing,
-        reauthentication=Reauthentication(storage.users, storage.sessions, hasher, guessing),
+        reauthentication=Reauthentication(storage.users, storage.sessions, storage.audit, hasher, guessing),
         requested_mail=RequestedMail(storage.one_time_tokens, messages),
     )
 

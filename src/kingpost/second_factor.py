@@ -65,7 +65,7 @@ class SecondFactors:
         factor = await self._stored.find(user_id)
         return None if factor is None or factor.confirmed_at is None else factor
 
-    async def begin(self, principal: Principal, password: str | None) -> Enrolment:
+    async def begin(self, principal: Principal, password: str | None, origin: Origin) -> Enrolment:
         """Make a new secret. It asks nothing of logins before `confirm`, and replaces one that was not confirmed.
 
         A session that was started a while ago needs the password as well: who has stolen an access token must not
@@ -77,7 +77,7 @@ class SecondFactors:
             Conflict: the account has a second factor.
             Unauthenticated: the account is gone.
         """
-        await self._reauthentication.prove_lately(principal, password)
+        await self._reauthentication.prove_lately(principal, password, origin)
         user = await self._users.find(principal.user_id)
         if user is None:
             raise Unauthenticated("The account is gone")
@@ -134,8 +134,9 @@ class SecondFactors:
         factor = await self.find(principal.user_id)
         if factor is None:
             raise _none()
-        await self._reauthentication.prove(principal.user_id, password)
+        await self._reauthentication.prove(principal, password, origin)
         if not await self.passes(factor, otp, principal, origin):
+            await self._reauthentication.refuse(principal, "second_factor", origin)
             raise Forbidden("The code is wrong or has been used")
         await self._remove(principal, await self._users.find(principal.user_id), origin)
 

@@ -167,6 +167,15 @@ async def log_in_wrongly(trail: Trail) -> Found:
     return by_stranger(user)
 
 
+async def fail_to_prove(trail: Trail) -> Found:
+    user = await trail.member()
+    trail.secrets.add("a wrong password")
+    body = {"current_password": "a wrong password", "new_password": NEW_PASSWORD}
+    refused = await trail.send(user, "PUT", f"/users/{user.id}/password", **body)
+    assert refused.status_code == 403
+    return own(user)
+
+
 async def log_out(trail: Trail) -> Found:
     user = await trail.member()
     await trail.done(user, "POST", "/auth/logout")
@@ -236,6 +245,7 @@ DRIVES: Mapping[str, Callable[[Trail], Awaitable[Found]]] = {
     "user.reset_requested": ask_for_a_reset,
     "user.password_changed": change_password,
     "user.password_reset": reset_password,
+    "user.proof_refused": fail_to_prove,
     "session.started": log_in,
     "session.refused": log_in_wrongly,
     "session.ended": log_out,

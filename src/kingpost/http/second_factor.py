@@ -19,7 +19,7 @@ async def get_second_factor(call: Call) -> Answer:
 
 async def begin_second_factor(call: Call) -> Answer:
     body: BeginSecondFactor = call.body or BeginSecondFactor()
-    enrolment = await call.features.second_factors.begin(call.caller, body.password)
+    enrolment = await call.features.second_factors.begin(call.caller, body.password, call.origin)
     return answer(EnrolmentBody(enrolment.secret, enrolment.uri, enrolment.qr_svg), NO_STORE)
 
 
