@@ -257,6 +257,19 @@ def test_the_host_of_the_public_address_is_written_as_mail_servers_want_it(url: 
     assert parsed(envelope(url=url))["Message-ID"] == f"<{JOB.id}@{host}>"
 
 
+def test_a_link_stands_in_the_message_as_it_is() -> None:
+    link = "https://api.example.com/email/verify?token=" + "A-_9" * 30
+    raw = envelope(letter=Letter("Hello", f"Please follow:\n\n{link}\n", f'<a href="{link}">here</a>')).content.decode()
+    assert f"\r\n{link}\r\n" in raw
+    assert "quoted-printable" not in raw
+
+
+def test_what_cannot_stand_as_it_is_is_encoded_part_by_part() -> None:
+    raw = envelope(letter=Letter("Grüße", "Schöne Grüße", "x" * 999)).content.decode()
+    assert raw.count("quoted-printable") == 2
+    assert max(map(len, raw.splitlines())) <= 78
+
+
 # --- the outbox ----------------------------------------------------------------------------------
 
 
@@ -290,7 +303,7 @@ async def test_a_job_becomes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for attempt in (1, 2):
         await delivery.deliver(ClaimedJob(job, attempt))
     (file,) = (tmp_path / "outbox").iterdir()
-    assert "http://127.0.0.1:8000/password/reset?token=3D0123" in file.read_text()
+    assert "http://127.0.0.1:8000/password/reset?token=0123" in file.read_text()
 
 
 async def test_a_job_that_somebody_else_sealed_is_no_message(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from kingpost.settings import ascii_host, is_address
 from kingpost.storage.consequences import SealedJob
 
 SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+LONGEST_LINE = 998
+"""Characters (RFC 5322, section 2.1.1)."""
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -84,7 +86,13 @@ class Sender:
         message["Message-ID"] = f"<{job.id}@{self.host}>"
         message["Subject"] = SPACES.sub(" ", letter.subject).strip()
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(letter.text, cte="quoted-printable")
-        message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
+        message.set_content(letter.text, cte=_encoding(letter.text))
+        message.add_alternative(letter.html, subtype="html", cte=_encoding(letter.html))
         message.set_boundary(f"=_{job.id}")
         return Envelope(job.id, self.address, f"{local}@{domain}", message.as_bytes(), is_international)
+
+
+def _encoding(text: str) -> str:
+    """How a part is encoded: as it is where that is allowed, so that people and scripts read links in the outbox."""
+    is_plain = text.isascii() and all(len(line) <= LONGEST_LINE for line in text.splitlines())
+    return "7bit" if is_plain else "quoted-printable"
