@@ -115,8 +115,9 @@ async def test_without_a_body_only_a_caller_gets_another_link(stack: Stack) -> N
 
 
 async def test_accounts_of_the_operator_are_verified_and_those_of_administrators_get_a_link(
-    stack: Stack, admin: Caller
+    stack: Stack,
 ) -> None:
+    admin = await stack.sign_up_admin()
     assert (await me(admin))["email_verified"] is True
     assert await stack.mails(admin.email) == []
     email = fresh_email()
