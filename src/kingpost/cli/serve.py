@@ -85,8 +85,8 @@ def work(loaded: Settings, listener: socket.socket, when_ready: Callable[[], Non
     async def serving() -> None:
         async with composition.running(loaded) as features:
             _start_listening(listener)
-            when_ready()
-            await server.serve(composition.application(features), features.health, loaded, listener)
+            app = composition.application(features)
+            await server.serve(app, features.health, loaded, listener, when_ready)
 
     log()
     _return_memory()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -45,8 +46,16 @@ class Server(uvicorn.Server):
     comes from a developer's keyboard and does not drain; a second signal does not wait any longer.
     """
 
-    def __init__(self, config: uvicorn.Config, served: Served, health: Health, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        served: Served,
+        health: Health,
+        drain_seconds: float,
+        when_ready: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._when_ready = when_ready
         self._served = served
         self._health = health
         self._drain_seconds = drain_seconds
@@ -55,6 +64,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        # By now signals are minded: who answers to this with Ctrl-C gets a clean end.
+        self._when_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._served.is_closing = True
@@ -74,8 +85,10 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def serve(app: Application, health: Health, settings: Settings, listener: socket.socket) -> None:
-    """Serve until told to stop by a signal; then return."""
+async def serve(
+    app: Application, health: Health, settings: Settings, listener: socket.socket, when_ready: Callable[[], None]
+) -> None:
+    """Serve until told to stop by a signal; then return. `when_ready` is called once requests are served."""
     guarded: Any = app
     if settings.trusted_proxies:
         guarded = ProxyHeadersMiddleware(guarded, list(settings.trusted_proxies))
@@ -99,7 +112,7 @@ async def serve(app: Application, health: Health, settings: Settings, listener: 
     # dup() copies the time-out, and with it would make the listener blocking for every process that shares it.
     listener.setblocking(False)
     more = [listener.dup() for _ in range(ACCEPTORS - 1)] if settings.workers == 1 else []
-    await Server(config, served, health, settings.drain_seconds).serve([listener, *more])
+    await Server(config, served, health, settings.drain_seconds, when_ready).serve([listener, *more])
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
