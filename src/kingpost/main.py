@@ -130,7 +130,7 @@ async def _base(settings: Settings, storage: Storage, stack: contextlib.AsyncExi
         rules=PasswordRules(),
         guessing=guessing,
         reauthentication=Reauthentication(storage.users, storage.sessions, storage.audit, hasher, guessing),
-        requested_mail=RequestedMail(storage.one_time_tokens, messages),
+        requested_mail=RequestedMail(storage.users, storage.one_time_tokens, storage.jobs, sealer, messages),
     )
 
 
@@ -199,8 +199,6 @@ def _verification(base: _Base) -> Verification:
     return Verification(
         base.storage.users,
         base.storage.one_time_tokens,
-        base.storage.jobs,
-        base.sealer,
         base.requested_mail,
         base.messages,
         verified_only=base.settings.signup == "verified",
@@ -209,10 +207,7 @@ def _verification(base: _Base) -> Verification:
 
 def _recovery(base: _Base) -> Recovery:
     return Recovery(
-        base.storage.users,
         base.storage.one_time_tokens,
-        base.storage.jobs,
-        base.sealer,
         base.requested_mail,
         base.messages,
         base.hasher,

@@ -2,13 +2,9 @@
 
 from collections.abc import Mapping
 
-import msgspec
-
 from kingpost import audit, clock
-from kingpost.emails import address, email_faults
 from kingpost.guessing import Guessing
 from kingpost.job_runner import Handler
-from kingpost.jobs import JobSealer
 from kingpost.mail import Messages
 from kingpost.model import Origin
 from kingpost.one_time_tokens import UNKNOWN, hash_of
@@ -16,19 +12,11 @@ from kingpost.passwords import PasswordHasher, PasswordRules
 from kingpost.problems import Fault, InvalidRequest
 from kingpost.requested_mail import RequestedMail
 from kingpost.revocations import Revocations
-from kingpost.storage import Users
 from kingpost.storage.consequences import Consequences
-from kingpost.storage.jobs import ClaimedJob, Jobs
+from kingpost.storage.jobs import ClaimedJob
 from kingpost.storage.one_time_tokens import OneTimeTokens
 
 FORGOT = "password.forgot"
-
-
-class ForgottenPassword(msgspec.Struct, frozen=True):
-    """Whose password was forgotten, as somebody says, and from where it was said."""
-
-    email: str
-    origin: Origin
 
 
 class Recovery:
@@ -36,10 +24,7 @@ class Recovery:
 
     def __init__(
         self,
-        users: Users,
         tokens: OneTimeTokens,
-        jobs: Jobs,
-        sealer: JobSealer,
         mail: RequestedMail,
         messages: Messages,
         hasher: PasswordHasher,
@@ -47,10 +32,7 @@ class Recovery:
         guessing: Guessing,
         revocations: Revocations,
     ) -> None:
-        self._users = users
         self._tokens = tokens
-        self._jobs = jobs
-        self._sealer = sealer
         self._mail = mail
         self._messages = messages
         self._hasher = hasher
@@ -66,9 +48,7 @@ class Recovery:
         Raises:
             InvalidRequest: it is no address, whoever might have it.
         """
-        if faults := email_faults(email):
-            raise InvalidRequest.of(*faults)
-        await self._jobs.add(self._sealer.seal(FORGOT, ForgottenPassword(email, origin), None))
+        await self._mail.ask(FORGOT, email, origin)
 
     async def reset(self, text: str, new_password: str, origin: Origin) -> None:
         """Set a new password with the token of a link, and end all sessions of the account.
@@ -104,7 +84,6 @@ class Recovery:
         return {FORGOT: self._send}
 
     async def _send(self, claimed: ClaimedJob) -> None:
-        forgotten = self._sealer.open(claimed.job, ForgottenPassword)
-        credentials = await self._users.find_credentials(address(forgotten.email).key)
-        if credentials is not None:
-            await self._mail.send("reset-password", credentials.user, forgotten.origin, claimed.claim)
+        asked = await self._mail.asked_for(claimed)
+        if asked is not None:
+            await self._mail.send("reset-password", *asked, claimed.claim)

@@ -3,13 +3,19 @@
 from collections.abc import Mapping
 from typing import Literal
 
+import msgspec
+
 from kingpost import audit, clock, one_time_tokens
 from kingpost.audit import Action
-from kingpost.emails import address
+from kingpost.emails import address, email_faults
+from kingpost.jobs import JobSealer
 from kingpost.mail import Messages
 from kingpost.model import Origin, User
 from kingpost.one_time_tokens import HOUR, NewToken
+from kingpost.problems import InvalidRequest
+from kingpost.storage import Users
 from kingpost.storage.consequences import Claim, Consequences, Purpose
+from kingpost.storage.jobs import ClaimedJob, Jobs
 from kingpost.storage.one_time_tokens import Allowance, OneTimeTokens
 
 MOST = 10
@@ -39,12 +45,40 @@ KILLS: Mapping[RequestedTemplate, tuple[Purpose, ...]] = {
 }
 
 
+class MailRequest(msgspec.Struct, frozen=True):
+    """Whose mail somebody asks for, and from where."""
+
+    email: str
+    origin: Origin
+
+
 class RequestedMail:
     """Sends links. Those beyond the limit are dropped in silence: only the mailbox shows whether a message went."""
 
-    def __init__(self, tokens: OneTimeTokens, messages: Messages) -> None:
+    def __init__(self, users: Users, tokens: OneTimeTokens, jobs: Jobs, sealer: JobSealer, messages: Messages) -> None:
+        self._users = users
         self._tokens = tokens
+        self._jobs = jobs
+        self._sealer = sealer
         self._messages = messages
+
+    async def ask(self, kind: str, email: str, origin: Origin) -> None:
+        """Store, as a job of a kind, that somebody wants mail sent to whatever account has this address.
+
+        Nothing is looked up before this returns, so that neither result nor time tells whether there is one.
+
+        Raises:
+            InvalidRequest: it is no address, whoever might have it.
+        """
+        if faults := email_faults(email):
+            raise InvalidRequest.of(*faults)
+        await self._jobs.add(self._sealer.seal(kind, MailRequest(email, origin), None))
+
+    async def asked_for(self, claimed: ClaimedJob) -> tuple[User, Origin] | None:
+        """The account that such a job is about, and from where it was asked for; None if no account has the address."""
+        request = self._sealer.open(claimed.job, MailRequest)
+        credentials = await self._users.find_credentials(address(request.email).key)
+        return None if credentials is None else (credentials.user, request.origin)
 
     async def send(self, template: RequestedTemplate, user: User, origin: Origin, claim: Claim) -> None:
         """Send a new link to an account's address, in place of its older ones. This finishes a job.

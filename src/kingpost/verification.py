@@ -5,9 +5,8 @@ from collections.abc import Mapping
 import msgspec
 
 from kingpost import audit, clock, one_time_tokens
-from kingpost.emails import NormalisedEmail, address, email_faults
+from kingpost.emails import NormalisedEmail
 from kingpost.job_runner import Handler
-from kingpost.jobs import JobSealer
 from kingpost.mail import Messages
 from kingpost.model import Origin, Principal, User
 from kingpost.one_time_tokens import UNKNOWN, hash_of
@@ -15,17 +14,10 @@ from kingpost.problems import InvalidRequest, NotFound
 from kingpost.requested_mail import RequestedMail
 from kingpost.storage import UserChange, Users
 from kingpost.storage.consequences import Consequences
-from kingpost.storage.jobs import ClaimedJob, Jobs
+from kingpost.storage.jobs import ClaimedJob
 from kingpost.storage.one_time_tokens import OneTimeTokens
 
 RESEND = "email.resend"
-
-
-class ResendRequest(msgspec.Struct, frozen=True):
-    """Which address is to be verified, as somebody says, and from where it was said."""
-
-    email: str
-    origin: Origin
 
 
 class Verification:
@@ -35,8 +27,6 @@ class Verification:
         self,
         users: Users,
         tokens: OneTimeTokens,
-        jobs: Jobs,
-        sealer: JobSealer,
         mail: RequestedMail,
         messages: Messages,
         *,
@@ -45,8 +35,6 @@ class Verification:
         """`verified_only` demands a verified address of whoever logs in (see decision 9)."""
         self._users = users
         self._tokens = tokens
-        self._jobs = jobs
-        self._sealer = sealer
         self._mail = mail
         self._messages = messages
         self._verified_only = verified_only
@@ -105,9 +93,7 @@ class Verification:
         Raises:
             InvalidRequest: it is no address, whoever might have it.
         """
-        if faults := email_faults(email):
-            raise InvalidRequest.of(*faults)
-        await self._jobs.add(self._sealer.seal(RESEND, ResendRequest(email, origin), None))
+        await self._mail.ask(RESEND, email, origin)
 
     async def resend_own(self, principal: Principal, origin: Origin) -> None:
         """Have another link sent to the caller's own address, unless it is verified.
@@ -125,11 +111,10 @@ class Verification:
         return {RESEND: self._send}
 
     async def _send(self, claimed: ClaimedJob) -> None:
-        request = self._sealer.open(claimed.job, ResendRequest)
-        credentials = await self._users.find_credentials(address(request.email).key)
-        if credentials is None or credentials.user.email_verified:
+        asked = await self._mail.asked_for(claimed)
+        if asked is None or asked[0].email_verified:
             return
-        user, origin, claim = credentials.user, request.origin, claimed.claim
+        (user, origin), claim = asked, claimed.claim
         if not self._verified_only:
             await self._mail.send("verify-email", user, origin, claim)
         # A link that was killed, since nobody knows who set the password, must not come back.

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from kingpost.jobs import GiveUp, JobSealer, TryLater

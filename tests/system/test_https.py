@@ -4,7 +4,7 @@ import ssl
 from pathlib import Path
 
 import httpx
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from tests.system.certificates import make_certificate
