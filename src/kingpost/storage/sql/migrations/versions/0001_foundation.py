@@ -16,6 +16,13 @@ NAME = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
+    _users()
+    _sessions()
+    _signing_keys()
+    _resources()
+
+
+def _users() -> None:
     op.create_table(
         "users",
         sa.Column("id", IDENTIFIER, nullable=False),
@@ -37,6 +44,8 @@ def upgrade() -> None:
     op.create_index(op.f("ix_users_roles_changed_at"), "users", ["roles_changed_at"])
     op.create_index(op.f("ix_users_updated_at_id"), "users", ["updated_at", "id"])
 
+
+def _sessions() -> None:
     op.create_table(
         "sessions",
         sa.Column("id", IDENTIFIER, nullable=False),
@@ -56,6 +65,8 @@ def upgrade() -> None:
     op.create_index(op.f("ix_sessions_expires_at"), "sessions", ["expires_at"])
     op.create_index(op.f("ix_sessions_user_id"), "sessions", ["user_id"])
 
+
+def _signing_keys() -> None:
     op.create_table(
         "signing_keys",
         sa.Column("id", IDENTIFIER, nullable=False),
@@ -65,6 +76,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_signing_keys")),
     )
 
+
+def _resources() -> None:
     op.create_table(
         "resources",
         sa.Column("id", IDENTIFIER, nullable=False),
