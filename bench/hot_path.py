@@ -19,17 +19,17 @@ import uvloop
 from bench import databases, samples
 from kingpost import main as composition
 from kingpost import settings
-from kingpost.accounts import NewAccount
-from kingpost.api_keys import NewAPIKey
-from kingpost.http import application as http
-from kingpost.http.application import Application
-from kingpost.http.bodies.resources import ResourceQuery
-from kingpost.http.call import Features
-from kingpost.http.input import parse_query
-from kingpost.http.router import Router
-from kingpost.http.routes import ROUTES
+from kingpost.accounts.users.service import NewAccount
+from kingpost.auth.api_keys.service import NewAPIKey
+from kingpost.http.app import application as http
+from kingpost.http.app.application import Application
+from kingpost.http.app.call import Features
+from kingpost.http.app.input import parse_query
+from kingpost.http.app.router import Router
+from kingpost.jsontools.strict import decode
 from kingpost.model import DEFAULT_ROLES, Origin, Principal
-from kingpost.strict_json import decode
+from kingpost.resources.schemas import ResourceQuery
+from kingpost.routes import ROUTES
 
 PATH = "/api/v1/resources"
 EMAIL, PASSWORD = "bench@example.com", "a long and unusual sentence"

@@ -1,4 +1,4 @@
-"""Make src/kingpost/common_passwords.txt, the list of passwords that everyone tries first.
+"""Make src/kingpost/auth/passwords/common_passwords.txt, the list of passwords that everyone tries first.
 
     python tools/common_passwords.py
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 SHORTEST = 8
-TARGET = Path(__file__).parent.parent / "src" / "kingpost" / "common_passwords.txt"
+TARGET = Path(__file__).parent.parent / "src" / "kingpost" / "auth" / "passwords" / "common_passwords.txt"
 
 
 def common_passwords() -> list[str]:

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Fetch Swagger UI anew into src/kingpost/http/swagger_ui: tools/update_swagger_ui.sh [VERSION]
+# Fetch Swagger UI anew into src/kingpost/http/openapi/swagger_ui: tools/update_swagger_ui.sh [VERSION]
 # It needs npm, takes the newest release unless told otherwise, and changes none of the files.
 # Then run the tests of the page: pytest tests/system/test_docs_page.py
 set -eu
-cd "$(dirname "$0")/../src/kingpost/http/swagger_ui"
+cd "$(dirname "$0")/../src/kingpost/http/openapi/swagger_ui"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -12,46 +12,46 @@ from typing import NamedTuple
 import msgspec
 
 from kingpost import clock
-from kingpost.accounts import Accounts
-from kingpost.administration import Administration
-from kingpost.api_keys import APIKeys
-from kingpost.audit_log import AuditLog
-from kingpost.cursors import Cursors
-from kingpost.export import Exports
+from kingpost.accounts.administration import Administration
+from kingpost.accounts.export.service import Exports
+from kingpost.accounts.mail_requests import RequestedMail
+from kingpost.accounts.recovery.service import Recovery
+from kingpost.accounts.registration.service import Registration
+from kingpost.accounts.users.service import Accounts
+from kingpost.accounts.verification.service import Verification
+from kingpost.audit.service import AuditLog
+from kingpost.auth.api_keys.service import APIKeys
+from kingpost.auth.passwords.hashing import PasswordHasher, PasswordRules
+from kingpost.auth.passwords.proof import Reauthentication
+from kingpost.auth.revocations.service import Revocations
+from kingpost.auth.second_factor.recovery_codes import RecoveryCodes
+from kingpost.auth.second_factor.service import SecondFactors
+from kingpost.auth.second_factor.totp import TOTPSealer
+from kingpost.auth.sessions.access_tokens import AccessTokens
+from kingpost.auth.sessions.refresh_tokens import RefreshTokens
+from kingpost.auth.sessions.service import Sessions
+from kingpost.auth.signing_keys.ring import KeyRing, WrongSecret
+from kingpost.auth.signing_keys.rotation import KeyRotation
 from kingpost.guessing import Guessing
-from kingpost.http import openapi
-from kingpost.http.application import Application
-from kingpost.http.call import Features, Health
-from kingpost.http.routes import ROUTES
-from kingpost.job_runner import JobRunner
-from kingpost.jobs import JobSealer
-from kingpost.key_rotation import KeyRotation
+from kingpost.http.app.application import Application
+from kingpost.http.app.call import Features, Health
+from kingpost.http.app.cursors import Cursors
+from kingpost.http.openapi import document as openapi
+from kingpost.jobs.runner import JobRunner
+from kingpost.jobs.sealing import JobSealer
+from kingpost.jsontools.strict import JSONLimits
 from kingpost.limits import Limits
 from kingpost.limits.memory import MemoryLimits
 from kingpost.mail import KIND as MAIL
 from kingpost.mail import Messages
 from kingpost.mail.delivery import Delivery
-from kingpost.passwords import PasswordHasher, PasswordRules
 from kingpost.problems import Unavailable
-from kingpost.reauthentication import Reauthentication
-from kingpost.recovery import Recovery
-from kingpost.recovery_codes import RecoveryCodes
-from kingpost.refresh_tokens import RefreshTokens
-from kingpost.registration import Registration
-from kingpost.requested_mail import RequestedMail
-from kingpost.resources import Resources
-from kingpost.revocations import Revocations
-from kingpost.second_factor import SecondFactors
+from kingpost.resources.service import Resources
+from kingpost.routes import ROUTES
 from kingpost.secret import MasterSecret, load_or_create
-from kingpost.sessions import Sessions
 from kingpost.settings import SECRET_FILE, Settings, is_loopback_origin
-from kingpost.signing import KeyRing, WrongSecret
 from kingpost.storage import Storage
 from kingpost.storage.sql.storage import open_storage
-from kingpost.strict_json import JSONLimits
-from kingpost.tokens import AccessTokens
-from kingpost.totp import TOTPSealer
-from kingpost.verification import Verification
 
 HOUSEKEEPING_EVERY = 5 * 60
 """Seconds. Every process of every node does it; of what several would do at once, one does it."""

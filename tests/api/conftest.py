@@ -16,7 +16,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from kingpost.http.application import Application
+from kingpost.http.app.application import Application
 from kingpost.storage.sql import storage
 from tests import servers
 from tests.api import stack as stacks

@@ -5,9 +5,9 @@ from typing import Any
 
 import httpx
 
+from kingpost.auth.second_factor.totp import STEP, code_at
 from kingpost.model import AuditEntry, SortKey
 from kingpost.storage.audit import AuditListing
-from kingpost.totp import STEP, code_at
 from tests.api.stack import PASSWORD, Caller, Stack
 
 TOTP = "/api/v1/auth/totp"

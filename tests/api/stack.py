@@ -17,10 +17,10 @@ import asyncpg
 import httpx
 
 from kingpost import main, settings
-from kingpost.accounts import NewAccount
+from kingpost.accounts.users.service import NewAccount
 from kingpost.emails import address
-from kingpost.http.application import Application
-from kingpost.http.call import Features
+from kingpost.http.app.application import Application
+from kingpost.http.app.call import Features
 from kingpost.model import ADMIN, DEFAULT_ROLES, Origin
 
 ORIGIN = "http://127.0.0.1:8000"

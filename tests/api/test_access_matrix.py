@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from kingpost.http.router import Route, Who
-from kingpost.http.routes import ROUTES
-from kingpost.scopes import SCOPES, Scope
+from kingpost.auth.scopes import SCOPES, Scope
+from kingpost.http.app.router import Route, Who
+from kingpost.routes import ROUTES
 from tests.api.stack import NOBODY, PASSWORD, Caller, Stack, assert_problem
 
 CALLERS = ("anonymous", "bad token", "ended session", "stranger", "owner", "admin")

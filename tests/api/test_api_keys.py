@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from kingpost import clock
-from kingpost.api_key_format import is_well_formed, new_key
-from kingpost.api_keys import BELIEVED_FOR, MOST_KEYS
+from kingpost.auth.api_keys.key_format import is_well_formed, new_key
+from kingpost.auth.api_keys.service import BELIEVED_FOR, MOST_KEYS
 from tests.api.machines import KEYS, ME, Machine, listed, make_key
 from tests.api.stack import NOBODY, Caller, Serve, Stack, assert_problem, faults_of
 

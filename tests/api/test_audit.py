@@ -11,8 +11,8 @@ import pytest
 import zstandard
 
 from kingpost import clock
-from kingpost.http.routes import ROUTES
 from kingpost.model import AuditEntry
+from kingpost.routes import ROUTES
 from tests.api.stack import ADDRESS, NOBODY, Caller, Stack, assert_problem, faults_of, next_link
 from tests.storage.samples import raw
 

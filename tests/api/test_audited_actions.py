@@ -9,10 +9,10 @@ from typing import Any, get_args
 import httpx
 import pytest
 
-from kingpost.audit import Action
+from kingpost.audit.entries import Action
+from kingpost.auth.second_factor.totp import STEP, code_at
 from kingpost.model import Origin, SortKey
 from kingpost.storage.audit import AuditListing
-from kingpost.totp import STEP, code_at
 from tests.api import letters
 from tests.api.stack import PASSWORD, Caller, Serve, Stack
 from tests.storage.samples import plain

@@ -8,8 +8,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from kingpost.http import protocol
-from kingpost.http.server import Served
+from kingpost.http.server import protocol
+from kingpost.http.server.server import Served
 from tests.api.stack import Stack
 
 type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

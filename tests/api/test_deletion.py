@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from kingpost.accounts import NewAccount
+from kingpost.accounts.users.service import NewAccount
+from kingpost.auth.second_factor.totp import STEP, code_at
 from kingpost.model import Origin
 from kingpost.storage.sql.storage import open_database
-from kingpost.totp import STEP, code_at
 from tests.api import stack as stacks
 from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem
 from tests.storage.traces import places_of

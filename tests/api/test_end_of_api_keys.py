@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kingpost import clock
-from kingpost.api_keys import BELIEVED_FOR
+from kingpost.auth.api_keys.service import BELIEVED_FOR
 from tests.api.machines import KEYS, ME, listed, make_key
 from tests.api.stack import NOBODY, Caller, Stack, assert_problem, faults_of
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import LargeBinary
 
 from kingpost import clock
-from kingpost.http.bodies.export import AccountExportBody
+from kingpost.accounts.export.schemas import AccountExportBody
 from kingpost.storage.sql.schema import Document, Identifier, Time, metadata
 from kingpost.storage.sql.storage import open_database
 from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, Serve, Stack, assert_problem

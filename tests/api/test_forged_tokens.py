@@ -20,7 +20,7 @@ from joserfc import jwe
 from joserfc.jwk import ECKey, OctKey
 from joserfc.jws import JWSRegistry
 
-from kingpost import api_key_format
+from kingpost.auth.api_keys import key_format
 from kingpost.storage.sql.database import Database
 from tests.api.forging import Members, encode, parts, segment, signed_by_us
 from tests.api.stack import NOBODY, Caller, Stack, assert_problem
@@ -97,7 +97,7 @@ def encrypted(forger: Forger, algorithm: str) -> str:
 
 def api_key() -> str:
     """What looks like one of our API keys, but whose checksum is not that of the rest."""
-    key = api_key_format.new_key()
+    key = key_format.new_key()
     return key[:10] + ("A" if key[10] != "A" else "B") + key[11:]
 
 
@@ -152,10 +152,10 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
     "claims nested endlessly": lambda f: f"{segment(f.header)}.{encode(b'[' * 2000)}.{f.signature}",
     "a refresh token": lambda f: f.refresh_token,
     "an API key with a wrong checksum": lambda f: api_key(),
-    "an API key with its checksum cut off": lambda f: api_key_format.new_key()[:-6],
-    "an API key with a character too many": lambda f: api_key_format.new_key() + "0",
-    "an API key with spaces": lambda f: "kp_ " + api_key_format.new_key()[4:],
-    "an API key in capitals": lambda f: api_key_format.new_key().upper(),
+    "an API key with its checksum cut off": lambda f: key_format.new_key()[:-6],
+    "an API key with a character too many": lambda f: key_format.new_key() + "0",
+    "an API key with spaces": lambda f: "kp_ " + key_format.new_key()[4:],
+    "an API key in capitals": lambda f: key_format.new_key().upper(),
     "an API key without an end": lambda f: "kp_" + "A" * 4000,
     "an API key of nothing": lambda f: "kp_",
     "a prefix alone": lambda f: "kp",

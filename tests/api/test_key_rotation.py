@@ -3,9 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from kingpost.revocations import TRUSTED_FOR
+from kingpost.auth.revocations.service import TRUSTED_FOR
+from kingpost.auth.signing_keys.ring import KeyRing, SigningKey
 from kingpost.secret import MasterSecret
-from kingpost.signing import KeyRing, SigningKey
 from kingpost.storage.sql.storage import open_storage
 from tests.api.stack import SECRET, Caller, Serve, Stack, assert_problem
 

@@ -10,8 +10,8 @@ import jsonschema_rs
 import openapi_spec_validator
 import pytest
 
-from kingpost.http import openapi
-from kingpost.http.routes import ROUTES
+from kingpost.http.openapi import document as openapi
+from kingpost.routes import ROUTES
 from tests.api.stack import Caller, Stack
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())

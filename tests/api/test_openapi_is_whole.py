@@ -6,10 +6,10 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from kingpost.http.openapi import document, public_path
-from kingpost.http.openapi_schemas import example
-from kingpost.http.router import Route
-from kingpost.http.routes import ROUTES
+from kingpost.http.app.router import Route
+from kingpost.http.openapi.document import document, public_path
+from kingpost.http.openapi.schemas import example
+from kingpost.routes import ROUTES
 
 DOCUMENT = document(ROUTES, "http://127.0.0.1:8000")
 COMPONENTS = DOCUMENT["components"]

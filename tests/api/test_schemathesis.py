@@ -16,8 +16,8 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from kingpost.http import openapi
-from kingpost.http.routes import ROUTES
+from kingpost.http.openapi import document as openapi
+from kingpost.routes import ROUTES
 from tests.servers import free_port, wait_for_port
 
 type Case = schemathesis.Case

@@ -11,7 +11,7 @@ import pytest
 import segno
 
 from kingpost import clock
-from kingpost.http.routes import ROUTES
+from kingpost.routes import ROUTES
 from tests.api.enrolling import CONFIRM, TOTP, Watch, disable, enrol, entries_about, log_in, state_of
 from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, Serve, Stack, assert_problem, faults_of
 

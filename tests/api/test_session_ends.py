@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from kingpost import base64url, clock
+from kingpost.auth.sessions.service import IDLE_LIFETIME
 from kingpost.model import AuditEntry, SortKey
-from kingpost.sessions import IDLE_LIFETIME
 from kingpost.storage.audit import AuditListing
 from tests.api.stack import ADDRESS, Caller, Stack
 

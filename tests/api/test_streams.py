@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from kingpost.http.application import BROKEN_OFF
+from kingpost.http.app.application import BROKEN_OFF
 from kingpost.problems import Unavailable
 from tests.api.stack import Caller, Serve, Stack
 from tests.api.test_audit import EXPORT, add

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from kingpost import main, settings
-from kingpost.accounts import NewAccount
+from kingpost.accounts.users.service import NewAccount
 from kingpost.model import Origin
 from tests.api.letters import RESET, SET_PASSWORD, VERIFY, forgot, fresh_email, member, post, subjects
 from tests.api.stack import PASSWORD, SECRET, Serve, Stack, assert_problem, faults_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kingpost.jobs import GiveUp, JobSealer, TryLater
+from kingpost.jobs.sealing import GiveUp, JobSealer, TryLater
 from kingpost.mail import Messages
 from kingpost.mail.envelope import Envelope, Letter, Sender
 from kingpost.mail.smtp import SMTPTransport

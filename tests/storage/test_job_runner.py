@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from kingpost import clock, job_runner
-from kingpost.job_runner import AT_ONCE, REMEMBERED_FOR, Handler, JobRunner, Patience
-from kingpost.jobs import GiveUp, JobSealer, TryLater
+from kingpost import clock
+from kingpost.jobs import runner as job_runner
+from kingpost.jobs.runner import AT_ONCE, REMEMBERED_FOR, Handler, JobRunner, Patience
+from kingpost.jobs.sealing import GiveUp, JobSealer, TryLater
 from kingpost.secret import MasterSecret
 from kingpost.storage import Storage
 from kingpost.storage.consequences import Consequences, SealedJob, Superseded

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from kingpost import api_keys
-from kingpost.api_key_format import new_key
-from kingpost.api_keys import BELIEVED_FOR, APIKeys, NewAPIKey
-from kingpost.jobs import JobSealer
+from kingpost.auth.api_keys import service as api_keys
+from kingpost.auth.api_keys.key_format import new_key
+from kingpost.auth.api_keys.service import BELIEVED_FOR, APIKeys, NewAPIKey
+from kingpost.jobs.sealing import JobSealer
 from kingpost.mail import Messages
 from kingpost.model import APIKey, Origin, Principal, User
 from kingpost.problems import Unauthenticated, Unavailable

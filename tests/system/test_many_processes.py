@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from kingpost.totp import STEP, code_at
+from kingpost.auth.second_factor.totp import STEP, code_at
 from tests.system.conftest import Serve
 from tests.system.running import KINGPOST, PASSWORD, Client, Server, environment, eventually, kingpost, workers_of
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kingpost import totp
+from kingpost.auth.second_factor import totp
 from tests.servers import BINARIES, PostgreSQLServer, ValkeyServer
 from tests.system.conftest import Serve
 from tests.system.running import Client, Server, eventually, kingpost

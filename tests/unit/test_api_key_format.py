@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kingpost.api_key_format import ALPHABET, PATTERN, hint, is_well_formed, new_key
+from kingpost.auth.api_keys.key_format import ALPHABET, PATTERN, hint, is_well_formed, new_key
 
 KEYS = st.builds(new_key)
 CHARACTERS = st.one_of(st.sampled_from(ALPHABET), st.characters())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kingpost.cursors import MAX_CURSOR, Cursors
+from kingpost.http.app.cursors import MAX_CURSOR, Cursors
 from kingpost.problems import InvalidRequest
 
 CURSORS = Cursors(b"k" * 32)

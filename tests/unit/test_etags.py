@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kingpost.etags import format_etag, if_match, if_none_match
+from kingpost.http.app.etags import format_etag, if_match, if_none_match
 from kingpost.problems import InvalidRequest
 
 MALFORMED = [

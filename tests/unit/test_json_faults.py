@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kingpost.json_faults import MAX_POINTER, pointer
+from kingpost.jsontools.faults import MAX_POINTER, pointer
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kingpost import json_patch
+from kingpost.jsontools import json_patch
 from kingpost.problems import Conflict, InvalidRequest, TooLarge
 
 LIMIT = 10_000

@@ -10,11 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kingpost import clock
-from kingpost.key_rotation import DAY, SLACK, KeyRotation
+from kingpost.auth.signing_keys.ring import PUBLISHED_BEFORE_USE, KeyRing, SigningKey
+from kingpost.auth.signing_keys.rotation import DAY, SLACK, KeyRotation
 from kingpost.model import AuditEntry, SortKey
 from kingpost.problems import Conflict, NotFound
 from kingpost.secret import MasterSecret
-from kingpost.signing import PUBLISHED_BEFORE_USE, KeyRing, SigningKey
 from kingpost.storage import SealedKey, Storage
 from kingpost.storage.audit import AuditListing
 from kingpost.storage.consequences import NONE, Consequences

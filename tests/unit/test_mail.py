@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kingpost import settings
-from kingpost.jobs import JobSealer, TryLater, UnreadableJob
+from kingpost.jobs.sealing import JobSealer, TryLater, UnreadableJob
 from kingpost.mail import TEMPLATES, VALUES, Mail, Messages, TemplateName, masked
 from kingpost.mail.delivery import Delivery
 from kingpost.mail.envelope import Envelope, Letter, Sender

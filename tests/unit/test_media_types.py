@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kingpost.media_types import accepted_encoding, accepts, parse_content_type
+from kingpost.http.app.media_types import accepted_encoding, accepts, parse_content_type
 
 JSON = "application/json"
 

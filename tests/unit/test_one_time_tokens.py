@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from kingpost import base64url, clock, one_time_tokens
+from kingpost import base64url, clock
+from kingpost.accounts.one_time_tokens import tokens as one_time_tokens
 from kingpost.emails import address
 from kingpost.storage.consequences import Purpose
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kingpost.passwords import LONGEST_RAW, PasswordHasher, PasswordRules, normalise
+from kingpost.auth.passwords.hashing import LONGEST_RAW, PasswordHasher, PasswordRules, normalise
 from kingpost.problems import Unavailable
 from tools.common_passwords import common_passwords
 
@@ -104,7 +104,7 @@ def test_what_is_refused_unread_is_too_long_in_any_case() -> None:
 
 
 def test_the_list_is_what_the_tool_makes() -> None:
-    text = resources.files("kingpost").joinpath("common_passwords.txt").read_text("utf-8")
+    text = resources.files("kingpost.auth.passwords").joinpath("common_passwords.txt").read_text("utf-8")
     assert text.splitlines() == common_passwords()
 
 

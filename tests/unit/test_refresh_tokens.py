@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kingpost import base64url, clock
-from kingpost.refresh_tokens import RefreshToken, RefreshTokens
+from kingpost.auth.sessions.refresh_tokens import RefreshToken, RefreshTokens
 from kingpost.secret import MasterSecret
 
 TOKENS = RefreshTokens(MasterSecret("one secret"))

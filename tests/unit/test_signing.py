@@ -10,10 +10,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc.jwk import ECKey
 
-from kingpost import clock, signing
+from kingpost import clock
+from kingpost.auth.signing_keys import ring as signing
+from kingpost.auth.signing_keys.ring import PUBLISHED_BEFORE_USE, KeyRing, SigningKey, SigningKeyError, WrongSecret
 from kingpost.problems import Unavailable
 from kingpost.secret import MasterSecret
-from kingpost.signing import PUBLISHED_BEFORE_USE, KeyRing, SigningKey, SigningKeyError, WrongSecret
 from kingpost.storage import SealedKey
 from kingpost.storage.consequences import NONE, Consequences
 

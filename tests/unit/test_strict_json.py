@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kingpost import strict_json
-from kingpost.json_faults import MAX_FAULTS
+from kingpost.jsontools import strict as strict_json
+from kingpost.jsontools.faults import MAX_FAULTS
+from kingpost.jsontools.strict import JSONLimits, decode
 from kingpost.problems import Fault, InvalidRequest
-from kingpost.strict_json import JSONLimits, decode
 
 MIB = 2**20
 

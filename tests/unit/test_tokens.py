@@ -18,13 +18,13 @@ from joserfc import jwe, jwt
 from joserfc.jwk import ECKey, KeySet, OctKey
 
 from kingpost import base64url, clock
+from kingpost.auth.sessions.access_tokens import AccessTokens, VerifiedToken, VerifiedTokens
+from kingpost.auth.signing_keys.ring import KeyRing, SigningKey
 from kingpost.model import Principal
 from kingpost.problems import Unauthenticated
 from kingpost.secret import MasterSecret
-from kingpost.signing import KeyRing, SigningKey
 from kingpost.storage import SealedKey
 from kingpost.storage.consequences import NONE, Consequences
-from kingpost.tokens import AccessTokens, VerifiedToken, VerifiedTokens
 
 ISSUER = "https://api.kingpost.test"
 USER, SESSION = "0193a1b2-0000-7000-8000-000000000001", "0193a1b2-0000-7000-8000-000000000002"

@@ -5,10 +5,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from kingpost import recovery_codes, totp
-from kingpost.recovery_codes import RecoveryCodes
+from kingpost.auth.second_factor import recovery_codes, totp
+from kingpost.auth.second_factor.recovery_codes import RecoveryCodes
+from kingpost.auth.second_factor.totp import STEP, TOTPSealer, UnreadableSecret, code_at, matching_step
 from kingpost.secret import MasterSecret
-from kingpost.totp import STEP, TOTPSealer, UnreadableSecret, code_at, matching_step
 
 RFC_SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 """The ASCII text `12345678901234567890` of RFC 6238, appendix B, in base32."""

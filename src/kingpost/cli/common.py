@@ -15,7 +15,7 @@ from kingpost import settings
 from kingpost.settings import InvalidSettings, Settings
 
 if TYPE_CHECKING:
-    from kingpost.http.call import Features
+    from kingpost.http.app.call import Features
 
 
 def load(**flags: Any) -> Settings:
@@ -47,9 +47,9 @@ def log() -> None:
 @contextlib.contextmanager
 def one_sentence() -> Iterator[None]:
     """What an operator can mend is told in a plain sentence on standard error, with exit code 1."""
+    from kingpost.auth.signing_keys.ring import SigningKeyError  # noqa: PLC0415
     from kingpost.problems import Problem  # noqa: PLC0415
     from kingpost.secret import SecretFileError  # noqa: PLC0415
-    from kingpost.signing import SigningKeyError  # noqa: PLC0415
     from kingpost.storage import CannotOpen  # noqa: PLC0415
 
     try:

@@ -8,7 +8,7 @@ from kingpost.cli import output
 from kingpost.cli.common import with_features
 
 if TYPE_CHECKING:
-    from kingpost.key_rotation import KeyLife
+    from kingpost.auth.signing_keys.rotation import KeyLife
 
 HEADINGS = ("id", "state", "created at", "signs from", "verifies until")
 

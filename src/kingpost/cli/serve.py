@@ -48,8 +48,8 @@ def migrate() -> None:
 @click.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
-    from kingpost.http import openapi as document  # noqa: PLC0415
-    from kingpost.http.routes import ROUTES  # noqa: PLC0415
+    from kingpost.http.openapi import document  # noqa: PLC0415
+    from kingpost.routes import ROUTES  # noqa: PLC0415
 
     with one_sentence():
         content = msgspec.json.encode(document.document(ROUTES, load().public_url))
@@ -65,7 +65,7 @@ def config() -> None:
 
 
 def _serve(loaded: Settings, listener: socket.socket) -> None:
-    from kingpost.supervisor import Supervisor  # noqa: PLC0415
+    from kingpost.http.server.supervisor import Supervisor  # noqa: PLC0415
 
     if loaded.workers == 1:
         work(loaded, listener, lambda: _greet(loaded))
@@ -80,7 +80,7 @@ def _serve(loaded: Settings, listener: socket.socket) -> None:
 def work(loaded: Settings, listener: socket.socket, when_ready: Callable[[], None] = lambda: None) -> None:
     """Serve in this process until told to stop by a signal."""
     from kingpost import main as composition  # noqa: PLC0415
-    from kingpost.http import server  # noqa: PLC0415
+    from kingpost.http.server import server  # noqa: PLC0415
 
     async def serving() -> None:
         async with composition.running(loaded) as features:

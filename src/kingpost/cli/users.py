@@ -10,8 +10,8 @@ from kingpost.cli import output
 from kingpost.cli.common import with_features
 
 if TYPE_CHECKING:
-    from kingpost.administration import Administration
-    from kingpost.http.call import Features
+    from kingpost.accounts.administration import Administration
+    from kingpost.http.app.call import Features
     from kingpost.model import Page, SortKey, Status, User
 
 PAGE = 500
@@ -27,7 +27,7 @@ class Role(click.ParamType[str]):
     name = "role"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from kingpost.http.bodies.fields import Role as Name  # noqa: PLC0415
+        from kingpost.http.app.fields import Role as Name  # noqa: PLC0415
 
         try:
             return msgspec.convert(value, Name)
@@ -38,8 +38,8 @@ class Role(click.ParamType[str]):
 
 def sort_keys(context: click.Context, parameter: click.Parameter, text: str) -> "tuple[SortKey, ...]":
     """Read a sort order, as the API does."""
-    from kingpost.http.bodies.accounts import USER_SORT_FIELDS, UserQuery  # noqa: PLC0415
-    from kingpost.http.pages import sort_keys as read  # noqa: PLC0415
+    from kingpost.accounts.users.schemas import USER_SORT_FIELDS, UserQuery  # noqa: PLC0415
+    from kingpost.http.app.pages import sort_keys as read  # noqa: PLC0415
     from kingpost.problems import InvalidRequest  # noqa: PLC0415
 
     try:
@@ -197,7 +197,7 @@ async def _itself(user: "User") -> "User":
 
 
 def _create(email: str, roles: tuple[str, ...]) -> "User":
-    from kingpost.accounts import NewAccount  # noqa: PLC0415
+    from kingpost.accounts.users.service import NewAccount  # noqa: PLC0415
 
     new = NewAccount(email, output.password())
     return with_features(lambda features: features.administration.create(new, roles))
@@ -241,7 +241,7 @@ def _tell(user: "User", what: str, as_json: bool) -> None:
 
 def _bodies(users: "Sequence[User]") -> Sequence[msgspec.Struct]:
     """Accounts as the API shows them."""
-    from kingpost.http.bodies.accounts import UserBody  # noqa: PLC0415
+    from kingpost.accounts.users.schemas import UserBody  # noqa: PLC0415
 
     return [UserBody.of(user) for user in users]
 

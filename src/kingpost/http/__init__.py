@@ -1,1 +1,1 @@
-"""The wire: everything that knows HTTP. `routes.py` lists what there is."""
+"""The HTTP machine. It knows no feature."""

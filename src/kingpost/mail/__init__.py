@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from kingpost.jobs import JobSealer
+from kingpost.jobs.sealing import JobSealer
 from kingpost.storage.consequences import SealedJob
 
 KIND = "mail"

@@ -5,7 +5,7 @@ from pathlib import Path
 from jinja2 import TemplateError
 
 from kingpost.emails import InvalidEmail
-from kingpost.jobs import GiveUp, JobSealer, TryLater
+from kingpost.jobs.sealing import GiveUp, JobSealer, TryLater
 from kingpost.mail import Mail
 from kingpost.mail.envelope import Sender, Transport
 from kingpost.mail.outbox import Outbox

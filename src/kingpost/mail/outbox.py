@@ -5,7 +5,7 @@ import os
 import secrets
 from pathlib import Path
 
-from kingpost.jobs import TryLater
+from kingpost.jobs.sealing import TryLater
 from kingpost.mail.envelope import Envelope
 
 

@@ -15,7 +15,7 @@ from aiosmtplib import (
     SMTPResponseException,
 )
 
-from kingpost.jobs import GiveUp, TryLater
+from kingpost.jobs.sealing import GiveUp, TryLater
 from kingpost.mail.envelope import Envelope
 
 EACH_STEP = 30.0

@@ -1,0 +1,1 @@
+"""The export of everything that is stored about an account."""

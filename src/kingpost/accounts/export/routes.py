@@ -1,0 +1,57 @@
+"""The export of an account on the wire."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any, cast
+
+import msgspec
+
+from kingpost import clock
+from kingpost.accounts.export.schemas import (
+    AccountHead,
+    ExportedJob,
+    ExportedKey,
+    ExportedSecondFactor,
+    ExportedSession,
+    ExportedToken,
+)
+from kingpost.accounts.export.service import AccountExport
+from kingpost.accounts.users.schemas import UserBody
+from kingpost.http.app.call import PRIVATE, Answer, Call, StreamedAnswer
+
+
+async def export_user(call: Call) -> Answer:
+    user_id = call.path["id"]
+    export = await call.features.exports.export(call.caller, user_id, call.origin)
+    attachment = (b"content-disposition", f'attachment; filename="account-{user_id}.json"'.encode())
+    return StreamedAnswer(_document(export), [PRIVATE, attachment])
+
+
+async def _document(export: AccountExport) -> AsyncGenerator[bytes]:
+    """One JSON object, written member by member."""
+    records = export.records
+    head = AccountHead(
+        clock.now(),
+        UserBody.of(records.user),
+        # Records encode as the bodies that describe them.
+        cast(list[ExportedSession], records.sessions),
+        cast(list[ExportedKey], records.api_keys),
+        cast(ExportedSecondFactor | None, records.second_factor),
+        cast(list[ExportedToken], records.one_time_tokens),
+        cast(list[ExportedJob], records.jobs),
+    )
+    yield msgspec.json.encode(head).removesuffix(b"}") + b',"audit":['
+    async for part in _items(export.audit):
+        yield part
+    yield b'],"resources":['
+    async for part in _items(export.resources):
+        yield part
+    yield b"]}"
+
+
+async def _items(pages: AsyncIterator[Sequence[Any]]) -> AsyncGenerator[bytes]:
+    """What stands between the brackets of a list."""
+    separator = b""
+    async for page in pages:
+        if page:
+            yield separator + msgspec.json.encode(page)[1:-1]
+            separator = b","

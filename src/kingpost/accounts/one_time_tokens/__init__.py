@@ -1,0 +1,1 @@
+"""The tokens that links in mail carry."""

@@ -1,0 +1,1 @@
+"""The two pages that links in mail lead to."""

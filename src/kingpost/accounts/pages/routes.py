@@ -1,0 +1,52 @@
+"""The pages that links in mail lead to.
+
+Each shows one button, and only that uses the link's token up: mail filters fetch the links that they see, and some
+even render the page behind them.
+"""
+
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+
+from kingpost.http.app.call import NO_STORE, Answer, Call
+from kingpost.http.app.operations import HTML_UTF_8, PUBLIC
+from kingpost.problems import NotFound
+
+
+class LinkQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a link carries. Only the page's script reads it."""
+
+    token: str | None = None
+
+
+CSP = (
+    b"content-security-policy",
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    b"form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+)
+ASSETS = {
+    "icon.svg": "image/svg+xml",
+    "page.js": "text/javascript; charset=utf-8",
+    "page.css": "text/css; charset=utf-8",
+}
+
+
+async def verify_email(call: Call) -> Answer:
+    return Answer(200, _file("verify.html"), [NO_STORE], HTML_UTF_8, CSP)
+
+
+async def reset_password(call: Call) -> Answer:
+    return Answer(200, _file("reset.html"), [NO_STORE], HTML_UTF_8, CSP)
+
+
+async def asset(call: Call) -> Answer:
+    name = call.path["asset"]
+    if name not in ASSETS:
+        raise NotFound()
+    return Answer(200, _file(name), [PUBLIC], ASSETS[name])
+
+
+@cache
+def _file(name: str) -> bytes:
+    return files("kingpost.accounts.pages").joinpath("files", name).read_bytes()

@@ -1,0 +1,1 @@
+"""The accounts themselves: read, list, change and delete them."""

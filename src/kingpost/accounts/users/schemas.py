@@ -1,0 +1,104 @@
+"""What requests and responses about accounts hold."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from kingpost.http.app.fields import (
+    AnyPassword,
+    Cursor,
+    DisplayName,
+    Email,
+    Id,
+    Password,
+    Roles,
+    StoredMetadata,
+    Time,
+    UserMetadata,
+)
+from kingpost.http.app.lists import ListQuery, sorting
+from kingpost.model import User
+
+
+class SignUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new account."""
+
+    email: Email
+    password: Password
+    name: DisplayName | None = None
+    metadata: UserMetadata = {}
+
+
+class ReplaceUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that an account may change of itself. What is absent is cleared, but `roles` and `status` stay."""
+
+    email: Email
+    name: DisplayName | None = None
+    metadata: UserMetadata = {}
+    roles: Roles | UnsetType = UNSET
+    status: Literal["active", "suspended"] | UnsetType = UNSET
+    current_password: Annotated[AnyPassword, Meta(description="Needed to change one's own `email`.")] | None = None
+
+
+class ChangeUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A merge patch (RFC 7396) of an account: absent members stay, `null` clears, `metadata` is merged."""
+
+    email: Email | UnsetType = UNSET
+    name: DisplayName | UnsetType | None = UNSET
+    metadata: UserMetadata | UnsetType | None = UNSET
+    roles: Roles | UnsetType = UNSET
+    status: Literal["active", "suspended"] | UnsetType = UNSET
+    current_password: Annotated[AnyPassword, Meta(description="Needed to change one's own `email`.")] | None = None
+
+
+class ChangePassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new password, and the present one as proof."""
+
+    current_password: AnyPassword
+    new_password: Annotated[Password, Meta(examples=["staple battery horse"])]
+
+
+class UserBody(msgspec.Struct, frozen=True):
+    """An account."""
+
+    id: Id
+    email: Email
+    email_verified: bool
+    name: DisplayName | None
+    metadata: StoredMetadata
+    roles: Roles
+    status: Literal["active", "suspended"]
+    created_at: Time
+    updated_at: Time
+
+    @classmethod
+    def of(cls, user: User) -> "UserBody":
+        return cls(
+            user.id,
+            user.email,
+            user.email_verified,
+            user.name,
+            user.metadata,
+            user.roles,
+            user.status,
+            user.created_at,
+            user.updated_at,
+        )
+
+
+class UserList(msgspec.Struct, frozen=True):
+    """One page of accounts."""
+
+    items: list[UserBody]
+    next_cursor: Cursor | None
+    total: Annotated[int, Meta(ge=0, description="Only with `count=exact`.")] | UnsetType = UNSET
+
+
+USER_SORT_FIELDS = frozenset({"id", "email", "created_at", "updated_at"})
+
+
+class UserQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
+    """Which part of the list of accounts."""
+
+    sort: Annotated[str, sorting(USER_SORT_FIELDS)] = "-created_at"

@@ -1,0 +1,318 @@
+"""Accounts: creating, reading, changing, deleting."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from kingpost import audit, clock
+from kingpost.accounts.verification.service import Verification
+from kingpost.audit.entries import Actor
+from kingpost.auth.passwords.hashing import PasswordHasher, PasswordRules
+from kingpost.auth.passwords.proof import Reauthentication
+from kingpost.auth.revocations.service import Revocations
+from kingpost.emails import address, email_faults
+from kingpost.guessing import Guessing
+from kingpost.mail import Messages
+from kingpost.model import Origin, Page, Principal, User
+from kingpost.policy import may_touch_account
+from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unavailable, VersionMismatch
+from kingpost.storage import UserChange, Users
+from kingpost.storage.consequences import NONE, Claim, Consequences
+from kingpost.storage.listing import Listing
+
+METADATA_LIMIT = 4096
+"""Bytes of JSON that an account's metadata may have."""
+PATIENCE = 100
+"""How often a patch is applied anew because another writer was faster."""
+
+
+class NewAccount(msgspec.Struct, frozen=True):
+    """What a sign-up tells."""
+
+    email: str
+    password: str
+    name: str | None = None
+    metadata: dict[str, Any] = {}
+
+
+class CheckedAccount(msgspec.Struct, frozen=True):
+    """A new account that breaks no rule, in the form in which it may wait to be stored."""
+
+    email: str
+    password_hash: str
+    name: str | None
+    metadata: dict[str, Any]
+
+
+class AccountChange(msgspec.Struct, frozen=True):
+    """What a caller wants changed; `UNSET` leaves a field. `current_password` proves who changes an address."""
+
+    email: str | msgspec.UnsetType = msgspec.UNSET
+    name: str | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    roles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    status: Literal["active", "suspended"] | msgspec.UnsetType = msgspec.UNSET
+    current_password: str | None = None
+
+
+class Accounts:
+    """What callers may do with accounts."""
+
+    def __init__(
+        self,
+        users: Users,
+        hasher: PasswordHasher,
+        rules: PasswordRules,
+        revocations: Revocations,
+        reauthentication: Reauthentication,
+        guessing: Guessing,
+        verification: Verification,
+        messages: Messages,
+    ) -> None:
+        self._users = users
+        self._hasher = hasher
+        self._rules = rules
+        self._revocations = revocations
+        self._reauthentication = reauthentication
+        self._guessing = guessing
+        self._verification = verification
+        self._messages = messages
+
+    async def create(
+        self, new: NewAccount, roles: tuple[str, ...], actor: Actor, origin: Origin, *, email_verified: bool = False
+    ) -> User:
+        """Create an account with any roles, with no question of who asks. Raises as `check` and `store` do."""
+        return await self.store(await self.check(new), roles, actor, origin, email_verified=email_verified)
+
+    async def check(self, new: NewAccount) -> CheckedAccount:
+        """Apply the rules and hash the password; look nothing up.
+
+        Raises:
+            InvalidRequest: the address, the password or the metadata breaks a rule.
+            Unavailable: too many passwords are being hashed.
+        """
+        faults = list(self.faults(new))
+        if faults:
+            raise InvalidRequest.of(*faults)
+        return CheckedAccount(new.email, await self._hasher.hash(new.password), new.name, new.metadata)
+
+    async def store(
+        self,
+        new: CheckedAccount,
+        roles: tuple[str, ...],
+        actor: Actor,
+        origin: Origin,
+        *,
+        email_verified: bool = False,
+        finishes: Claim | None = None,
+    ) -> User:
+        """Store a new account, and have its address verified unless it is already.
+
+        Raises:
+            Conflict: the address has an account.
+            Superseded: the job that this finishes is another worker's.
+        """
+        email = address(new.email)
+        user_id, now = clock.new_id()
+        user = User(
+            id=user_id,
+            email=email.address,
+            email_verified=email_verified,
+            name=new.name,
+            metadata=msgspec.Raw(msgspec.json.encode(new.metadata)),
+            roles=roles,
+            status="active",
+            version=1,
+            created_at=now,
+            updated_at=now,
+        )
+        entry = audit.entry("user.created", "user", user.id, actor, origin, roles=roles)
+        asked = NONE if email_verified else self._verification.request(user.id, email)
+        consequences = msgspec.structs.replace(asked, audit=(entry,), finishes=finishes)
+        await self._users.create(user, email.key, new.password_hash, consequences)
+        return user
+
+    def faults(self, new: NewAccount) -> Iterable[Fault]:
+        """The rules of address, password and metadata that a new account breaks."""
+        yield from email_faults(new.email)
+        for code, detail in self._rules.faults(new.password, new.email):
+            yield Fault(detail, code, pointer="/password")
+        yield from metadata_faults(new.metadata)
+
+    async def read(self, principal: Principal, user_id: str) -> User:
+        """One account.
+
+        Raises:
+            Forbidden: it is neither the caller's own nor is the caller an administrator.
+            NotFound: there is none.
+        """
+        if not may_touch_account(principal, user_id):
+            # Ids cannot be guessed, so a missing account may say so.
+            raise NotFound() if await self._users.find(user_id) is None else Forbidden()
+        user = await self._users.find(user_id)
+        if user is None:
+            raise NotFound()
+        return user
+
+    async def list(self, listing: Listing) -> Page[User]:
+        """Accounts, a page at a time. For administrators: the route says so."""
+        return await self._users.list(listing)
+
+    async def replace(
+        self,
+        principal: Principal,
+        user_id: str,
+        change: AccountChange,
+        versions: Sequence[int] | None,
+        origin: Origin,
+    ) -> User:
+        """Change an account. `versions` are those that `If-Match` names; None means any.
+
+        Where addresses have to be verified, a new one that the account's owner names is not stored yet: a link
+        goes there, and whoever uses it moves the account.
+
+        Raises:
+            Forbidden: not the caller's own account, or roles or status by someone who is no administrator,
+                or a wrong `current_password`.
+            RateLimited: `current_password` was wrong too many times.
+            InvalidRequest: the new values break a rule, or `current_password` is missing for a new address.
+            NotFound, VersionMismatch, Conflict: as for storage's `change`.
+        """
+        return await self._change(principal, await self.read(principal, user_id), change, versions, origin)
+
+    async def patch(
+        self,
+        principal: Principal,
+        user_id: str,
+        patch: Callable[[User], AccountChange],
+        versions: Sequence[int] | None,
+        origin: Origin,
+    ) -> User:
+        """Change an account by what a pure function makes of it.
+
+        What it makes of the version that was read is written only if that version still stands. If another
+        writer was faster, the function is applied anew to what that one left, so neither is lost; with
+        `versions`, that is a mismatch instead.
+
+        Raises:
+            Forbidden, InvalidRequest, NotFound, VersionMismatch, Conflict: as for `replace`.
+            Unavailable: others were faster too many times.
+        """
+        user = await self.read(principal, user_id)
+        if versions is not None and user.version not in versions:
+            raise VersionMismatch(user)
+        for _ in range(PATIENCE):
+            try:
+                return await self._change(principal, user, patch(user), (user.version,), origin)
+            except VersionMismatch as mismatch:
+                if versions is not None:
+                    raise
+                user = mismatch.current
+        raise Unavailable("Too many writers change this account at the same time")
+
+    async def _change(
+        self,
+        principal: Principal,
+        user: User,
+        change: AccountChange,
+        versions: Sequence[int] | None,
+        origin: Origin,
+    ) -> User:
+        decides_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
+        if decides_access and not principal.is_admin:
+            raise Forbidden("Roles and status are set by administrators")
+        needs_proof = principal.user_id == user.id and change.email not in (msgspec.UNSET, user.email)
+        faults = list(_change_faults(user, change))
+        if needs_proof and change.current_password is None:
+            detail = "Changing your own e-mail address needs your current password"
+            faults.append(Fault(detail, "required", pointer="/current_password"))
+        if faults:
+            raise InvalidRequest.of(*faults)
+        if needs_proof and change.current_password is not None:
+            await self._reauthentication.prove(principal, change.current_password, origin)
+            await self._guessing.letter(user.id)
+        new, asked = self._address_change(principal, user, change)
+        new = msgspec.structs.replace(new, name=change.name, roles=change.roles, status=change.status)
+        if change.metadata is not msgspec.UNSET:
+            new = msgspec.structs.replace(new, metadata=msgspec.Raw(msgspec.json.encode(change.metadata)))
+        entry = audit.entry("user.changed", "user", user.id, principal, origin, **_told(new, asked))
+        consequences = msgspec.structs.replace(asked, audit=(entry,))
+        changed, ended = await self._users.change(user.id, new, clock.now(), versions, consequences)
+        self._revocations.add(ended)
+        self._revocations.account_changed(user.id)
+        if change.roles is not msgspec.UNSET:
+            self._revocations.set_roles(user.id, changed.roles)
+        return changed
+
+    def _address_change(
+        self, principal: Principal, user: User, change: AccountChange
+    ) -> tuple[UserChange, Consequences]:
+        """What becomes of the address at once, and what goes with it."""
+        if change.email is msgspec.UNSET or change.email == user.email:
+            return UserChange(), NONE
+        email = address(change.email)
+        if self._verification.waits_for(principal, user):
+            return UserChange(), self._verification.ask(user, email)
+        return self._verification.move(user, email)
+
+    async def change_password(self, principal: Principal, user_id: str, current: str, new: str, origin: Origin) -> None:
+        """Set a new password and end all of the account's other sessions.
+
+        Raises:
+            Forbidden: it is another's account, or the current password is wrong.
+            RateLimited: it was wrong too many times.
+            InvalidRequest: the new password breaks a rule.
+            NotFound: there is no such account.
+        """
+        user = await self.read(principal, user_id)
+        if principal.user_id != user_id:
+            raise Forbidden("A password is changed by its own account only")
+        faults = self._rules.faults(new, user.email)
+        if faults:
+            raise InvalidRequest.of(*[Fault(detail, code, pointer="/new_password") for code, detail in faults])
+        await self._reauthentication.prove(principal, current, origin)
+        entry = audit.entry("user.password_changed", "user", user_id, principal, origin)
+        consequences = Consequences((entry,), (self._messages.job("password-changed", user.email, user_id),))
+        password_hash = await self._hasher.hash(new)
+        ended = await self._users.change_password(
+            user_id, password_hash, clock.now(), principal.own_session, consequences
+        )
+        self._revocations.add(ended)
+
+    async def delete(self, principal: Principal, user_id: str, versions: Sequence[int] | None, origin: Origin) -> None:
+        """Delete an account with all that it owns.
+
+        Raises:
+            Forbidden, NotFound: as for `read`.
+            VersionMismatch, Conflict: as for storage's `delete`.
+        """
+        await self.read(principal, user_id)
+        entry = audit.entry("user.deleted", "user", user_id, principal, origin)
+        self._revocations.add(await self._users.delete(user_id, versions, Consequences((entry,))))
+        self._revocations.account_changed(user_id)
+
+
+def _told(change: UserChange, asked: Consequences) -> dict[str, Any]:
+    """What the audit log tells of a change: which fields, and of those that decide access what they became."""
+    fields = [name for name in ("email", "name", "metadata") if getattr(change, name) is not msgspec.UNSET]
+    decided = {name: getattr(change, name) for name in ("roles", "status")}
+    told: dict[str, Any] = {name: value for name, value in decided.items() if value is not msgspec.UNSET}
+    if any(token.purpose == "change-email" for token in asked.tokens):
+        told["asked_for"] = ["email"]
+    return {"fields": fields, **told}
+
+
+def _change_faults(user: User, change: AccountChange) -> Iterable[Fault]:
+    """The rules of address and metadata that a change of an account breaks."""
+    if change.email is not msgspec.UNSET and change.email != user.email:
+        yield from email_faults(change.email)
+    if change.metadata is not msgspec.UNSET:
+        yield from metadata_faults(change.metadata)
+
+
+def metadata_faults(metadata: dict[str, Any]) -> Sequence[Fault]:
+    """What is wrong with the member `metadata` of a body."""
+    if len(msgspec.json.encode(metadata)) > METADATA_LIMIT:
+        return [Fault(f"Metadata has at most {METADATA_LIMIT} bytes of JSON", "too_long", pointer="/metadata")]
+    return []

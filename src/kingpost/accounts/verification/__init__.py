@@ -1,0 +1,1 @@
+"""Verification of e-mail addresses, and moving an account to another address."""

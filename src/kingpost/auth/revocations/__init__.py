@@ -1,0 +1,1 @@
+"""What ended or changed on other nodes: sessions, roles, signing keys."""

@@ -1,0 +1,1 @@
+"""Sessions with their access and refresh tokens: sign-in, refresh, sign-out."""

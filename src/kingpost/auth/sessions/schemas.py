@@ -1,0 +1,98 @@
+"""What signing in and out sends and gets."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from kingpost.accounts.users.schemas import UserBody
+from kingpost.auth.second_factor.schemas import OneTimeCode
+from kingpost.http.app.fields import REFRESH_TOKENS, AccessToken, AnyPassword, Email, Id, RefreshToken, Time
+from kingpost.model import Session
+
+
+class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who signs in."""
+
+    email: Email
+    password: AnyPassword
+    otp: Annotated[OneTimeCode, Meta(description="Where the account has a second factor.")] | None = None
+
+
+class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The refresh token to exchange."""
+
+    refresh_token: Annotated[RefreshToken, Meta(examples=REFRESH_TOKENS)]
+
+
+class Logout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which session ends: that of the refresh token, or else that of the bearer token."""
+
+    refresh_token: RefreshToken | None = None
+    everywhere: Annotated[bool, Meta(description="End all sessions of the account.", examples=[False])] = False
+
+
+class GrantBody(msgspec.Struct, frozen=True):
+    """A pair of tokens (RFC 6749, section 5.1)."""
+
+    access_token: AccessToken
+    token_type: Literal["Bearer"]
+    expires_in: Annotated[int, Meta(description="Seconds for which the access token is good.", examples=[600])]
+    refresh_token: Annotated[RefreshToken, Meta(examples=REFRESH_TOKENS)]
+    session_id: Id
+    user: UserBody
+
+
+class SessionBody(msgspec.Struct, frozen=True):
+    """A sign-in on a device."""
+
+    id: Id
+    device: Annotated[str, Meta(description="The user agent that signed in.", examples=["curl/8.14.1"])] | None
+    address: Annotated[str, Meta(description="The address that it signed in from.", examples=["192.0.2.1"])] | None
+    created_at: Time
+    last_used_at: Time
+    expires_at: Time
+    current: Annotated[bool, Meta(description="Whether this is the session that asks.")]
+
+    @classmethod
+    def of(cls, session: Session, current_id: str | None) -> "SessionBody":
+        return cls(
+            session.id,
+            session.device,
+            session.address,
+            session.created_at,
+            session.last_used_at,
+            session.expires_at,
+            session.id == current_id,
+        )
+
+
+class SessionList(msgspec.Struct, frozen=True):
+    """All living sessions of the account; there is never a next page."""
+
+    items: list[SessionBody]
+    next_cursor: None
+
+
+class JSONWebKeySet(msgspec.Struct, frozen=True):
+    """The public keys of access tokens (RFC 7517, section 5)."""
+
+    keys: Annotated[
+        list[dict[str, str]],
+        Meta(
+            description="One JSON Web Key for each signing key.",
+            examples=[
+                [
+                    {
+                        "kid": "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a",
+                        "use": "sig",
+                        "alg": "ES256",
+                        "kty": "EC",
+                        "crv": "P-256",
+                        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+                        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+                    }
+                ]
+            ],
+        ),
+    ]

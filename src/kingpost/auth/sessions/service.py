@@ -1,0 +1,295 @@
+"""Signing in and out: sessions, their tokens, and who is calling."""
+
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from kingpost import audit, clock
+from kingpost.audit.entries import Actor
+from kingpost.auth.passwords.hashing import PasswordHasher
+from kingpost.auth.revocations.service import Revocations
+from kingpost.auth.second_factor.service import SecondFactors
+from kingpost.auth.sessions.access_tokens import AccessTokens, VerifiedTokens
+from kingpost.auth.sessions.refresh_tokens import RefreshToken, RefreshTokens
+from kingpost.emails import InvalidEmail, address
+from kingpost.guessing import Guessing
+from kingpost.model import Origin, Principal, Session, User
+from kingpost.policy import may_touch_account
+from kingpost.problems import Forbidden, InvalidCredentials, MfaRequired, NotFound, Unauthenticated
+from kingpost.storage import Credentials, Users
+from kingpost.storage import Sessions as StoredSessions
+from kingpost.storage.audit import AuditLog
+from kingpost.storage.consequences import Consequences
+from kingpost.storage.second_factors import SecondFactor
+
+DAY = 24 * 60 * 60
+IDLE_LIFETIME = 30 * DAY
+ABSOLUTE_LIFETIME = 90 * DAY
+REUSE_WINDOW = 10
+"""Seconds in which a refresh token may be sent again, because the first answer was lost."""
+
+type Refusal = Literal["password", "status", "second_factor"]
+"""Why a login was refused: for the audit log, and never for who tried."""
+
+logger = logging.getLogger("kingpost.sessions")
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """What a client gets when it signs in or refreshes. `expires_in` is in seconds."""
+
+    access_token: str
+    expires_in: int
+    refresh_token: str
+    session: Session
+    user: User
+
+
+class Sessions:
+    """Starts, continues and ends sessions, and tells who is calling."""
+
+    def __init__(
+        self,
+        users: Users,
+        sessions: StoredSessions,
+        audit_log: AuditLog,
+        hasher: PasswordHasher,
+        guessing: Guessing,
+        second_factors: SecondFactors,
+        access_tokens: AccessTokens,
+        refresh_tokens: RefreshTokens,
+        revocations: Revocations,
+        *,
+        verified_only: bool,
+    ) -> None:
+        """`verified_only` keeps out accounts whose address has not been confirmed."""
+        self._users = users
+        self._sessions = sessions
+        self._audit_log = audit_log
+        self._hasher = hasher
+        self._guessing = guessing
+        self._second_factors = second_factors
+        self._verified_only = verified_only
+        self._access_tokens = access_tokens
+        self._refresh_tokens = refresh_tokens
+        self._revocations = revocations
+        self._verified = VerifiedTokens()
+        access_tokens.when_keys_go(self._verified.forget)
+
+    async def authenticate(self, token: str) -> Principal:
+        """Tell who holds an access token.
+
+        Raises:
+            Unauthenticated: the token is malformed, forged or expired, or its session has ended.
+            Unavailable: whether its session has ended cannot be found out.
+        """
+        verified = self._verified.remembered(token)
+        if verified is None:
+            verified = await self._access_tokens.verify(token)
+            self._verified.remember(token, verified)
+        principal = verified.principal
+        return self._revocations.present(principal) or await self._revocations.look_up(principal, verified.key_id)
+
+    async def login(self, email: str, password: str, otp: str | None, origin: Origin) -> Grant:
+        """Start a session.
+
+        Raises:
+            InvalidCredentials: unknown address, wrong password, wrong or used code, or an account that is suspended
+                or not verified where it must be; nothing tells which.
+            MfaRequired: all is right, but the code of the second factor is missing.
+            RateLimited: there were too many failed tries.
+            Unavailable: too many logins are waiting.
+        """
+        try:
+            key, is_address = address(email).key, True
+        except InvalidEmail:
+            key, is_address = email, False
+        async with await self._guessing.password(key, origin.address) as guess:
+            credentials = await self._users.find_credentials(key) if is_address else None
+            # An unknown address costs a hash as well, so that time does not tell either.
+            right = await self._hasher.verify(credentials.password_hash if credentials else None, password)
+            if credentials is None or not right:
+                raise await self._refused(credentials, "password", origin)
+            user = credentials.user
+            if user.status != "active" or (self._verified_only and not user.email_verified):
+                raise await self._refused(credentials, "status", origin)
+            factor = await self._second_factors.find(user.id)
+            if factor is not None and not otp:
+                # The first half of a login is no failure, and no success that failures would be forgotten for.
+                await guess.withdraw()
+                raise MfaRequired()
+            if factor is not None and not await self._second_factors.passes(factor, otp or "", None, origin):
+                raise await self._refused(credentials, "second_factor", origin)
+            await guess.succeeded()
+        grant = await self._start(credentials, password, factor, origin)
+        await self._upgrade_hash(credentials, password)
+        return grant
+
+    async def _refused(self, credentials: Credentials | None, reason: Refusal, origin: Origin) -> InvalidCredentials:
+        """The answer to a login, after it was noted: one insert, whether there is such an account or not."""
+        user_id = None if credentials is None else credentials.user.id
+        await self._audit_log.add(audit.entry("session.refused", "user", user_id, None, origin, reason=reason))
+        return InvalidCredentials()
+
+    async def _start(
+        self, credentials: Credentials, password: str, factor: SecondFactor | None, origin: Origin
+    ) -> Grant:
+        """Store a session, if what the login was checked against still holds.
+
+        Raises:
+            InvalidCredentials: it does not.
+        """
+        user = credentials.user
+        session_id, now = clock.new_id()
+        expires_at = clock.after(ABSOLUTE_LIFETIME)
+        session = Session(session_id, user.id, origin.device, origin.address, now, now, expires_at)
+        token = self._refresh_tokens.first(session_id)
+        actor = Principal(user.id, session_id, frozenset(user.roles))
+        told = self._entry("session.started", user.id, actor, origin, session_id=session_id)
+        sealed = None if factor is None else factor.sealed
+        try:
+            await self._sessions.create(session, token.hash, credentials.password_hash, told, second_factor=sealed)
+        except Unauthenticated:
+            # Another login may have upgraded the hash of this same password meanwhile.
+            present = await self._users.find_password_hash(user.id)
+            if present == credentials.password_hash or not await self._hasher.verify(present, password):
+                raise InvalidCredentials() from None
+            try:
+                await self._sessions.create(session, token.hash, present, told, second_factor=sealed)
+            except Unauthenticated:
+                raise InvalidCredentials() from None
+        return self._grant(user, session, token)
+
+    async def _upgrade_hash(self, credentials: Credentials, password: str) -> None:
+        """Hash the password anew, if that is done with other parameters today. A login never fails for it."""
+        if not self._hasher.needs_rehash(credentials.password_hash):
+            return
+        try:
+            new = await self._hasher.hash(password)
+            await self._users.upgrade_password_hash(credentials.user.id, credentials.password_hash, new)
+        except Exception:
+            logger.exception("the password hash of %s could not be upgraded", credentials.user.id)
+
+    async def refresh(self, text: str, origin: Origin) -> Grant:
+        """Exchange a refresh token for a new pair.
+
+        Raises:
+            Unauthenticated: the token is forged, used before (then its session ends) or expired.
+        """
+        token = self._genuine(text)
+        successor = self._refresh_tokens.successor(token)
+
+        def reused(user_id: str) -> Consequences:
+            return self._entry("session.refresh_token_reused", user_id, None, origin, session_id=token.session_id)
+
+        rotation = await self._sessions.rotate(
+            token.session_id,
+            token.hash,
+            successor.hash,
+            at=clock.now(),
+            not_before=clock.after(-REUSE_WINDOW),
+            idle_since=clock.after(-IDLE_LIFETIME),
+            if_reused=reused,
+        )
+        if rotation is None:
+            self._revocations.add([token.session_id])
+            raise Unauthenticated("The refresh token has been used or has expired, and its session has ended")
+        return self._grant(rotation.user, rotation.session, successor)
+
+    async def logout(self, principal: Principal, origin: Origin, *, everywhere: bool) -> None:
+        """End the caller's session, or all sessions of its account."""
+        if everywhere:
+            await self._end_all(principal, principal.user_id, origin)
+        else:
+            await self._end(principal, principal.own_session, principal.user_id, origin)
+        self._revocations.add([principal.own_session])
+
+    async def logout_with(self, text: str, origin: Origin, *, everywhere: bool) -> None:
+        """End the session of a refresh token, whether it is alive or not.
+
+        Raises:
+            Unauthenticated: the token is forged.
+        """
+        token = self._genuine(text)
+        session = await self._sessions.find(token.session_id)
+        if session is not None:
+            # Who holds the token acts for the account. Once its session is over it speaks for nobody.
+            actor = Principal(session.user_id, session.id, frozenset())
+            if await self._end(actor, session.id, session.user_id, origin) and everywhere:
+                await self._end_all(actor, session.user_id, origin)
+        self._revocations.add([token.session_id])
+
+    async def list(self, user_id: str) -> Sequence[Session]:
+        """An account's living sessions, latest use first."""
+        return await self._sessions.list(user_id, clock.now(), clock.after(-IDLE_LIFETIME))
+
+    async def list_of(self, principal: Principal, user_id: str) -> Sequence[Session]:
+        """The same, for whoever may read the account.
+
+        Raises:
+            Forbidden: it is neither the caller's own nor is the caller an administrator.
+            NotFound: there is no such account.
+        """
+        await self._check_account(principal, user_id)
+        return await self.list(user_id)
+
+    async def end(self, principal: Principal, session_id: str, origin: Origin) -> None:
+        """End one of the caller's sessions; an administrator may end anybody's.
+
+        Raises:
+            NotFound: there is no such living session.
+            Forbidden: it is another's.
+        """
+        session = await self._sessions.find(session_id)
+        if session is None:
+            raise NotFound()
+        if not may_touch_account(principal, session.user_id):
+            # Ids cannot be guessed, so a missing session may say so.
+            raise Forbidden()
+        if not await self._end(principal, session_id, session.user_id, origin):
+            raise NotFound()
+
+    async def end_others(self, principal: Principal, origin: Origin) -> None:
+        """End all of the caller's sessions but the one that asks."""
+        await self._end_all(principal, principal.user_id, origin, kept=principal.own_session)
+
+    async def end_all_of(self, principal: Principal, user_id: str, origin: Origin) -> None:
+        """End all sessions of an account. Raises as `list_of` does."""
+        await self._check_account(principal, user_id)
+        await self._end_all(principal, user_id, origin)
+
+    async def sweep(self) -> None:
+        """Drop the sessions that nobody can use any more."""
+        await self._sessions.forget_expired(clock.after(-DAY))
+
+    async def _check_account(self, principal: Principal, user_id: str) -> None:
+        if await self._users.find(user_id) is None:
+            raise NotFound()
+        if not may_touch_account(principal, user_id):
+            raise Forbidden()
+
+    async def _end(self, principal: Principal, session_id: str, user_id: str, origin: Origin) -> bool:
+        """End one session; tell whether this call did."""
+        told = self._entry("session.ended", user_id, principal, origin, session_id=session_id)
+        has_ended = await self._sessions.end(session_id, user_id, told) is not None
+        self._revocations.add([session_id])
+        return has_ended
+
+    async def _end_all(self, principal: Principal, user_id: str, origin: Origin, kept: str | None = None) -> None:
+        told = self._entry("session.ended", user_id, principal, origin, sessions="all" if kept is None else "others")
+        self._revocations.add(await self._sessions.end_all(user_id, keep_session=kept, consequences=told))
+
+    def _entry(self, action: audit.Action, user_id: str, actor: Actor, origin: Origin, **details: str) -> Consequences:
+        """An entry about a session. It is the account's: with that, the addresses in it are forgotten."""
+        return Consequences((audit.entry(action, "user", user_id, actor, origin, **details),))
+
+    def _genuine(self, text: str) -> RefreshToken:
+        token = self._refresh_tokens.parse(text)
+        if token is None:
+            raise Unauthenticated("This is not a refresh token of this server")
+        return token
+
+    def _grant(self, user: User, session: Session, token: RefreshToken) -> Grant:
+        access_token = self._access_tokens.issue(user.id, session.id, user.roles)
+        return Grant(access_token, self._access_tokens.lifetime, token.text, session, user)

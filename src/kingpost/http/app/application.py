@@ -1,0 +1,232 @@
+"""The ASGI application: what happens to every request, from its first byte to its last.
+
+`Application.__call__` reads from top to bottom: demand HTTPS, find the route, tell who is calling, decode
+and check, call the handler, translate problems, add what every response carries.
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from kingpost import clock
+from kingpost.http.app import body, compression, cors
+from kingpost.http.app.call import Answer, Call, Features, Header, StreamedAnswer
+from kingpost.http.app.input import parse_body, parse_query
+from kingpost.http.app.media_types import accepts
+from kingpost.http.app.problems import problem_answer
+from kingpost.http.app.router import Route, Router, Who
+from kingpost.http.app.schemas import JSONPatch, JSONPatchOperation
+from kingpost.problems import (
+    Fault,
+    Forbidden,
+    HeadersTooLarge,
+    HttpsRequired,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotAcceptable,
+    NotFound,
+    Problem,
+)
+from kingpost.settings import is_loopback
+
+type Scope = dict[str, Any]
+type Receive = Callable[[], Awaitable[dict[str, Any]]]
+type Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
+IDS = frozenset({"id"})
+"""The path parameters that are ids."""
+PROBES = frozenset({"/livez", "/readyz"})
+"""What an orchestrator asks over plain HTTP, and which tells nothing."""
+
+EVERYWHERE: tuple[Header, ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"vary", b"Accept-Encoding, Authorization, Origin"),
+)
+BROKEN_OFF = "kingpost.response.broken_off"
+"""The message, beside those of ASGI, that a stream ends here although it is not whole: the connection must show it."""
+HSTS: Header = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
+
+logger = logging.getLogger("kingpost.http")
+is_local = lru_cache(maxsize=1024)(is_loopback)
+
+
+class Application:
+    """Answers HTTP requests."""
+
+    def __init__(self, features: Features, routes: Sequence[Route]) -> None:
+        self._features = features
+        self._settings = features.settings
+        self._router = Router(routes)
+        self._rules = {route.body: route.rules(features) for route in routes if route.rules is not None}
+        self._origins = self._settings.cors_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers = _headers(scope["headers"])
+        request_id = _request_id(headers)
+        try:
+            answer = await self._answer(scope, headers, request_id, receive)
+        except Problem as problem:
+            answer = problem_answer(problem, scope["path"], request_id)
+        except body.Disconnected:
+            return
+        except Exception:
+            logger.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            answer = problem_answer(InternalError(), scope["path"], request_id)
+        if isinstance(answer, StreamedAnswer):
+            await self._stream(scope, headers, answer, request_id, send)
+        else:
+            await self._send(scope, headers, answer, request_id, send)
+
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Receive) -> Answer:
+        self._check_transport(scope, headers)
+        found = self._router.match(scope["path"])
+        if found is None:
+            raise NotFound()
+        routes, path = found
+        route = routes.get(scope["method"])
+        if route is None:
+            if cors.is_preflight(scope["method"], headers, self._origins):
+                return cors.preflight(routes)
+            raise MethodNotAllowed(tuple(routes))
+        accept = headers.get(b"accept")
+        if accept is not None and not accepts(accept.decode("latin-1"), route.media_type):
+            raise NotAcceptable(f"This path answers with {route.media_type}")
+        call = Call(self._features, route, scope, headers, request_id)
+        if route.who is Who.CALLER or route.who is Who.ADMIN:
+            principal = await call.authenticate()
+            if route.who is Who.ADMIN and not principal.is_admin:
+                raise Forbidden("This is for administrators")
+        if path:
+            call.path = _path(path)
+        call.query = parse_query(scope["query_string"], route.query)
+        if route.body is not None:
+            await self._read_body(route, call, receive)
+        return await route.handler(call)
+
+    def _check_transport(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        if scope["scheme"] == "http" and scope["path"] not in PROBES:
+            server = scope.get("server")
+            if self._settings.environment != "development" or not (server and is_local(server[0])):
+                raise HttpsRequired()
+        size = len(scope["path"]) + len(scope["query_string"])
+        for name, value in scope["headers"]:
+            size += len(name) + len(value) + 4
+        if size > self._settings.header_limit:
+            raise HeadersTooLarge()
+        if b"host" not in headers and scope["http_version"] == "1.1":  # RFC 9112, section 3.2
+            raise InvalidRequest.of(Fault("HTTP/1.1 requires this header", "required", header="Host"))
+
+    async def _read_body(self, route: Route, call: Call, receive: Receive) -> None:
+        assert route.body is not None
+        text = await body.read(call.headers, receive, self._settings.body_limit)
+        if not text and route.body_optional:
+            return
+        content_type = call.header(b"content-type")
+        media_type, document = body.decode(route.method, content_type, call.headers, text, self._settings)
+        if media_type == body.JSON_PATCH:
+            parse_body(document, list[JSONPatchOperation], None)
+            call.body = JSONPatch(document)
+        else:
+            call.body = parse_body(document, route.body, self._rules.get(route.body))
+
+    async def _send(
+        self, scope: Scope, headers: dict[bytes, bytes], answer: Answer, request_id: str, send: Send
+    ) -> None:
+        content = answer.body
+        described: list[Header] = []
+        encoding = compression.choose(headers, answer)
+        if encoding is not None:
+            content = await compression.compress(encoding, content)
+            described.append((b"content-encoding", encoding.encode()))
+        if answer.status not in (204, 304):
+            described.append((b"content-type", answer.media_type.encode()))
+            described.append((b"content-length", str(len(content)).encode()))
+        await send(self._start(scope, headers, answer, request_id, described))
+        # A response to HEAD has the headers of one to GET, and no body (RFC 9110, section 9.3.2).
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
+
+    async def _stream(
+        self, scope: Scope, headers: dict[bytes, bytes], answer: StreamedAnswer, request_id: str, send: Send
+    ) -> None:
+        described = [(b"content-type", answer.media_type.encode())]
+        encoding = compression.choose(headers, answer)
+        if encoding is not None:
+            described.append((b"content-encoding", encoding.encode()))
+        async with contextlib.aclosing(answer.chunks) as chunks:
+            await send(self._start(scope, headers, answer, request_id, described))
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b""})
+                return
+            try:
+                await _send_chunks(chunks if encoding is None else compression.compress_stream(encoding, chunks), send)
+            except OSError:
+                logger.info("request %s: %s was not read to its end", request_id, scope["path"])
+            except asyncio.CancelledError:  # The server stops, and has waited for the reader long enough.
+                await send({"type": BROKEN_OFF})
+                raise
+            except Exception as error:
+                is_known = isinstance(error, Problem)
+                detail = f"{error}" if is_known else "a fault of ours"
+                logger.error("request %s: %s breaks off: %s", request_id, scope["path"], detail, exc_info=not is_known)
+                await send({"type": BROKEN_OFF})
+
+    def _start(
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        answer: Answer,
+        request_id: str,
+        described: Sequence[Header],
+    ) -> dict[str, Any]:
+        """The message that starts a response; `described` are the headers that describe its body."""
+        out = [(b"x-request-id", request_id.encode()), *EVERYWHERE, answer.policy, *answer.headers, *described]
+        if scope["scheme"] == "https":
+            out.append(HSTS)
+        if self._origins:
+            out.extend(cors.response_headers(headers, self._origins))
+        return {"type": "http.response.start", "status": answer.status, "headers": out}
+
+
+async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
+    # The head goes out at once, and says by this message that the length of what follows is not known.
+    await send({"type": "http.response.body", "body": b"", "more_body": True})
+    async for chunk in chunks:
+        if chunk:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _headers(lines: list[Header]) -> dict[bytes, bytes]:
+    """Headers by name; several lines of one name are joined by commas (RFC 9110, section 5.2)."""
+    headers = dict(lines)
+    if len(headers) < len(lines):
+        headers = {}
+        for name, value in lines:
+            headers[name] = headers[name] + b", " + value if name in headers else value
+    return headers
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id")
+    if given is not None and SANE_REQUEST_ID.fullmatch(given):
+        return given.decode()
+    return clock.unique()
+
+
+def _path(parameters: dict[str, str]) -> dict[str, str]:
+    for name, value in parameters.items():
+        if name in IDS:
+            if not UUID.fullmatch(value):
+                raise InvalidRequest.of(Fault("This is not a UUID", "uuid", parameter=name))
+            parameters[name] = value.lower()
+    return parameters

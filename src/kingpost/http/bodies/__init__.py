@@ -1,1 +1,0 @@
-"""What requests and responses hold. The OpenAPI document shows these types and their docstrings."""

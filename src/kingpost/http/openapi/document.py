@@ -1,0 +1,173 @@
+"""The OpenAPI 3.1 document, made from the routes alone."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from kingpost import __version__
+from kingpost.http.app.application import IDS, PROBES
+from kingpost.http.app.body import JSON_PATCH, MERGE_PATCH
+from kingpost.http.app.call import JSON
+from kingpost.http.app.router import VERSION, Route, Who
+from kingpost.http.app.schemas import JSONPatchOperation, ProblemBody
+from kingpost.http.openapi import parts
+from kingpost.http.openapi.schemas import Schema, example, query_parameters, reference, schemas
+from kingpost.jsontools.json_patch import MOST_OPERATIONS
+from kingpost.problems import (
+    Forbidden,
+    HeadersTooLarge,
+    HttpsRequired,
+    InternalError,
+    InvalidRequest,
+    NotAcceptable,
+    Problem,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+    VersionMismatch,
+)
+
+EVERYWHERE = (InvalidRequest, NotAcceptable, HeadersTooLarge, InternalError, Unavailable)
+SECURITY: Mapping[Who, list[Schema]] = {
+    Who.ANYONE: [],
+    Who.ANYONE_OR_CALLER: [{}, {"bearerAuth": []}],
+    Who.CALLER: [{"bearerAuth": []}],
+    Who.ADMIN: [{"bearerAuth": []}],
+}
+
+
+def document(routes: Sequence[Route], public_url: str, version: str = __version__) -> dict[str, Any]:
+    """The OpenAPI document.
+
+    Args:
+        routes: the hidden ones are left out.
+        public_url: the origin at which clients find the server.
+        version: of the release that is described.
+    """
+    shown = [route for route in routes if not route.is_hidden]
+    structs = {s for route in shown for s in (route.body, route.result, route.accepted) if s is not None}
+    components = schemas(sorted({*structs, JSONPatchOperation, ProblemBody}, key=lambda struct: struct.__name__))
+    paths: dict[str, Schema] = {}
+    for route in shown:
+        paths.setdefault(public_path(route), {})[route.method.lower()] = _operation(route, components)
+    return {
+        "openapi": "3.1.0",
+        "info": {**parts.INFO, "version": version},
+        "servers": [{"url": public_url}],
+        "tags": [tag for tag in parts.TAGS if any(route.tag == tag["name"] for route in shown)],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "responses": _problem_responses(shown) | {"not-modified": parts.NOT_MODIFIED},
+            "parameters": parts.PARAMETERS,
+            "headers": parts.HEADERS,
+            "securitySchemes": parts.SECURITY_SCHEMES,
+        },
+    }
+
+
+def public_path(route: Route) -> str:
+    """A route's path as the document says it, with the version."""
+    rest = route.path.removeprefix("/api/")
+    return route.path if rest == route.path else f"/api/{VERSION}/{rest}"
+
+
+def problems_of(route: Route) -> dict[int, tuple[type[Problem], ...]]:
+    """All that can go wrong on a route, by status: what it declares, and what follows from the rest of it."""
+    found: set[type[Problem]] = {*EVERYWHERE, *route.problems}
+    if route.path not in PROBES:
+        found.add(HttpsRequired)
+    if route.who is not Who.ANYONE:
+        found |= {Unauthenticated, Forbidden}  # An API key lacks the scope, or is none for this route.
+    if route.body is not None:
+        found |= {TooLarge, UnsupportedMediaType}
+    if route.preconditions:
+        found.add(VersionMismatch)
+    by_status: dict[int, tuple[type[Problem], ...]] = {}
+    for problem in sorted(found, key=lambda problem: (problem.status, problem.slug)):
+        by_status[problem.status] = (*by_status.get(problem.status, ()), problem)
+    return by_status
+
+
+def _operation(route: Route, components: Mapping[str, Schema]) -> Schema:
+    who = f"Who may call it: {route.who.value}."
+    if route.who is not Who.ANYONE:
+        who += f" With an API key: scope `{route.scope}`." if route.scope else " Not with an API key."
+    operation: Schema = {
+        "operationId": route.handler.__name__,
+        "tags": [route.tag],
+        "summary": route.summary,
+        "description": f"{route.description}\n\n{who}" if route.description else who,
+        "security": SECURITY[route.who],
+        "parameters": [*_path_parameters(route), *query_parameters(route.query), *_header_parameters(route)],
+        "responses": _responses(route, components),
+    }
+    if route.body is not None:
+        operation["requestBody"] = {"required": not route.body_optional, "content": _content(route, components)}
+    return operation
+
+
+def _content(route: Route, components: Mapping[str, Schema]) -> Schema:
+    """The bodies that a route takes, by media type."""
+    assert route.body is not None
+    schema = reference(route.body)
+    content = {"schema": schema, "example": example(schema, components)}
+    if route.method != "PATCH":
+        return {JSON: content}
+    operations = {"type": "array", "maxItems": MOST_OPERATIONS, "items": reference(JSONPatchOperation)}
+    json_patch = {"schema": operations, "example": parts.JSON_PATCHES[route.body]}
+    return {MERGE_PATCH: content, JSON: content, JSON_PATCH: json_patch}
+
+
+def _path_parameters(route: Route) -> list[Schema]:
+    names = [segment[1:-1] for segment in route.path.split("/") if segment.startswith("{")]
+    text = {"in": "path", "required": True, "schema": {"type": "string"}}
+    return [parts.parameter("id") if name in IDS else {"name": name, **text} for name in names]
+
+
+def _header_parameters(route: Route) -> list[Schema]:
+    names = ["X-Request-ID"]
+    if route.preconditions:
+        names.append("If-Match")
+    if _is_conditional(route):
+        names.append("If-None-Match")
+    return [parts.parameter(name) for name in names]
+
+
+def _is_conditional(route: Route) -> bool:
+    """Whether it answers 304 to who has it already."""
+    return route.method == "GET" and "ETag" in route.headers
+
+
+def _responses(route: Route, components: Mapping[str, Schema]) -> Schema:
+    success: Schema = {"description": "Done.", "headers": parts.headers(*parts.ALWAYS, *route.headers)}
+    if route.result is not None:
+        schema = reference(route.result)
+        success["description"] = route.result.__doc__
+        success["content"] = {route.media_type: {"schema": schema, "example": example(schema, components)}}
+    responses = {str(route.status): success}
+    if route.accepted is not None:
+        responses["202"] = _accepted(route.accepted, components)
+    if _is_conditional(route):
+        responses["304"] = {"$ref": "#/components/responses/not-modified"}
+    for status, problems in problems_of(route).items():
+        responses[str(status)] = {"$ref": f"#/components/responses/{_name(problems)}"}
+    return responses
+
+
+def _accepted(struct: type[msgspec.Struct], components: Mapping[str, Schema]) -> Schema:
+    schema = reference(struct)
+    content = {JSON: {"schema": schema, "example": example(schema, components)}}
+    return {"description": struct.__doc__, "headers": parts.headers(*parts.ALWAYS), "content": content}
+
+
+def _problem_responses(routes: Iterable[Route]) -> dict[str, Schema]:
+    """A response for each set of problems that share a status on some route."""
+    sets = {problems for route in routes for problems in problems_of(route).values()}
+    return {_name(problems): parts.problem_response(problems) for problems in sorted(sets, key=_name)}
+
+
+def _name(problems: Iterable[type[Problem]]) -> str:
+    return "-or-".join(problem.slug for problem in problems)

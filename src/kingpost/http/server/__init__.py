@@ -1,0 +1,1 @@
+"""The HTTP server: connections, worker processes, start and stop."""

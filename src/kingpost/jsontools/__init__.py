@@ -1,0 +1,1 @@
+"""JSON: the strict decoder, its faults, and patches."""

@@ -1,0 +1,1 @@
+"""Resources: JSON documents of any type, each with an owner and a version."""

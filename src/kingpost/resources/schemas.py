@@ -1,0 +1,70 @@
+"""What requests and responses about resources hold."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from kingpost.http.app.fields import END, Cursor, Data, Id, Time, TypeName
+from kingpost.http.app.lists import ListQuery, sorting
+
+
+class CreateResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new resource."""
+
+    type: TypeName
+    data: Data
+
+
+class ReplaceResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """New data for a resource. `type` may be sent along, but never changes."""
+
+    data: Data
+    type: TypeName | None = None
+
+
+class PatchResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A merge patch (RFC 7396): members of `data` are set, objects are merged, `null` removes a member."""
+
+    data: Annotated[Data, Meta(examples=[{"year": 1980, "draft": None}])] | UnsetType = UNSET
+
+
+# Handlers answer with `model.Resource` itself, which encodes as the same, its `data` handed through.
+class ResourceBody(msgspec.Struct, frozen=True):
+    """A document with an owner. `version` counts its changes and is its `ETag`."""
+
+    id: Id
+    type: TypeName
+    owner_id: Id
+    data: Data
+    version: Annotated[int, Meta(ge=1, examples=[1])]
+    created_at: Time
+    updated_at: Time
+
+
+class ResourceList(msgspec.Struct, frozen=True):
+    """One page of resources."""
+
+    items: list[ResourceBody]
+    next_cursor: Cursor | None
+    total: Annotated[int, Meta(ge=0, description="Only with `count=exact`.")] | UnsetType = UNSET
+
+
+RESOURCE_SORT_FIELDS = frozenset({"id", "type", "owner_id", "version", "created_at", "updated_at"})
+
+
+class ResourceQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
+    """Which resources, and which part of their list."""
+
+    sort: Annotated[str, sorting(RESOURCE_SORT_FIELDS)] = "-created_at"
+    type: Annotated[TypeName, Meta(description="Only resources of this type.")] | None = None
+    owner: (
+        Annotated[
+            str,
+            Meta(
+                pattern="^(me|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})" + END,
+                description="Only resources of this account; `me` is the caller's own.",
+            ),
+        ]
+        | None
+    ) = None
