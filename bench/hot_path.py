@@ -19,17 +19,16 @@ import uvloop
 from bench import databases, samples
 from kingpost import main as composition
 from kingpost import settings
-from kingpost.accounts.users.service import NewAccount
+from kingpost.accounts.registration.service import NewAccount
 from kingpost.auth.api_keys.service import NewAPIKey
 from kingpost.http.app import application as http
 from kingpost.http.app.application import Application
-from kingpost.http.app.call import Features
 from kingpost.http.app.input import parse_query
-from kingpost.http.app.router import Router
+from kingpost.http.app.router import Endpoint, Router
 from kingpost.jsontools.strict import decode
-from kingpost.model import DEFAULT_ROLES, Origin, Principal
+from kingpost.main import ROUTES, Running
+from kingpost.model import DEFAULT_ROLES, SYSTEM, Context, Principal
 from kingpost.resources.schemas import ResourceQuery
-from kingpost.routes import ROUTES
 
 PATH = "/api/v1/resources"
 EMAIL, PASSWORD = "bench@example.com", "a long and unusual sentence"
@@ -70,25 +69,26 @@ async def main(count: int) -> None:
         given = {"DATABASE_URL": url, "SECRET": "bench " * 8, "RATE_LIMIT_LOGIN": "off"}
         environment = {f"KINGPOST_{name}": value for name, value in given.items()}
         loaded = settings.load(environment, Path(name))
-        async with composition.running(loaded) as features:
-            owner = await features.accounts.create(NewAccount(EMAIL, PASSWORD), DEFAULT_ROLES, "system", Origin())
+        async with composition.running(loaded) as kingpost:
+            owner = await kingpost.accounts.registration.create(SYSTEM, NewAccount(EMAIL, PASSWORD), DEFAULT_ROLES)
             stored = list(samples.resources(20_000, owner.id))
             databases.fill(url, stored)
-            grant = await features.sessions.login(EMAIL, PASSWORD, None, Origin())
-            driver = Driver(composition.application(features), grant.access_token)
+            grant = await kingpost.auth.sessions.login(Context(), EMAIL, PASSWORD, None)
+            driver = Driver(kingpost.application, grant.access_token)
             body = next(samples.bodies(1)).encode()
             await _whole("get", lambda: driver.call("GET", f"{PATH}/{stored[7].id}"), count, driver)
-            machine = Driver(composition.application(features), await _api_key(features, owner.id))
+            machine = Driver(kingpost.application, await _api_key(kingpost, owner.id))
             path = f"{PATH}/{stored[7].id}"
             await _whole("get with an API key", lambda: machine.call("GET", path), count, machine)
             await _whole("list", lambda: driver.call("GET", PATH, b"limit=20"), count, driver)
             await _whole("create, one at a time", lambda: driver.call("POST", PATH, body=body), count // 20, driver)
-            await _parts(features, grant.access_token, stored[7].id, body, count)
+            await _parts(kingpost, grant.access_token, stored[7].id, body, count)
 
 
-async def _api_key(features: Features, user_id: str) -> str:
+async def _api_key(kingpost: Running, user_id: str) -> str:
     principal = Principal(user_id, None, frozenset(DEFAULT_ROLES))
-    _, text = await features.api_keys.create(principal, NewAPIKey("bench", ("resources:read",)), Origin())
+    new = NewAPIKey("bench", ("resources:read",))
+    _, text = await kingpost.auth.api_keys.create(Context(principal), new)
     return text
 
 
@@ -102,10 +102,10 @@ async def _whole(name: str, call: Callable[[], Awaitable[None]], count: int, dri
     pstats.Stats(profile).strip_dirs().sort_stats("tottime").print_stats(22)
 
 
-async def _parts(features: Features, token: str, resource_id: str, body: bytes, count: int) -> None:
-    router = Router(ROUTES)
+async def _parts(kingpost: Running, token: str, resource_id: str, body: bytes, count: int) -> None:
+    router = Router([Endpoint(route, None, None) for route in ROUTES])
     path = f"{PATH}/{resource_id}"
-    resource = await features.storage.resources.find(resource_id)
+    resource = await kingpost.stores.resources.find(resource_id)
     document = msgspec.json.decode(body)
 
     def plain(work: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
@@ -119,8 +119,8 @@ async def _parts(features: Features, token: str, resource_id: str, body: bytes, 
         "route": plain(lambda: router.match(path)),
         "request id": plain(lambda: http._request_id({})),
         "query": plain(lambda: parse_query(b"limit=20", ResourceQuery)),
-        "token": lambda: features.sessions.authenticate(token),
-        "find": lambda: features.storage.resources.find(resource_id),
+        "token": lambda: kingpost.auth.sessions.authenticate(token),
+        "find": lambda: kingpost.stores.resources.find(resource_id),
         "encode": plain(lambda: msgspec.json.encode(resource)),
         "strict decoder": plain(lambda: decode(body)),
         "encode data": plain(lambda: msgspec.json.encode(document)),

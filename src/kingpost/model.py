@@ -1,16 +1,15 @@
-"""The things Kingpost keeps, as frozen values.
+"""Frozen values that several rooms share.
 
 Times are text in the form that clients see, RFC 3339 in UTC with milliseconds and `Z`
-(`2026-11-22T10:15:30.123Z`): the form sorts as text, and nothing needs to convert it on the way out.
-Ids are UUIDv7 in lower case. Documents (`data`, `metadata`) are JSON text that has been checked once
-and is handed through as it is.
+(`2026-11-22T10:15:30.123Z`). The form sorts as text, and answers need no conversion. Ids are UUIDv7 in lower case.
+Documents (`data`, `metadata`) are JSON text that was checked once, and is passed through unchanged.
 """
 
 from typing import Literal
 
 import msgspec
 
-from kingpost.problems import Forbidden
+from kingpost.problems import Forbidden, Unauthenticated
 
 type Status = Literal["active", "suspended"]
 
@@ -58,10 +57,10 @@ class Resource(msgspec.Struct, frozen=True, gc=False):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who is calling: what an access token or an API key says once it has been verified.
+    """A caller: what an access token or an API key stands for, once it has been verified.
 
-    A token stands for a session and may do all that its account may. A key has no session, and does only
-    what its scopes name: `scopes` is None for sessions.
+    A token belongs to a session and may do all that its account may. A key has no session and may do only
+    what its scopes allow; `scopes` is None for sessions.
     """
 
     user_id: str
@@ -85,6 +84,10 @@ class Principal(msgspec.Struct, frozen=True):
             raise Forbidden("This needs an access token: an API key has no session")
         return self.session_id
 
+    def may_manage(self, user_id: str) -> bool:
+        """Return whether the caller may read and change this account: its own, or any as an administrator."""
+        return self.user_id == user_id or self.is_admin
+
 
 class Origin(msgspec.Struct, frozen=True):
     """Where a request comes from: the client's address, its user agent, and the request's id in logs."""
@@ -94,17 +97,35 @@ class Origin(msgspec.Struct, frozen=True):
     request_id: str | None = None
 
 
-class APIKey(msgspec.Struct, frozen=True):
-    """A machine's credentials. `hint` is the start of the key, to tell it by; the key itself is never stored."""
+type Actor = Principal | Literal["operator", "system"] | None
+"""Who acts: a caller, the operator at the command line, the server itself, or an anonymous client."""
 
-    id: str
-    user_id: str
-    name: str
-    scopes: tuple[str, ...]
-    hint: str
-    created_at: str
-    expires_at: str | None
-    last_used_at: str | None
+
+class Context(msgspec.Struct, frozen=True):
+    """Who acts, from where, and in which request.
+
+    Made once for each request, command, job and background task. It is the first argument of everything that writes.
+    """
+
+    actor: Actor = None
+    origin: Origin = Origin()
+
+    @property
+    def caller(self) -> Principal:
+        """The caller who acts.
+
+        Raises:
+            Unauthenticated: the actor is not a caller.
+        """
+        if not isinstance(self.actor, Principal):
+            raise Unauthenticated()
+        return self.actor
+
+
+OPERATOR = Context("operator")
+"""The operator at the command line."""
+SYSTEM = Context("system")
+"""The server itself, in background work."""
 
 
 type ActorType = Literal["user", "api_key", "anonymous", "operator", "system"]

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from kingpost.http.app.application import Application
-from kingpost.storage.sql import storage
+from kingpost.storage.sql import opening
 from tests import servers
 from tests.api import stack as stacks
 from tests.api.stack import Caller, MakeUser, Serve, Stack
@@ -56,7 +56,7 @@ async def running_on(request: pytest.FixtureRequest, directory: Path, **variable
         if request.param == "postgresql":
             server: servers.PostgreSQLServer = request.getfixturevalue("postgresql_server")
             url = server.url(await context.enter_async_context(servers.fresh_database(server)))
-            await storage.migrate(url)
+            await opening.migrate(url)
             variables["DATABASE_URL"] = url
         yield await context.enter_async_context(stacks.running(directory, **variables))
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import httpx
 
+from kingpost.audit.store import AuditListing
 from kingpost.auth.second_factor.totp import STEP, code_at
 from kingpost.model import AuditEntry, SortKey
-from kingpost.storage.audit import AuditListing
 from tests.api.stack import PASSWORD, Caller, Stack
 
 TOTP = "/api/v1/auth/totp"
@@ -72,4 +72,4 @@ async def state_of(caller: Caller) -> dict[str, Any]:
 async def entries_about(stack: Stack, user_id: str, prefix: str = "second_factor.") -> list[AuditEntry]:
     """What the audit log tells of an account's second factor, oldest first."""
     listing = AuditListing((SortKey("id"),), 100, target_id=user_id)
-    return [e for e in (await stack.features.storage.audit.list(listing)).items if e.action.startswith(prefix)]
+    return [e for e in (await stack.kingpost.stores.audit.list(listing)).items if e.action.startswith(prefix)]

@@ -34,4 +34,4 @@ def parts(token: str) -> tuple[Members, Members, str]:
 def signed_by_us(stack: Stack, header: Members, claims: Members) -> str:
     """A token that nobody can make without the server's own key."""
     signed = f"{segment(header)}.{segment(claims)}"
-    return f"{signed}.{encode(stack.features.keys.signing_key().sign(signed.encode()))}"
+    return f"{signed}.{encode(stack.kingpost.auth.keys.signing_key().sign(signed.encode()))}"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kingpost.auth.scopes import SCOPES
+from kingpost.auth.api_keys.scopes import SCOPES
 from tests.api.stack import Caller, Stack
 
 KEYS = "/api/v1/api-keys"

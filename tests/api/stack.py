@@ -17,11 +17,11 @@ import asyncpg
 import httpx
 
 from kingpost import main, settings
-from kingpost.accounts.users.service import NewAccount
+from kingpost.accounts.registration.service import NewAccount
 from kingpost.emails import address
 from kingpost.http.app.application import Application
-from kingpost.http.app.call import Features
-from kingpost.model import ADMIN, DEFAULT_ROLES, Origin
+from kingpost.main import Running
+from kingpost.model import ADMIN, DEFAULT_ROLES, OPERATOR
 
 ORIGIN = "http://127.0.0.1:8000"
 ADDRESS = "192.0.2.7"
@@ -61,7 +61,7 @@ class Stack:
     """A running application: real middleware, tokens, hashes and database."""
 
     app: Application
-    features: Features
+    kingpost: Running
 
     def client(
         self, token: str | None = None, origin: str = ORIGIN, address: str = ADDRESS, **headers: str
@@ -93,7 +93,7 @@ class Stack:
         """An administrator, made as the command line makes one."""
         email = f"{secrets.token_hex(8)}@example.com"
         new, roles = NewAccount(email, PASSWORD), (*DEFAULT_ROLES, ADMIN)
-        await self.features.accounts.create(new, roles, "operator", Origin(), email_verified=True)
+        await self.kingpost.accounts.registration.create(OPERATOR, new, roles, email_verified=True)
         return await self.log_in(email)
 
     async def mails(self, to: str) -> list[EmailMessage]:
@@ -102,7 +102,7 @@ class Stack:
         while await self.execute("SELECT id FROM jobs WHERE due_at IS NOT NULL"):
             assert time.monotonic() < deadline, "jobs are still waiting"
             await asyncio.sleep(0.02)
-        outbox = Path(self.features.settings.mail_url.removeprefix("file:"))
+        outbox = Path(self.kingpost.settings.mail_url.removeprefix("file:"))
         files = sorted(outbox.glob("*.eml"))  # Named by ids, which carry the time.
         messages = [message_from_string(file.read_text(), policy=policy.default) for file in files]
         wanted = f"{to.rpartition('@')[0]}@{address(to).key.rpartition('@')[2]}"
@@ -116,7 +116,7 @@ class Stack:
 
     async def execute(self, statement: str) -> Sequence[Any]:
         """Ask or change the database behind the application's back; return the rows that come back."""
-        url = self.features.settings.database_url
+        url = self.kingpost.settings.database_url
         if url.startswith("sqlite:///"):
             # Python's sqlite3 is another copy of SQLite; two in one process undo each other's file locks.
             with contextlib.closing(apsw.Connection(url.removeprefix("sqlite:///"))) as file:
@@ -144,8 +144,8 @@ async def running(directory: Path, **variables: str) -> AsyncIterator[Stack]:
     defaults["MAIL_URL"] = f"file:{directory}/outbox"
     given = defaults | variables
     loaded = settings.load({f"KINGPOST_{name}": value for name, value in given.items()}, directory)
-    async with main.running(loaded) as features:
-        yield Stack(main.application(features), features)
+    async with main.running(loaded) as kingpost:
+        yield Stack(kingpost.application, kingpost)
 
 
 async def assert_common_promises(response: httpx.Response) -> None:

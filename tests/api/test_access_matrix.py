@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from kingpost.auth.scopes import SCOPES, Scope
+from kingpost.auth.api_keys.scopes import SCOPES, Scope
 from kingpost.http.app.router import Route, Who
-from kingpost.routes import ROUTES
+from kingpost.main import ROUTES
 from tests.api.stack import NOBODY, PASSWORD, Caller, Stack, assert_problem
 
 CALLERS = ("anonymous", "bad token", "ended session", "stranger", "owner", "admin")
@@ -122,11 +122,11 @@ EXPECTED: Mapping[tuple[str, str], Entry] = {
 # fmt: on
 
 
-def name_of(route: Route) -> str:
+def name_of(route: Route[Any]) -> str:
     return f"{route.method} {route.path}"
 
 
-def path_of(route: Route, target: str) -> str:
+def path_of(route: Route[Any], target: str) -> str:
     """The path to call; those of the API alternate between their two names."""
     head, parameter, tail = route.path.partition("{")
     path = head if not parameter else head + target + tail.partition("}")[2]
@@ -181,7 +181,7 @@ def test_the_table_lists_every_route_and_no_other() -> None:
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
 async def test_each_caller_gets_what_it_may(
-    route: Route,
+    route: Route[Any],
     make_world: Callable[[], Awaitable[World]],
     make_client: Callable[[str, World], Awaitable[httpx.AsyncClient]],
 ) -> None:
@@ -198,7 +198,7 @@ async def test_each_caller_gets_what_it_may(
             world = await make_world()
 
 
-def keys_to_try(route: Route) -> Iterator[tuple[Sequence[Scope], bool]]:
+def keys_to_try(route: Route[Any]) -> Iterator[tuple[Sequence[str], bool]]:
     """The scopes of API keys, each with whether a key that has them may call a route as far as its owner may."""
     yield SCOPES, route.scope is not None
     if route.scope is not None:
@@ -213,7 +213,7 @@ ALSO_NEEDED: Mapping[tuple[str, str], tuple[Scope, ...]] = {
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
 async def test_an_api_key_may_what_its_owner_may_within_its_scopes_and_nothing_else(
-    route: Route,
+    route: Route[Any],
     stack: Stack,
     make_world: Callable[[], Awaitable[World]],
     make_client: Callable[[str, World], Awaitable[httpx.AsyncClient]],
@@ -239,7 +239,7 @@ async def test_an_api_key_may_what_its_owner_may_within_its_scopes_and_nothing_e
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if "{id}" in route.path], ids=name_of)
 async def test_what_is_missing_is_not_found_for_whoever_may_call(
-    route: Route, stack: Stack, alice: Caller, admin: Caller
+    route: Route[Any], stack: Stack, alice: Caller, admin: Caller
 ) -> None:
     body = EXPECTED[route.method, route.path].body
     content = None if body is None else body(World(alice, NOBODY, NOBODY))

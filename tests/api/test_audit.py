@@ -11,8 +11,8 @@ import pytest
 import zstandard
 
 from kingpost import clock
+from kingpost.main import ROUTES
 from kingpost.model import AuditEntry
-from kingpost.routes import ROUTES
 from tests.api.stack import ADDRESS, NOBODY, Caller, Stack, assert_problem, faults_of, next_link
 from tests.storage.samples import raw
 
@@ -55,7 +55,7 @@ async def add(stack: Stack, count: int, target_id: str, action: str = "user.chan
         entries.append(AuditEntry(entry_id, now, "user", None, action, "user", target_id, "192.0.2.1", "r", told))
         if count < 20:
             await asyncio.sleep(0.002)
-    await stack.features.storage.audit.add(*entries)
+    await stack.kingpost.stores.audit.add(*entries)
     return entries
 
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from kingpost.audit.entries import Action
+from kingpost.audit.store import AuditListing
 from kingpost.auth.second_factor.totp import STEP, code_at
-from kingpost.model import Origin, SortKey
-from kingpost.storage.audit import AuditListing
+from kingpost.model import OPERATOR, Origin, SortKey
 from tests.api import letters
 from tests.api.stack import PASSWORD, Caller, Serve, Stack
 from tests.storage.samples import plain
@@ -266,7 +266,7 @@ def test_every_action_is_done_here() -> None:
 
 
 async def whole_log(stack: Stack) -> list[dict[str, Any]]:
-    log, listing, entries = stack.features.storage.audit, AuditListing((SortKey("id", True),), 500), []
+    log, listing, entries = stack.kingpost.stores.audit, AuditListing((SortKey("id", True),), 500), []
     page = await log.list(listing)
     entries += page.items
     while page.next is not None:
@@ -327,12 +327,12 @@ async def test_what_fails_leaves_no_entry_of_its_success(stack: Stack, admin: Ca
 async def test_what_operators_do_to_keys_is_found_in_the_log(serve: Serve) -> None:
     stack = await serve()
     admin = await stack.sign_up_admin()
-    made = await stack.features.key_rotation.rotate("operator")
+    made = await stack.kingpost.auth.key_rotation.rotate(OPERATOR)
     created = (await admin.http.get("/api/v1/audit", params={"target": made.id})).json()["items"]
     assert [(entry["action"], entry["actor_type"], entry["target_type"]) for entry in created] == [
         ("signing_key.created", "operator", "signing_key")
     ]
-    await stack.features.key_rotation.retire(made.id, "operator")
+    await stack.kingpost.auth.key_rotation.retire(OPERATOR, made.id)
     told = (await admin.http.get("/api/v1/audit", params={"target": made.id, "sort": "id"})).json()["items"]
     assert [(entry["action"], entry["actor_type"], entry["actor_id"], entry["address"]) for entry in told] == [
         ("signing_key.created", "operator", None, None),

@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-import uvicorn
 from uvicorn.server import ServerState
 
 from kingpost.http.server import protocol
-from kingpost.http.server.server import Served
+from kingpost.http.server.protocol import ServerConfig
 from tests.api.stack import Stack
 
 type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -24,9 +23,9 @@ def fast_watch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def connected(stack: Stack, *, is_closing: bool = False) -> AsyncIterator[Streams]:
-    served = Served(stack.app, stack.features.settings.header_limit)
-    served.is_closing = is_closing
-    config = uvicorn.Config(served, ws="none", lifespan="off", interface="asgi3", log_config=None)
+    options = {"ws": "none", "lifespan": "off", "interface": "asgi3", "log_config": None}
+    config = ServerConfig(stack.app, header_limit=stack.kingpost.settings.header_limit, **options)
+    config.is_closing = is_closing
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()

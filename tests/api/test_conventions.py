@@ -389,7 +389,7 @@ async def test_the_operators_paths_answer(client: httpx.AsyncClient) -> None:
 
 async def test_a_draining_server_is_not_ready_but_alive_and_serves(serve: Serve) -> None:
     stack = await serve()
-    stack.features.health.is_draining = True
+    stack.kingpost.readiness.is_draining = True
     client = stack.client()
     response = await client.get("/readyz")
     assert_problem(response, 503, "unavailable")

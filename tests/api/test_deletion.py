@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from kingpost.accounts.users.service import NewAccount
+from kingpost.accounts.registration.service import NewAccount
 from kingpost.auth.second_factor.totp import STEP, code_at
-from kingpost.model import Origin
-from kingpost.storage.sql.storage import open_database
+from kingpost.model import OPERATOR
+from kingpost.storage.sql.opening import open_database
 from tests.api import stack as stacks
 from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem
 from tests.storage.traces import places_of
@@ -28,13 +28,13 @@ UNTIL_ALL_HAVE_HEARD = 1.0
 @pytest_asyncio.fixture(loop_scope="session")
 async def second_node(stack: Stack, tmp_path: Path) -> AsyncGenerator[Stack]:
     """Another node on the same database."""
-    async with stacks.running(tmp_path, DATABASE_URL=stack.features.settings.database_url) as node:
+    async with stacks.running(tmp_path, DATABASE_URL=stack.kingpost.settings.database_url) as node:
         yield node
 
 
 async def places(stack: Stack, needle: str) -> set[str]:
     """The columns of the whole database in which a text is found."""
-    database = await open_database(stack.features.settings.database_url)
+    database = await open_database(stack.kingpost.settings.database_url)
     try:
         return await places_of(database, needle)
     finally:
@@ -168,7 +168,7 @@ async def test_mail_that_waits_for_it_is_never_sent(serve: Serve) -> None:
     node = await serve(SIGNUP="verified", MAIL_URL="smtp://127.0.0.1:1")
     admin = await node.sign_up_admin()
     new = NewAccount(f"{secrets.token_hex(8)}@example.com", PASSWORD)
-    user = await node.features.accounts.create(new, ("user",), "operator", Origin(), email_verified=True)
+    user = await node.kingpost.accounts.registration.create(OPERATOR, new, ("user",), email_verified=True)
     caller = await node.log_in(user.email)
     await caller.http.post("/api/v1/auth/password/forgot", json={"email": user.email})
     await caller.http.put(

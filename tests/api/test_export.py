@@ -11,8 +11,8 @@ from sqlalchemy import LargeBinary
 
 from kingpost import clock
 from kingpost.accounts.export.schemas import AccountExportBody
+from kingpost.storage.sql.opening import open_database
 from kingpost.storage.sql.schema import Document, Identifier, Time, metadata
-from kingpost.storage.sql.storage import open_database
 from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, Serve, Stack, assert_problem
 from tests.storage.traces import POINTERS, TABLES_OF_ACCOUNTS, leave_traces
 
@@ -68,7 +68,7 @@ def test_every_table_that_holds_something_about_accounts_is_known() -> None:
 async def test_all_that_any_table_holds_is_told_but_what_would_open_the_account(serve: Serve) -> None:
     stack = await serve()
     user = await stack.sign_up()
-    database = await open_database(stack.features.settings.database_url)
+    database = await open_database(stack.kingpost.settings.database_url)
     await leave_traces(database, user.id, MARKER)
     await database.close()
     document = (await user.http.get(f"/api/v1/users/{user.id}/export")).json()
@@ -97,7 +97,7 @@ def test_pointers_are_columns_that_there_are() -> None:
 
 async def test_no_secret_of_the_account_is_in_it(stack: Stack) -> None:
     user = await stack.sign_up()
-    credentials = await stack.features.storage.users.find_credentials(user.email)
+    credentials = await stack.kingpost.stores.credentials.find_credentials(user.email)
     assert credentials is not None
     text = json.dumps(await export(user))
     for secret in (PASSWORD, credentials.password_hash, user.refresh_token, user.access_token, "argon2"):

@@ -42,9 +42,7 @@ def asked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def _driver(stack: Stack) -> Database:
-    storage: Any = stack.features.storage
-    driver: Database = storage._database
-    return driver
+    return stack.kingpost.database
 
 
 def _counting(name: str, method: Callable[..., Any]) -> Callable[..., Any]:

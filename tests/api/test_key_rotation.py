@@ -6,8 +6,8 @@ from pathlib import Path
 from kingpost.auth.revocations.service import TRUSTED_FOR
 from kingpost.auth.signing_keys.ring import KeyRing, SigningKey
 from kingpost.secret import MasterSecret
-from kingpost.storage.sql.storage import open_storage
 from tests.api.stack import SECRET, Caller, Serve, Stack, assert_problem
+from tests.nodes import open_node
 
 WITHIN = 1.0
 """Seconds in which a server has noticed."""
@@ -29,7 +29,7 @@ async def test_a_key_that_others_make_is_published_and_one_that_they_retire_is_r
     caller = await stack.sign_up()
     (first,) = await key_ids(stack)
     assert await status(caller) == 200
-    storage = await open_storage(f"sqlite:///{tmp_path}/kingpost.db")
+    storage = await open_node(f"sqlite:///{tmp_path}/kingpost.db")
     try:
         following = SigningKey.generate()
         assert await storage.signing_keys.add_after(first, following.seal(MasterSecret(SECRET)))
@@ -50,10 +50,10 @@ async def test_a_key_that_others_make_is_published_and_one_that_they_retire_is_r
 async def test_a_server_that_cannot_keep_up_asks_for_the_key_of_each_token(serve: Serve, tmp_path: Path) -> None:
     stack = await serve()
     caller = await stack.sign_up()
-    await stack.features.sessions._revocations.stop()
+    await stack.kingpost.auth.sessions._revocations.stop()
     await asyncio.sleep(TRUSTED_FOR)
     assert await status(caller) == 200
-    storage = await open_storage(f"sqlite:///{tmp_path}/kingpost.db")
+    storage = await open_node(f"sqlite:///{tmp_path}/kingpost.db")
     try:
         ring = KeyRing(storage.signing_keys, MasterSecret(SECRET))
         await ring.load()
@@ -70,7 +70,7 @@ async def test_housekeeping_rotates_by_itself(serve: Serve) -> None:
     stack = await serve(KEY_ROTATION_DAYS="30")
     (first,) = await key_ids(stack)
     await stack.execute("UPDATE signing_keys SET created_at = '2026-01-01T00:00:00.000Z'")
-    await stack.features.key_rotation.keep_up()
+    await stack.kingpost.auth.key_rotation.keep_up()
     assert (await key_ids(stack))[0] == first
     assert len(await key_ids(stack)) == 2
-    assert stack.features.keys.signing_key().id == first
+    assert stack.kingpost.auth.keys.signing_key().id == first

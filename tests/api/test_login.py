@@ -8,9 +8,9 @@ import httpx
 import msgspec
 import pytest
 
+from kingpost.audit.store import AuditListing
 from kingpost.model import AuditEntry, SortKey
 from kingpost.problems import Unavailable
-from kingpost.storage.audit import AuditListing
 from tests.api.stack import ADDRESS, PASSWORD, Caller, Serve, Stack, assert_problem
 
 OLD = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1)
@@ -38,7 +38,7 @@ async def with_old_hash(stack: Stack) -> tuple[Caller, str]:
 async def entries_of(stack: Stack, action: str, **wanted: Any) -> list[AuditEntry]:
     """The audit log's entries with this action, newest first."""
     listing = AuditListing((SortKey("id", descending=True),), 100, action=action, **wanted)
-    return (await stack.features.storage.audit.list(listing)).items
+    return (await stack.kingpost.stores.audit.list(listing)).items
 
 
 # --- hashes --------------------------------------------------------------------------------------
@@ -72,17 +72,17 @@ async def test_a_login_that_read_the_hash_before_its_upgrade_still_starts_a_sess
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller, _ = await with_old_hash(stack)
-    users = stack.features.storage.users
-    find = users.find_credentials
+    credentials = stack.kingpost.stores.credentials
+    find = credentials.find_credentials
 
     async def find_and_lose_time(email_key: str) -> Any:
         found = await find(email_key)
         # Between the check and the session, another login upgrades the hash.
-        monkeypatch.setattr(users, "find_credentials", find)
+        monkeypatch.setattr(credentials, "find_credentials", find)
         assert (await log_in(stack, caller.email)).status_code == 200
         return found
 
-    monkeypatch.setattr(users, "find_credentials", find_and_lose_time)
+    monkeypatch.setattr(credentials, "find_credentials", find_and_lose_time)
     assert (await log_in(stack, caller.email)).status_code == 200
 
 
@@ -90,8 +90,8 @@ async def test_a_login_that_read_the_hash_of_an_older_password_starts_none(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller = await stack.sign_up()
-    users = stack.features.storage.users
-    find = users.find_credentials
+    credentials = stack.kingpost.stores.credentials
+    find = credentials.find_credentials
     passwords = {"current_password": PASSWORD, "new_password": "staple battery horse"}
 
     async def find_and_lose_time(email_key: str) -> Any:
@@ -100,9 +100,9 @@ async def test_a_login_that_read_the_hash_of_an_older_password_starts_none(
         assert response.status_code == 204
         return found
 
-    monkeypatch.setattr(users, "find_credentials", find_and_lose_time)
+    monkeypatch.setattr(credentials, "find_credentials", find_and_lose_time)
     assert_problem(await log_in(stack, caller.email), 401, "invalid-credentials")
-    monkeypatch.setattr(users, "find_credentials", find)
+    monkeypatch.setattr(credentials, "find_credentials", find)
     listed = (await caller.http.get("/api/v1/auth/sessions")).json()["items"]
     assert [session["id"] for session in listed] == [caller.session_id]
 
@@ -122,7 +122,7 @@ async def test_a_login_does_not_fail_because_the_upgrade_does(
     async def fail(*arguments: object) -> None:
         raise error("out of order")
 
-    monkeypatch.setattr(stack.features.storage.users, "upgrade_password_hash", fail)
+    monkeypatch.setattr(stack.kingpost.stores.credentials, "upgrade_password_hash", fail)
     assert (await log_in(stack, caller.email)).status_code == 200
     assert await hash_of(stack, caller) == old
     assert caller.id in caplog.text

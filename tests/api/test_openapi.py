@@ -11,7 +11,7 @@ import openapi_spec_validator
 import pytest
 
 from kingpost.http.openapi import document as openapi
-from kingpost.routes import ROUTES
+from kingpost.main import ROUTES
 from tests.api.stack import Caller, Stack
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
@@ -77,5 +77,5 @@ def test_every_path_parameter_is_declared() -> None:
 
 async def test_the_server_serves_it_with_its_own_address(stack: Stack, alice: Caller) -> None:
     served = (await alice.http.get("/openapi.json")).json()
-    assert served["servers"] == [{"url": stack.features.settings.public_url}]
+    assert served["servers"] == [{"url": stack.kingpost.settings.public_url}]
     assert served | {"servers": DOCUMENT["servers"], "info": DOCUMENT["info"]} == DOCUMENT

@@ -9,7 +9,7 @@ import pytest
 from kingpost.http.app.router import Route
 from kingpost.http.openapi.document import document, public_path
 from kingpost.http.openapi.schemas import example
-from kingpost.routes import ROUTES
+from kingpost.main import ROUTES
 
 DOCUMENT = document(ROUTES, "http://127.0.0.1:8000")
 COMPONENTS = DOCUMENT["components"]
@@ -34,7 +34,7 @@ def references(part: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("route", SHOWN, ids=lambda route: route.handler.__name__)
-def test_an_operation_says_all_that_its_route_says(route: Route) -> None:
+def test_an_operation_says_all_that_its_route_says(route: Route[Any]) -> None:
     operation = DOCUMENT["paths"][public_path(route)][route.method.lower()]
     assert operation["summary"] == route.summary
     assert ("requestBody" in operation) == (route.body is not None)

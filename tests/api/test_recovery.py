@@ -36,7 +36,7 @@ WITHIN = 1.0
 @pytest_asyncio.fixture(loop_scope="session")
 async def second_node(stack: Stack, tmp_path: Path) -> AsyncGenerator[Stack]:
     """Another node on the same database."""
-    settings = stack.features.settings
+    settings = stack.kingpost.settings
     async with stacks.running(tmp_path, DATABASE_URL=settings.database_url, MAIL_URL=settings.mail_url) as node:
         yield node
 
@@ -280,7 +280,7 @@ async def test_mail_goes_to_the_stored_address_however_it_is_typed(serve: Serve,
     caller = await stack.sign_up("mike@example.com")
     await forgot(stack, typed)
     assert await subjects(stack, caller.email) == [VERIFY, RESET]
-    outbox = Path(stack.features.settings.mail_url.removeprefix("file:"))
+    outbox = Path(stack.kingpost.settings.mail_url.removeprefix("file:"))
     assert len(list(outbox.glob("*.eml"))) == 2
 
 

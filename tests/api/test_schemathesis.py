@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from kingpost.http.openapi import document as openapi
-from kingpost.routes import ROUTES
+from kingpost.main import ROUTES
 from tests.servers import free_port, wait_for_port
 
 type Case = schemathesis.Case

@@ -11,7 +11,7 @@ import pytest
 import segno
 
 from kingpost import clock
-from kingpost.routes import ROUTES
+from kingpost.main import ROUTES
 from tests.api.enrolling import CONFIRM, TOTP, Watch, disable, enrol, entries_about, log_in, state_of
 from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, Serve, Stack, assert_problem, faults_of
 
@@ -22,7 +22,7 @@ RECOVERY_CODE = re.compile("[0-9a-z]{6}(-[0-9a-z]{6}){3}")
 @pytest.fixture
 def watch(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Watch:
     watch = Watch()
-    monkeypatch.setattr(stack.features.second_factors, "_seconds", lambda: watch.seconds)
+    monkeypatch.setattr(stack.kingpost.auth.second_factors, "_seconds", lambda: watch.seconds)
     return watch
 
 

@@ -15,7 +15,7 @@ from tests.api.stack import ORIGIN, PASSWORD, Caller, Serve, Stack, assert_probl
 @pytest.fixture
 def watch(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Watch:
     watch = Watch()
-    monkeypatch.setattr(stack.features.second_factors, "_seconds", lambda: watch.seconds)
+    monkeypatch.setattr(stack.kingpost.auth.second_factors, "_seconds", lambda: watch.seconds)
     return watch
 
 
@@ -141,7 +141,7 @@ async def test_the_first_half_of_a_login_is_neither_a_failure_nor_a_success(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack, watch = await serve(RATE_LIMIT_LOGIN="2/hour"), Watch()
-    monkeypatch.setattr(stack.features.second_factors, "_seconds", lambda: watch.seconds)
+    monkeypatch.setattr(stack.kingpost.auth.second_factors, "_seconds", lambda: watch.seconds)
     enrolled = await enrol(stack, watch)
 
     async def from_elsewhere(number: int, password: str = PASSWORD) -> httpx.Response:

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from kingpost import base64url, clock
+from kingpost.audit.store import AuditListing
 from kingpost.auth.sessions.service import IDLE_LIFETIME
 from kingpost.model import AuditEntry, SortKey
-from kingpost.storage.audit import AuditListing
 from tests.api.stack import ADDRESS, Caller, Stack
 
 LONG_AGO = "2020-01-01T00:00:00.000Z"
@@ -67,7 +67,7 @@ async def test_an_expired_or_idle_session_is_not_listed(stack: Stack) -> None:
 async def entries_about(stack: Stack, user_id: str) -> list[AuditEntry]:
     """What the audit log tells of an account's sessions, oldest first."""
     listing = AuditListing((SortKey("id"),), 100, target_id=user_id)
-    entries = (await stack.features.storage.audit.list(listing)).items
+    entries = (await stack.kingpost.stores.audit.list(listing)).items
     return [entry for entry in entries if entry.action.startswith("session.")]
 
 

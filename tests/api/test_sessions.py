@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from kingpost import clock
-from kingpost.storage import UserChange
+from kingpost.accounts.users.store import UserChange
 from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, MakeUser, Stack, assert_problem, faults_of
 
 GRANT = {"access_token", "token_type", "expires_in", "refresh_token", "session_id", "user"}
@@ -380,7 +380,7 @@ async def test_roles_that_are_set_hold_for_tokens_given_out_before_on_every_node
     assert_problem(before, 403, "forbidden")
     # Another node's write: this one learns of it from the database.
     change = UserChange(roles=("user", "admin"))
-    await stack.features.storage.users.change(caller.id, change, clock.now(), None)
+    await stack.kingpost.stores.users.change(caller.id, change, clock.now(), None)
     statuses = []
     for _ in range(50):
         statuses.append((await caller.http.get("/api/v1/users")).status_code)

@@ -145,7 +145,7 @@ async def test_a_stream_breaks_off_when_the_database_fails_in_its_middle(
             async with asyncio.timeout(10):
                 while True:
                     try:
-                        await stack.features.storage.ping()
+                        await stack.kingpost.database.ping()
                     except Unavailable:
                         return
                     await asyncio.sleep(0.01)

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from kingpost import main, settings
-from kingpost.accounts.users.service import NewAccount
-from kingpost.model import Origin
+from kingpost.accounts.registration.service import NewAccount
+from kingpost.model import Context
 from tests.api.letters import RESET, SET_PASSWORD, VERIFY, forgot, fresh_email, member, post, subjects
 from tests.api.stack import PASSWORD, SECRET, Serve, Stack, assert_problem, faults_of
 
@@ -110,10 +110,12 @@ async def test_no_request_looks_for_an_account(serve: Serve) -> None:
 async def test_a_request_stores_one_job_that_tells_nothing_from_outside(tmp_path: Path) -> None:
     variables = {"DATABASE_URL": f"sqlite:///{tmp_path}/kingpost.db", "SECRET": SECRET, "SIGNUP": "verified"}
     loaded = settings.load({f"KINGPOST_{name}": value for name, value in variables.items()}, tmp_path)
-    async with main.running(loaded, background=False) as features:
-        stack = Stack(main.application(features), features)
+    async with main.running(loaded, background=False) as kingpost:
+        stack = Stack(kingpost.application, kingpost)
         known, unknown = fresh_email(), fresh_email()
-        await features.accounts.create(NewAccount(known, PASSWORD), ("user",), None, Origin(), email_verified=True)
+        await kingpost.accounts.registration.create(
+            Context(), NewAccount(known, PASSWORD), ("user",), email_verified=True
+        )
         for ask, kind in ((forgot, "password.forgot"), (resend, "email.resend"), (sign_up, "user.sign-up")):
             for email in (known, unknown):
                 await ask(stack, email)

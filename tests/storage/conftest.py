@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from kingpost.storage import Storage
+from kingpost.storage.sql.opening import migrate
 from kingpost.storage.sql.schema import metadata
-from kingpost.storage.sql.storage import migrate, open_storage
 from tests import servers
+from tests.nodes import Node, open_node
 
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 
@@ -43,22 +43,22 @@ def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def nodes(migrated_url: str) -> AsyncGenerator[list[Storage]]:
+async def nodes(migrated_url: str) -> AsyncGenerator[list[Node]]:
     """Two nodes on one empty database: what one has written, the other sees."""
     if migrated_url.startswith("postgresql:"):
         # The audit log lets itself be emptied by nobody, but for those who may turn triggers off.
         emptied = f"SET session_replication_role = replica; TRUNCATE {', '.join(metadata.tables)}"
         await servers.execute(migrated_url, emptied)
     async with AsyncExitStack() as stack:
-        opened: list[Storage] = []
+        opened: list[Node] = []
         for _ in range(2):
-            node = await open_storage(migrated_url)
+            node = await open_node(migrated_url)
             stack.push_async_callback(node.close)
             opened.append(node)
         yield opened
 
 
 @pytest.fixture
-def storage(nodes: list[Storage]) -> Storage:
+def storage(nodes: list[Node]) -> Node:
     """One of the two nodes."""
     return nodes[0]

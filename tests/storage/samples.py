@@ -10,10 +10,11 @@ from uuid import UUID
 import msgspec
 
 from kingpost import clock
-from kingpost.model import ADMIN, ActorType, APIKey, AuditEntry, Resource, Session, SortKey, Status, User
-from kingpost.storage import Storage
-from kingpost.storage.audit import AuditListing
+from kingpost.audit.store import AuditListing
+from kingpost.auth.api_keys.store import APIKey
+from kingpost.model import ADMIN, ActorType, AuditEntry, Resource, Session, SortKey, Status, User
 from kingpost.storage.consequences import SealedJob
+from tests.nodes import Node
 
 WRITERS = 16
 DAY = 24 * 60 * 60
@@ -40,7 +41,7 @@ def plain(value: Any) -> Any:
 
 
 async def add_user(
-    storage: Storage,
+    storage: Node,
     *,
     email: str | None = None,
     name: str | None = None,
@@ -58,7 +59,7 @@ async def add_user(
     return user
 
 
-async def add_admin(storage: Storage) -> User:
+async def add_admin(storage: Node) -> User:
     return await add_user(storage, roles=("user", ADMIN))
 
 
@@ -71,7 +72,7 @@ def new_session(user_id: str, *, last_used_at: str | None = None, expires_at: st
 
 
 async def add_session(
-    storage: Storage,
+    storage: Node,
     user_id: str,
     token_hash: bytes = b"first",
     *,
@@ -90,7 +91,7 @@ def new_resource(owner_id: str, data: Any = None, *, type: str = "note", updated
 
 
 async def add_resource(
-    storage: Storage, owner_id: str, data: Any = None, *, type: str = "note", updated_at: str | None = None
+    storage: Node, owner_id: str, data: Any = None, *, type: str = "note", updated_at: str | None = None
 ) -> Resource:
     resource = new_resource(owner_id, data, type=type, updated_at=updated_at)
     await storage.resources.create(resource)
@@ -111,7 +112,7 @@ def tally(outcomes: Iterable[Any]) -> dict[str, int]:
     return counts
 
 
-def takes_turns(nodes: list[Storage], count: int = WRITERS) -> list[Storage]:
+def takes_turns(nodes: list[Node], count: int = WRITERS) -> list[Node]:
     """As many storages as there are writers: each node in turn."""
     return [nodes[index % len(nodes)] for index in range(count)]
 
@@ -136,7 +137,7 @@ def new_job(kind: str = "mail", user_id: str | None = None, sealed: bytes = b"\x
     return SealedJob(job_id, kind, user_id, sealed, now)
 
 
-async def entries_of(storage: Storage, **wanted: Any) -> list[AuditEntry]:
+async def entries_of(storage: Node, **wanted: Any) -> list[AuditEntry]:
     """The audit log, or what is wanted of it, oldest first."""
     listing = AuditListing((SortKey("id"),), 1000, **wanted)
     return (await storage.audit.list(listing)).items

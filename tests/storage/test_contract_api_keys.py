@@ -7,10 +7,12 @@ import pytest
 from msgspec.structs import replace
 
 from kingpost import clock
-from kingpost.model import APIKey, User
+from kingpost.accounts.users.store import UserChange
+from kingpost.auth.api_keys.store import APIKey
+from kingpost.model import User
 from kingpost.problems import Conflict, Unauthenticated
-from kingpost.storage import Storage, UserChange
 from kingpost.storage.consequences import Consequences
+from tests.nodes import Node
 from tests.storage.samples import (
     WRITERS,
     add_admin,
@@ -36,7 +38,7 @@ def new_key(user_id: str, **members: Any) -> APIKey:
     return replace(key, **members)
 
 
-async def add_key(storage: Storage, user_id: str, key_hash: bytes | None = None, **members: Any) -> APIKey:
+async def add_key(storage: Node, user_id: str, key_hash: bytes | None = None, **members: Any) -> APIKey:
     key = new_key(user_id, **members)
     await storage.api_keys.create(key, key_hash or secrets.token_bytes(32), MOST)
     return key
@@ -46,7 +48,7 @@ def told() -> Consequences:
     return Consequences((new_entry(),), (new_job(),))
 
 
-async def assert_told(storage: Storage, *consequences: Consequences) -> None:
+async def assert_told(storage: Node, *consequences: Consequences) -> None:
     """Of all that could have been stored beside the writes, exactly this was."""
     assert [e.id for e in await entries_of(storage)] == [e.id for c in consequences for e in c.audit]
     jobs = [claimed.job.id for claimed in await storage.jobs.claim(100, 60)]
@@ -56,7 +58,7 @@ async def assert_told(storage: Storage, *consequences: Consequences) -> None:
 # --- create, find and list -----------------------------------------------------------------------
 
 
-async def test_a_key_is_found_by_its_hash_with_its_account_on_every_node(nodes: list[Storage]) -> None:
+async def test_a_key_is_found_by_its_hash_with_its_account_on_every_node(nodes: list[Node]) -> None:
     user = await add_user(nodes[0], name="Ada", metadata={"a": 1}, roles=("user", "editor"))
     key_hash = b"\x00\xff" * 16
     consequences = told()
@@ -71,13 +73,13 @@ async def test_a_key_is_found_by_its_hash_with_its_account_on_every_node(nodes: 
     await assert_told(nodes[1], consequences)
 
 
-async def test_no_other_hash_finds_it(storage: Storage) -> None:
+async def test_no_other_hash_finds_it(storage: Node) -> None:
     await add_key(storage, (await add_user(storage)).id, b"a hash")
     for other in (b"a hasH", b"", b"a hash\x00", b"%"):
         assert await storage.api_keys.find(other, AT) is None
 
 
-async def test_it_is_not_found_from_the_moment_it_expires(storage: Storage) -> None:
+async def test_it_is_not_found_from_the_moment_it_expires(storage: Node) -> None:
     user = await add_user(storage)
     await add_key(storage, user.id, b"expires", expires_at=LATER)
     await add_key(storage, user.id, b"never")
@@ -86,7 +88,7 @@ async def test_it_is_not_found_from_the_moment_it_expires(storage: Storage) -> N
         assert await storage.api_keys.find(b"never", at) is not None
 
 
-async def test_its_account_is_the_present_one_and_a_suspended_one_has_no_keys(nodes: list[Storage]) -> None:
+async def test_its_account_is_the_present_one_and_a_suspended_one_has_no_keys(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     await add_admin(nodes[0])
     await add_key(nodes[0], user.id, b"a hash")
@@ -100,7 +102,7 @@ async def test_its_account_is_the_present_one_and_a_suspended_one_has_no_keys(no
     assert await nodes[0].api_keys.find(b"a hash", AT) is not None
 
 
-async def test_a_list_holds_all_keys_of_an_account_newest_first(nodes: list[Storage]) -> None:
+async def test_a_list_holds_all_keys_of_an_account_newest_first(nodes: list[Node]) -> None:
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
     keys = [await add_key(nodes[0], user.id, expires_at=expires_at) for expires_at in (None, AT, LATER)]
     await add_key(nodes[0], other.id)
@@ -108,14 +110,14 @@ async def test_a_list_holds_all_keys_of_an_account_newest_first(nodes: list[Stor
     assert await nodes[1].api_keys.list(NOBODY) == []
 
 
-async def test_an_owner_is_told_of_every_key_that_there_is(storage: Storage) -> None:
+async def test_an_owner_is_told_of_every_key_that_there_is(storage: Node) -> None:
     user = await add_user(storage)
     key = await add_key(storage, user.id, expires_at=AT)
     assert await storage.api_keys.find_owner(key.id) == user.id
     assert await storage.api_keys.find_owner(NOBODY) is None
 
 
-async def test_an_account_that_is_gone_or_suspended_gets_none(storage: Storage) -> None:
+async def test_an_account_that_is_gone_or_suspended_gets_none(storage: Node) -> None:
     await add_admin(storage)
     suspended = await add_user(storage, status="suspended")
     gone = await add_user(storage)
@@ -127,7 +129,7 @@ async def test_an_account_that_is_gone_or_suspended_gets_none(storage: Storage) 
     await assert_told(storage)
 
 
-async def test_an_account_has_so_many_at_most_expired_ones_included(storage: Storage) -> None:
+async def test_an_account_has_so_many_at_most_expired_ones_included(storage: Node) -> None:
     user, other = await add_user(storage), await add_user(storage)
     first = await add_key(storage, user.id, expires_at=AT)
     await add_key(storage, user.id)
@@ -140,7 +142,7 @@ async def test_an_account_has_so_many_at_most_expired_ones_included(storage: Sto
     assert len(await storage.api_keys.list(user.id)) == 2
 
 
-async def test_creations_at_the_same_moment_never_make_one_too_many(nodes: list[Storage]) -> None:
+async def test_creations_at_the_same_moment_never_make_one_too_many(nodes: list[Node]) -> None:
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
     calls = [
         node.api_keys.create(new_key(user.id), b"hash %d" % number, 5, Consequences((new_entry(),)))
@@ -154,7 +156,7 @@ async def test_creations_at_the_same_moment_never_make_one_too_many(nodes: list[
     assert len(await entries_of(nodes[0])) == 5
 
 
-async def test_keys_that_are_made_while_their_account_is_deleted_go_with_it(nodes: list[Storage]) -> None:
+async def test_keys_that_are_made_while_their_account_is_deleted_go_with_it(nodes: list[Node]) -> None:
     await add_admin(nodes[0])
     for number in range(8):
         user = await add_user(nodes[0])
@@ -173,12 +175,12 @@ async def test_keys_that_are_made_while_their_account_is_deleted_go_with_it(node
 # --- note_use ------------------------------------------------------------------------------------
 
 
-async def last_use(storage: Storage, key: APIKey) -> str | None:
+async def last_use(storage: Node, key: APIKey) -> str | None:
     (found,) = await storage.api_keys.list(key.user_id)
     return found.last_used_at
 
 
-async def test_the_first_use_is_noted_and_then_one_a_minute(nodes: list[Storage]) -> None:
+async def test_the_first_use_is_noted_and_then_one_a_minute(nodes: list[Node]) -> None:
     key = await add_key(nodes[0], (await add_user(nodes[0])).id, b"a hash")
     await nodes[0].api_keys.note_use(key.id, AT)
     assert await last_use(nodes[1], key) == AT
@@ -190,14 +192,14 @@ async def test_the_first_use_is_noted_and_then_one_a_minute(nodes: list[Storage]
     assert found[0] == replace(key, last_used_at=clock.shifted(AT, 86400))
 
 
-async def test_a_use_by_a_clock_that_is_behind_takes_nothing_back(storage: Storage) -> None:
+async def test_a_use_by_a_clock_that_is_behind_takes_nothing_back(storage: Node) -> None:
     key = await add_key(storage, (await add_user(storage)).id)
     await storage.api_keys.note_use(key.id, AT)
     await storage.api_keys.note_use(key.id, clock.shifted(AT, -3600))
     assert await last_use(storage, key) == AT
 
 
-async def test_of_many_uses_one_is_noted_for_its_own_key_only(nodes: list[Storage]) -> None:
+async def test_of_many_uses_one_is_noted_for_its_own_key_only(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     other, key = await add_key(nodes[0], user.id), await add_key(nodes[0], user.id)
     times = [clock.shifted(AT, number) for number in range(WRITERS)]
@@ -211,7 +213,7 @@ async def test_of_many_uses_one_is_noted_for_its_own_key_only(nodes: list[Storag
 # --- delete --------------------------------------------------------------------------------------
 
 
-async def test_a_deleted_key_is_gone_on_every_node(nodes: list[Storage]) -> None:
+async def test_a_deleted_key_is_gone_on_every_node(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     kept, key = await add_key(nodes[0], user.id), await add_key(nodes[0], user.id, b"a hash")
     consequences = told()
@@ -225,14 +227,14 @@ async def test_a_deleted_key_is_gone_on_every_node(nodes: list[Storage]) -> None
     await assert_told(nodes[0], consequences)
 
 
-async def test_of_many_deletions_one_is_told(nodes: list[Storage]) -> None:
+async def test_of_many_deletions_one_is_told(nodes: list[Node]) -> None:
     key = await add_key(nodes[0], (await add_user(nodes[0])).id)
     calls = [node.api_keys.delete(key.id, Consequences((new_entry(),))) for node in takes_turns(nodes)]
     assert sorted(await race(*calls)) == [False] * (WRITERS - 1) + [True]
     assert len(await entries_of(nodes[0])) == 1
 
 
-async def test_keys_go_with_their_account(nodes: list[Storage]) -> None:
+async def test_keys_go_with_their_account(nodes: list[Node]) -> None:
     await add_admin(nodes[0])
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
     await add_key(nodes[0], user.id, b"a hash")

@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from kingpost import clock
+from kingpost.audit.store import AuditListing
 from kingpost.model import AuditEntry, Position, SortKey, User
-from kingpost.storage import Storage
-from kingpost.storage.audit import AuditListing
 from kingpost.storage.consequences import Consequences
 from kingpost.storage.sql.audit import SQLAuditLog
 from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Query
-from kingpost.storage.sql.storage import open_database
+from kingpost.storage.sql.opening import open_database
+from tests.nodes import Node
 from tests.storage.samples import entries_of, id_and_time, new_entry, plain, raw, takes_turns
 from tests.storage.test_migration import Recorder, plan_and_cost
 
@@ -30,14 +30,14 @@ def new_id() -> str:
 
 
 @pytest.fixture
-async def database(migrated_url: str, nodes: list[Storage]) -> AsyncGenerator[Database]:
+async def database(migrated_url: str, nodes: list[Node]) -> AsyncGenerator[Database]:
     """The database itself, past the application."""
     database = await open_database(migrated_url)
     yield database
     await database.close()
 
 
-async def ids_of_walk(storage: Storage, listing: AuditListing) -> list[str]:
+async def ids_of_walk(storage: Node, listing: AuditListing) -> list[str]:
     """All that a walk by position sees."""
     seen: list[str] = []
     after: Position | None = None
@@ -53,7 +53,7 @@ async def ids_of_walk(storage: Storage, listing: AuditListing) -> list[str]:
 # --- add and list --------------------------------------------------------------------------------
 
 
-async def test_entries_come_back_as_they_were(nodes: list[Storage]) -> None:
+async def test_entries_come_back_as_they_were(nodes: list[Node]) -> None:
     person, thing = new_id(), new_id()
     entries = [
         new_entry(actor_id=person, target_id=thing, details={"roles": ["user"], "n": {"m": [1, None, "🦊"]}}),
@@ -64,12 +64,12 @@ async def test_entries_come_back_as_they_were(nodes: list[Storage]) -> None:
     assert plain(await entries_of(nodes[1])) == plain(entries)
 
 
-async def test_adding_nothing_changes_nothing(storage: Storage) -> None:
+async def test_adding_nothing_changes_nothing(storage: Node) -> None:
     await storage.audit.add()
     assert await entries_of(storage) == []
 
 
-async def test_of_several_entries_all_are_added_or_none(nodes: list[Storage]) -> None:
+async def test_of_several_entries_all_are_added_or_none(nodes: list[Node]) -> None:
     first, second = new_entry(), new_entry()
     await nodes[0].audit.add(first)
     with pytest.raises(Exception, match=r"append-only|^$"):
@@ -77,7 +77,7 @@ async def test_of_several_entries_all_are_added_or_none(nodes: list[Storage]) ->
     assert [entry.id for entry in await entries_of(nodes[1])] == [first.id]
 
 
-async def various(storage: Storage) -> tuple[list[AuditEntry], dict[str, Sequence[str | None]]]:
+async def various(storage: Node) -> tuple[list[AuditEntry], dict[str, Sequence[str | None]]]:
     """Entries of every combination of actor, target and action, twice; and the ids that there are."""
     people: list[str | None] = [None, new_id(), new_id()]
     targets: list[str | None] = [None, people[1], new_id()]
@@ -87,7 +87,7 @@ async def various(storage: Storage) -> tuple[list[AuditEntry], dict[str, Sequenc
     return entries, {"actor_id": people, "target_id": targets, "action": (None, *ACTIONS, "user.deleted")}
 
 
-async def test_every_combination_of_filters_finds_what_fits_and_nothing_else(nodes: list[Storage]) -> None:
+async def test_every_combination_of_filters_finds_what_fits_and_nothing_else(nodes: list[Node]) -> None:
     entries, values = await various(nodes[0])
     times = [None, entries[10].created_at, entries[40].created_at]
     for actor, target, action in itertools.product(*values.values()):
@@ -106,7 +106,7 @@ async def test_every_combination_of_filters_finds_what_fits_and_nothing_else(nod
             assert page.total == len(expected)
 
 
-async def test_since_is_the_first_time_that_counts_and_until_the_first_that_does_not(storage: Storage) -> None:
+async def test_since_is_the_first_time_that_counts_and_until_the_first_that_does_not(storage: Node) -> None:
     entries = [new_entry() for _ in range(4)]
     await storage.audit.add(*entries)
 
@@ -123,7 +123,7 @@ async def test_since_is_the_first_time_that_counts_and_until_the_first_that_does
     assert await numbers("0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z") == [0, 1, 2, 3]
 
 
-async def test_entries_made_in_the_same_millisecond_are_on_the_same_side_of_it(storage: Storage) -> None:
+async def test_entries_made_in_the_same_millisecond_are_on_the_same_side_of_it(storage: Node) -> None:
     entry_id, now = clock.new_id()
     entries = [msgspec.structs.replace(new_entry(), id=entry_id, created_at=now)]
     while (another := clock.new_id())[1] == now:
@@ -137,7 +137,7 @@ async def test_entries_made_in_the_same_millisecond_are_on_the_same_side_of_it(s
 
 @pytest.mark.parametrize("field", ["created_at", "id"])
 @pytest.mark.parametrize("limit", [1, 7, 54, 100])
-async def test_a_walk_sees_all_that_is_wanted_once_and_in_order(nodes: list[Storage], field: str, limit: int) -> None:
+async def test_a_walk_sees_all_that_is_wanted_once_and_in_order(nodes: list[Node], field: str, limit: int) -> None:
     entries, _ = await various(nodes[0])
     for down in (False, True):
         ids = [entry.id for entry in entries if entry.action == "user.created"]
@@ -145,7 +145,7 @@ async def test_a_walk_sees_all_that_is_wanted_once_and_in_order(nodes: list[Stor
         assert await ids_of_walk(nodes[1], listing) == (ids[::-1] if down else ids)
 
 
-async def test_pages_can_be_skipped_by_number(storage: Storage) -> None:
+async def test_pages_can_be_skipped_by_number(storage: Node) -> None:
     entries = [new_entry() for _ in range(5)]
     await storage.audit.add(*entries)
     page = await storage.audit.list(AuditListing(OLDEST_FIRST, 2, offset=2, count=True))
@@ -153,12 +153,12 @@ async def test_pages_can_be_skipped_by_number(storage: Storage) -> None:
     assert page.total == 5
 
 
-async def test_walks_while_others_append_repeat_nothing_and_miss_nothing_that_was_there(nodes: list[Storage]) -> None:
+async def test_walks_while_others_append_repeat_nothing_and_miss_nothing_that_was_there(nodes: list[Node]) -> None:
     before = [new_entry() for _ in range(60)]
     await nodes[0].audit.add(*before)
     going = True
 
-    async def append(node: Storage) -> None:
+    async def append(node: Node) -> None:
         while going:
             await node.audit.add(new_entry(), new_entry("user.created"))
             user_id, now = id_and_time()
@@ -181,9 +181,7 @@ async def test_walks_while_others_append_repeat_nothing_and_miss_nothing_that_wa
 @pytest.mark.parametrize(
     "wanted", [{}, {"actor_id": True}, {"target_id": True}, {"action": "user.created"}, {"since": True, "until": True}]
 )
-async def test_a_page_is_found_through_an_index(
-    migrated_url: str, nodes: list[Storage], wanted: dict[str, Any]
-) -> None:
+async def test_a_page_is_found_through_an_index(migrated_url: str, nodes: list[Node], wanted: dict[str, Any]) -> None:
     person, thing = new_id(), new_id()
     some = [new_entry(ACTIONS[n % 3], actor_id=person, target_id=thing) for n in range(30)]
     others = [new_entry("user.deleted", actor_id=new_id(), target_id=new_id()) for _ in range(1500)]
@@ -224,7 +222,7 @@ async def refuses(database: Database, statement: str) -> None:
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-async def test_the_database_refuses_to_change_an_entry(storage: Storage, database: Database, column: str) -> None:
+async def test_the_database_refuses_to_change_an_entry(storage: Node, database: Database, column: str) -> None:
     entry = new_entry(actor_id=new_id(), target_id=new_id(), details={"n": 1})
     await storage.audit.add(entry)
     await refuses(database, f"UPDATE audit SET {column} = {ANOTHER.get(column, "'forged'")}")
@@ -234,7 +232,7 @@ async def test_the_database_refuses_to_change_an_entry(storage: Storage, databas
     assert plain(await entries_of(storage)) == plain([entry])
 
 
-async def test_the_database_refuses_to_delete_or_replace_entries(storage: Storage, database: Database) -> None:
+async def test_the_database_refuses_to_delete_or_replace_entries(storage: Node, database: Database) -> None:
     entry = new_entry()
     await storage.audit.add(entry, new_entry())
     await refuses(database, f"DELETE FROM audit WHERE id = '{entry.id}'")
@@ -251,7 +249,7 @@ async def test_the_database_refuses_to_delete_or_replace_entries(storage: Storag
     assert len(await entries_of(storage)) == 2
 
 
-async def test_an_address_can_be_forgotten_but_not_exchanged(storage: Storage, database: Database) -> None:
+async def test_an_address_can_be_forgotten_but_not_exchanged(storage: Node, database: Database) -> None:
     entry, without = new_entry(address="192.0.2.7"), new_entry(address=None)
     await storage.audit.add(entry, without)
     await refuses(database, "UPDATE audit SET address = '198.51.100.1'")

@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from kingpost.accounts.users.store import UserChange
 from kingpost.model import User
 from kingpost.problems import Conflict, NotFound, Unauthenticated, VersionMismatch
-from kingpost.storage import Storage, UserChange
 from kingpost.storage.consequences import Claim, Consequences, Superseded
+from tests.nodes import Node
 from tests.storage.samples import (
     add_admin,
     add_session,
@@ -27,7 +28,7 @@ from tests.storage.samples import (
 NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 AT = "2026-11-22T10:00:00.000Z"
 
-type Write = Callable[[Storage, User, Consequences], Awaitable[object]]
+type Write = Callable[[Node, User, Consequences], Awaitable[object]]
 
 
 def new_user(email: str) -> User:
@@ -35,7 +36,7 @@ def new_user(email: str) -> User:
     return User(user_id, email, False, None, raw({}), ("user",), "active", 1, now, now)
 
 
-async def end_one(storage: Storage, user: User, consequences: Consequences) -> object:
+async def end_one(storage: Node, user: User, consequences: Consequences) -> object:
     session = await add_session(storage, user.id)
     return await storage.sessions.end(session.id, user.id, consequences)
 
@@ -43,7 +44,7 @@ async def end_one(storage: Storage, user: User, consequences: Consequences) -> o
 WRITES: dict[str, Write] = {
     "users.create": lambda s, u, c: s.users.create(new_user("new@example.com"), "new@example.com", "hash", c),
     "users.change": lambda s, u, c: s.users.change(u.id, UserChange(name="Ada"), AT, None, c),
-    "users.change_password": lambda s, u, c: s.users.change_password(u.id, "new hash", AT, NOBODY, c),
+    "users.change_password": lambda s, u, c: s.credentials.change_password(u.id, "new hash", AT, NOBODY, c),
     "users.delete": lambda s, u, c: s.users.delete(u.id, None, c),
     "sessions.create": lambda s, u, c: s.sessions.create(new_session(u.id), b"hash", None, c),
     "sessions.end": end_one,
@@ -66,7 +67,7 @@ FAILING: dict[str, tuple[type[Exception], Write]] = {
     ),
     "users.change_password, no such account": (
         NotFound,
-        lambda s, u, c: s.users.change_password(NOBODY, "hash", AT, NOBODY, c),
+        lambda s, u, c: s.credentials.change_password(NOBODY, "hash", AT, NOBODY, c),
     ),
     "users.delete, another version": (VersionMismatch, lambda s, u, c: s.users.delete(u.id, [7], c)),
     "sessions.create, another password": (
@@ -76,14 +77,14 @@ FAILING: dict[str, tuple[type[Exception], Write]] = {
 }
 
 
-async def bystanders(storage: Storage) -> User:
+async def bystanders(storage: Node) -> User:
     """An account to write to, and an administrator so that it can go."""
     await add_admin(storage)
     return await add_user(storage)
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_entries_and_jobs_are_there_once_the_write_is(nodes: list[Storage], name: str) -> None:
+async def test_entries_and_jobs_are_there_once_the_write_is(nodes: list[Node], name: str) -> None:
     user = await bystanders(nodes[0])
     entries = (new_entry(target_id=user.id, details={"n": 1}, address=None), new_entry(address=None))
     jobs = (new_job("a"), new_job("b"))
@@ -93,7 +94,7 @@ async def test_entries_and_jobs_are_there_once_the_write_is(nodes: list[Storage]
 
 
 @pytest.mark.parametrize("name", FAILING)
-async def test_a_write_that_fails_leaves_none_of_them(nodes: list[Storage], name: str) -> None:
+async def test_a_write_that_fails_leaves_none_of_them(nodes: list[Node], name: str) -> None:
     user = await bystanders(nodes[0])
     await nodes[0].jobs.add(new_job("held"))
     (held,) = await nodes[0].jobs.claim(1, 60)
@@ -106,13 +107,13 @@ async def test_a_write_that_fails_leaves_none_of_them(nodes: list[Storage], name
     await nodes[0].users.change(user.id, UserChange(name="Ada"), AT, None, Consequences(finishes=held.claim))
 
 
-async def test_ending_a_session_that_is_none_tells_nothing(storage: Storage) -> None:
+async def test_ending_a_session_that_is_none_tells_nothing(storage: Node) -> None:
     assert await storage.sessions.end(NOBODY, None, Consequences((new_entry(),), (new_job(),))) is None
     assert await entries_of(storage) == []
     assert list(await storage.jobs.claim(10, 60)) == []
 
 
-async def test_a_write_is_undone_when_one_of_its_entries_cannot_be_stored(nodes: list[Storage]) -> None:
+async def test_a_write_is_undone_when_one_of_its_entries_cannot_be_stored(nodes: list[Node]) -> None:
     user = await bystanders(nodes[0])
     entry, job = new_entry(), new_job()
     await nodes[0].audit.add(entry)
@@ -129,7 +130,7 @@ async def test_a_write_is_undone_when_one_of_its_entries_cannot_be_stored(nodes:
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_write_that_finishes_a_job_drops_it(nodes: list[Storage], name: str) -> None:
+async def test_a_write_that_finishes_a_job_drops_it(nodes: list[Node], name: str) -> None:
     user = await bystanders(nodes[0])
     await nodes[0].jobs.add(new_job())
     (held,) = await nodes[0].jobs.claim(1, 0)
@@ -137,7 +138,7 @@ async def test_a_write_that_finishes_a_job_drops_it(nodes: list[Storage], name: 
     assert list(await nodes[0].jobs.claim(10, 60)) == []
 
 
-async def superseded_claims(storage: Storage) -> dict[str, Claim]:
+async def superseded_claims(storage: Node) -> dict[str, Claim]:
     """A claim for each way in which one stops being good."""
     claims = {}
     for way in ("done", "given up", "claimed anew"):
@@ -155,19 +156,19 @@ async def superseded_claims(storage: Storage) -> dict[str, Claim]:
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_write_under_a_claim_that_is_no_longer_good_is_undone(nodes: list[Storage], name: str) -> None:
+async def test_a_write_under_a_claim_that_is_no_longer_good_is_undone(nodes: list[Node], name: str) -> None:
     user = await bystanders(nodes[0])
     for way, claim in (await superseded_claims(nodes[1])).items():
         with pytest.raises(Superseded):
             await WRITES[name](nodes[0], user, Consequences((new_entry(),), (new_job(),), claim))
         assert await nodes[1].users.find(user.id) == user, way
-        assert await nodes[1].users.find_credentials("new@example.com") is None
-        assert await nodes[1].users.find_password_hash(user.id) == f"hash of {user.email}"
+        assert await nodes[1].credentials.find_credentials("new@example.com") is None
+        assert await nodes[1].credentials.find_password_hash(user.id) == f"hash of {user.email}"
         assert await entries_of(nodes[1]) == []
         assert list(await nodes[1].jobs.claim(10, 60)) == []
 
 
-async def test_of_many_writes_that_finish_one_job_exactly_one_takes_effect(nodes: list[Storage]) -> None:
+async def test_of_many_writes_that_finish_one_job_exactly_one_takes_effect(nodes: list[Node]) -> None:
     user = await bystanders(nodes[0])
     await nodes[0].jobs.add(new_job())
     (held,) = await nodes[0].jobs.claim(1, 60)
@@ -187,7 +188,7 @@ async def test_of_many_writes_that_finish_one_job_exactly_one_takes_effect(nodes
     assert found.version == 2
 
 
-async def test_writes_side_by_side_each_keep_their_own_consequences(nodes: list[Storage]) -> None:
+async def test_writes_side_by_side_each_keep_their_own_consequences(nodes: list[Node]) -> None:
     taken = await add_user(nodes[0], email="taken@example.com")
     entries, emails = [], []
     for n in range(16):
@@ -204,7 +205,7 @@ async def test_writes_side_by_side_each_keep_their_own_consequences(nodes: list[
     assert {claimed.job.kind for claimed in await nodes[1].jobs.claim(100, 60)} == {str(n) for n in range(1, 16, 2)}
 
 
-async def test_a_write_for_a_session_that_has_ended_elsewhere_is_undone(nodes: list[Storage]) -> None:
+async def test_a_write_for_a_session_that_has_ended_elsewhere_is_undone(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     session = await add_session(nodes[0], user.id)
     entry = new_entry()

@@ -7,10 +7,10 @@ import pytest
 
 from kingpost.model import User
 from kingpost.problems import NotFound, Unauthenticated, VersionMismatch
-from kingpost.storage import Storage
 from kingpost.storage.consequences import Consequences
 from kingpost.storage.sql.database import Database, ForeignKeyViolation
-from kingpost.storage.sql.storage import open_database
+from kingpost.storage.sql.opening import open_database
+from tests.nodes import Node
 from tests.storage.samples import (
     LONG_AGO,
     WRITERS,
@@ -37,14 +37,14 @@ REMAINS = {"audit.actor_id", "audit.target_id", "sessions.user_id"}
 
 
 @pytest.fixture
-async def database(migrated_url: str, nodes: list[Storage]) -> AsyncGenerator[Database]:
+async def database(migrated_url: str, nodes: list[Node]) -> AsyncGenerator[Database]:
     """The database itself, past the application."""
     database = await open_database(migrated_url)
     yield database
     await database.close()
 
 
-async def add_ada(storage: Storage) -> User:
+async def add_ada(storage: Node) -> User:
     await add_admin(storage)
     return await add_user(storage, email=EMAIL, name=MARKER, metadata={"told": [MARKER]})
 
@@ -53,7 +53,7 @@ def test_every_column_that_may_hold_an_account_is_known() -> None:
     assert unclassified_columns() == []
 
 
-async def test_nothing_personal_is_left_in_any_table(nodes: list[Storage], database: Database) -> None:
+async def test_nothing_personal_is_left_in_any_table(nodes: list[Node], database: Database) -> None:
     ada = await add_ada(nodes[0])
     await leave_traces(database, ada.id, MARKER)
     told = {place.partition(".")[0] for place in await places_of(database, ada.id)}
@@ -69,7 +69,7 @@ async def test_nothing_personal_is_left_in_any_table(nodes: list[Storage], datab
         assert await places_of(database, text) == set()
 
 
-async def test_the_rows_of_others_stay_as_they_were(nodes: list[Storage], database: Database) -> None:
+async def test_the_rows_of_others_stay_as_they_were(nodes: list[Node], database: Database) -> None:
     ada, bob = await add_ada(nodes[0]), await add_user(nodes[0], email="bob@example.com", name="Bob")
     await leave_traces(database, bob.id, "Bob's")
     before = {needle: await places_of(database, needle) for needle in (bob.id, "Bob's", "bob@example.com")}
@@ -79,7 +79,7 @@ async def test_the_rows_of_others_stay_as_they_were(nodes: list[Storage], databa
     assert await nodes[1].users.find(bob.id) == bob
 
 
-async def test_addresses_by_or_about_it_are_forgotten_and_no_others(nodes: list[Storage]) -> None:
+async def test_addresses_by_or_about_it_are_forgotten_and_no_others(nodes: list[Node]) -> None:
     ada, other = await add_ada(nodes[0]), await add_user(nodes[0])
     by, about, elsewhere = (
         new_entry(actor_id=ada.id, target_id=other.id),
@@ -94,7 +94,7 @@ async def test_addresses_by_or_about_it_are_forgotten_and_no_others(nodes: list[
     assert told == [("user.changed", None)] * 2 + [("user.changed", elsewhere.address), ("user.deleted", None)]
 
 
-async def test_an_entry_that_was_on_its_way_loses_its_address_when_the_log_is_swept(nodes: list[Storage]) -> None:
+async def test_an_entry_that_was_on_its_way_loses_its_address_when_the_log_is_swept(nodes: list[Node]) -> None:
     ada, other = await add_ada(nodes[0]), await add_user(nodes[0])
     await nodes[0].users.delete(ada.id, None)
     old = new_entry("session.refused", target_id=ada.id)
@@ -111,7 +111,7 @@ async def test_an_entry_that_was_on_its_way_loses_its_address_when_the_log_is_sw
     assert without == {entry.id for entry in late}
 
 
-async def test_a_deletion_that_fails_forgets_nothing(nodes: list[Storage], database: Database) -> None:
+async def test_a_deletion_that_fails_forgets_nothing(nodes: list[Node], database: Database) -> None:
     ada = await add_ada(nodes[0])
     await leave_traces(database, ada.id, MARKER)
     before = await places_of(database, ada.id), await places_of(database, MARKER)
@@ -120,7 +120,7 @@ async def test_a_deletion_that_fails_forgets_nothing(nodes: list[Storage], datab
     assert (await places_of(database, ada.id), await places_of(database, MARKER)) == before
 
 
-async def test_waiting_jobs_about_it_are_gone_whoever_holds_them(nodes: list[Storage]) -> None:
+async def test_waiting_jobs_about_it_are_gone_whoever_holds_them(nodes: list[Node]) -> None:
     ada = await add_ada(nodes[0])
     await nodes[0].jobs.add(new_job("held", ada.id), new_job("held by none", ada.id), new_job("of nobody"))
     (held,) = await nodes[0].jobs.claim(1, 60)
@@ -134,7 +134,7 @@ async def test_waiting_jobs_about_it_are_gone_whoever_holds_them(nodes: list[Sto
 # --- side by side --------------------------------------------------------------------------------
 
 
-async def test_what_is_made_meanwhile_goes_too_or_is_refused(nodes: list[Storage], database: Database) -> None:
+async def test_what_is_made_meanwhile_goes_too_or_is_refused(nodes: list[Node], database: Database) -> None:
     for _ in range(4):
         ada = await add_ada(nodes[0])
         await leave_traces(database, ada.id, MARKER)
@@ -152,7 +152,7 @@ async def test_what_is_made_meanwhile_goes_too_or_is_refused(nodes: list[Storage
 
 
 async def test_rows_that_refer_to_it_are_refused_by_the_database_afterwards(
-    nodes: list[Storage], database: Database
+    nodes: list[Node], database: Database
 ) -> None:
     ada = await add_ada(nodes[0])
     await nodes[0].users.delete(ada.id, None)
@@ -167,7 +167,7 @@ async def test_rows_that_refer_to_it_are_refused_by_the_database_afterwards(
         await nodes[1].sessions.create(new_session(ada.id), b"hash")
 
 
-async def test_of_many_deletions_exactly_one_wins(nodes: list[Storage]) -> None:
+async def test_of_many_deletions_exactly_one_wins(nodes: list[Node]) -> None:
     ada = await add_ada(nodes[0])
     await add_resource(nodes[0], ada.id)
     await add_session(nodes[0], ada.id)
@@ -180,7 +180,7 @@ async def test_of_many_deletions_exactly_one_wins(nodes: list[Storage]) -> None:
     assert len(await entries_of(nodes[1])) == 1
 
 
-async def test_deletions_of_many_accounts_at_once_do_not_stand_in_each_others_way(nodes: list[Storage]) -> None:
+async def test_deletions_of_many_accounts_at_once_do_not_stand_in_each_others_way(nodes: list[Node]) -> None:
     await add_admin(nodes[0])
     people = [await add_user(nodes[0]) for _ in range(WRITERS)]
     # Each has done something to the next, so that their entries cross.
@@ -197,42 +197,46 @@ async def test_deletions_of_many_accounts_at_once_do_not_stand_in_each_others_wa
 # --- the hash of a password ----------------------------------------------------------------------
 
 
-async def test_a_hash_is_upgraded_without_a_new_version(nodes: list[Storage]) -> None:
+async def test_a_hash_is_upgraded_without_a_new_version(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
-    await nodes[0].users.upgrade_password_hash(user.id, f"hash of {user.email}", "a dearer hash")
-    assert await nodes[1].users.find_password_hash(user.id) == "a dearer hash"
+    await nodes[0].credentials.upgrade_password_hash(user.id, f"hash of {user.email}", "a dearer hash")
+    assert await nodes[1].credentials.find_password_hash(user.id) == "a dearer hash"
     assert await nodes[1].users.find(user.id) == user
 
 
-async def test_a_hash_that_is_not_the_accounts_any_more_is_left_alone(nodes: list[Storage]) -> None:
+async def test_a_hash_that_is_not_the_accounts_any_more_is_left_alone(nodes: list[Node]) -> None:
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
-    await nodes[0].users.upgrade_password_hash(user.id, "another", "a dearer hash")
-    await nodes[0].users.upgrade_password_hash(user.id, f"hash of {other.email}", "a dearer hash")
-    await nodes[0].users.upgrade_password_hash("019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a", f"hash of {user.email}", "x")
-    assert await nodes[1].users.find_password_hash(user.id) == f"hash of {user.email}"
-    assert await nodes[1].users.find_password_hash(other.id) == f"hash of {other.email}"
+    await nodes[0].credentials.upgrade_password_hash(user.id, "another", "a dearer hash")
+    await nodes[0].credentials.upgrade_password_hash(user.id, f"hash of {other.email}", "a dearer hash")
+    await nodes[0].credentials.upgrade_password_hash(
+        "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a", f"hash of {user.email}", "x"
+    )
+    assert await nodes[1].credentials.find_password_hash(user.id) == f"hash of {user.email}"
+    assert await nodes[1].credentials.find_password_hash(other.id) == f"hash of {other.email}"
 
 
-async def test_an_upgrade_never_undoes_a_new_password(nodes: list[Storage]) -> None:
+async def test_an_upgrade_never_undoes_a_new_password(nodes: list[Node]) -> None:
     for _ in range(8):
         user = await add_user(nodes[0])
         old = f"hash of {user.email}"
-        upgrades = [node.users.upgrade_password_hash(user.id, old, "a dearer hash") for node in takes_turns(nodes, 6)]
+        upgrades = [
+            node.credentials.upgrade_password_hash(user.id, old, "a dearer hash") for node in takes_turns(nodes, 6)
+        ]
         at = "2026-11-22T10:00:00.000Z"
-        change = nodes[1].users.change_password(user.id, "hash of a new password", at, user.id)
+        change = nodes[1].credentials.change_password(user.id, "hash of a new password", at, user.id)
         assert tally(await race(*upgrades[:3], change, *upgrades[3:])) == {"won": 7}
-        assert await nodes[0].users.find_password_hash(user.id) == "hash of a new password"
+        assert await nodes[0].credentials.find_password_hash(user.id) == "hash of a new password"
 
 
-async def test_a_session_is_started_under_an_upgraded_hash_only_by_who_knows_it(nodes: list[Storage]) -> None:
+async def test_a_session_is_started_under_an_upgraded_hash_only_by_who_knows_it(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
-    await nodes[0].users.upgrade_password_hash(user.id, f"hash of {user.email}", "a dearer hash")
+    await nodes[0].credentials.upgrade_password_hash(user.id, f"hash of {user.email}", "a dearer hash")
     await nodes[1].sessions.create(new_session(user.id), b"hash", "a dearer hash")
     with pytest.raises(Unauthenticated):
         await nodes[1].sessions.create(new_session(user.id), b"hash", f"hash of {user.email}")
 
 
-async def test_a_missing_account_cannot_be_deleted(storage: Storage) -> None:
+async def test_a_missing_account_cannot_be_deleted(storage: Node) -> None:
     with pytest.raises(NotFound):
         await storage.users.delete("019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a", None, Consequences((new_entry(),)))
     assert await entries_of(storage) == []

@@ -6,21 +6,21 @@ import msgspec
 import pytest
 
 from kingpost import clock
-from kingpost.storage import Storage
+from kingpost.jobs.store import ClaimedJob
 from kingpost.storage.consequences import Claim
-from kingpost.storage.jobs import ClaimedJob
 from kingpost.storage.sql.database import UniqueViolation
+from tests.nodes import Node
 from tests.storage.samples import LONG_AGO, add_user, new_job, race, takes_turns, tally
 
 FAR_FUTURE = "2099-01-01T00:00:00.000Z"
 
 
-async def claim_one(storage: Storage, lease: int = 60) -> ClaimedJob:
+async def claim_one(storage: Node, lease: int = 60) -> ClaimedJob:
     (claimed,) = await storage.jobs.claim(1, lease)
     return claimed
 
 
-async def claim_when_due(storage: Storage) -> ClaimedJob:
+async def claim_when_due(storage: Node) -> ClaimedJob:
     """The next job, as soon as there is one that is due."""
     async with asyncio.timeout(10):
         while not (claimed := await storage.jobs.claim(1, 60)):  # noqa: ASYNC110
@@ -28,26 +28,26 @@ async def claim_when_due(storage: Storage) -> ClaimedJob:
     return claimed[0]
 
 
-async def is_empty(storage: Storage) -> bool:
+async def is_empty(storage: Node) -> bool:
     return not await storage.jobs.claim(100, 60)
 
 
 # --- claiming ------------------------------------------------------------------------------------
 
 
-async def test_a_job_is_due_at_once_and_comes_back_as_it_was(nodes: list[Storage]) -> None:
+async def test_a_job_is_due_at_once_and_comes_back_as_it_was(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     jobs = [new_job("mail", user.id), new_job("call", None, b""), new_job("Ünïcode 🦊", sealed=bytes(range(256)))]
     await nodes[0].jobs.add(*jobs)
     assert list(await nodes[1].jobs.claim(10, 60)) == [ClaimedJob(job, 1) for job in jobs]
 
 
-async def test_there_may_be_nothing_to_do(storage: Storage) -> None:
+async def test_there_may_be_nothing_to_do(storage: Node) -> None:
     await storage.jobs.add()
     assert list(await storage.jobs.claim(10, 60)) == []
 
 
-async def test_those_longest_due_are_taken_first(nodes: list[Storage]) -> None:
+async def test_those_longest_due_are_taken_first(nodes: list[Node]) -> None:
     jobs = [new_job(str(n)) for n in range(5)]
     for job in reversed(jobs):
         await nodes[0].jobs.add(job)
@@ -57,7 +57,7 @@ async def test_those_longest_due_are_taken_first(nodes: list[Storage]) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 3, 10])
-async def test_no_more_are_taken_than_asked_for(storage: Storage, most: int) -> None:
+async def test_no_more_are_taken_than_asked_for(storage: Node, most: int) -> None:
     await storage.jobs.add(*[new_job() for _ in range(7)])
     taken = [len(await storage.jobs.claim(most, 60)) for _ in range(8)]
     assert sum(taken) == 7
@@ -65,11 +65,11 @@ async def test_no_more_are_taken_than_asked_for(storage: Storage, most: int) -> 
     assert max(taken) <= most
 
 
-async def test_no_two_workers_get_the_same_job(nodes: list[Storage]) -> None:
+async def test_no_two_workers_get_the_same_job(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(*[new_job(str(n)) for n in range(40)])
     claimed: list[ClaimedJob] = []
 
-    async def work(node: Storage) -> None:
+    async def work(node: Node) -> None:
         while taken := await node.jobs.claim(3, 60):
             assert len(taken) <= 3
             claimed.extend(taken)
@@ -82,13 +82,13 @@ async def test_no_two_workers_get_the_same_job(nodes: list[Storage]) -> None:
     assert {one.attempt for one in claimed} == {1}
 
 
-async def test_of_many_workers_that_ask_for_one_job_exactly_one_gets_it(nodes: list[Storage]) -> None:
+async def test_of_many_workers_that_ask_for_one_job_exactly_one_gets_it(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(new_job())
     outcomes = await asyncio.gather(*[node.jobs.claim(5, 60) for node in takes_turns(nodes)])
     assert sorted(len(outcome) for outcome in outcomes) == [0] * 15 + [1]
 
 
-async def test_a_claimed_job_is_hidden_for_its_lease_and_then_due_again(nodes: list[Storage]) -> None:
+async def test_a_claimed_job_is_hidden_for_its_lease_and_then_due_again(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(new_job())
     first = await claim_one(nodes[0], lease=1)
     assert await is_empty(nodes[1])
@@ -96,7 +96,7 @@ async def test_a_claimed_job_is_hidden_for_its_lease_and_then_due_again(nodes: l
     assert (second.job, second.attempt) == (first.job, first.attempt + 1)
 
 
-async def test_attempts_count_up(storage: Storage) -> None:
+async def test_attempts_count_up(storage: Node) -> None:
     await storage.jobs.add(new_job())
     assert [(await claim_one(storage, lease=0)).attempt for _ in range(4)] == [1, 2, 3, 4]
 
@@ -104,7 +104,7 @@ async def test_attempts_count_up(storage: Storage) -> None:
 # --- finishing and putting off -------------------------------------------------------------------
 
 
-async def test_a_finished_job_is_gone(nodes: list[Storage]) -> None:
+async def test_a_finished_job_is_gone(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(new_job())
     held = await claim_one(nodes[0], lease=0)
     await nodes[1].jobs.finish(held.claim)
@@ -112,7 +112,7 @@ async def test_a_finished_job_is_gone(nodes: list[Storage]) -> None:
     await nodes[1].jobs.finish(held.claim)
 
 
-async def test_a_job_that_is_put_off_is_due_again_after_that_time(nodes: list[Storage]) -> None:
+async def test_a_job_that_is_put_off_is_due_again_after_that_time(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(new_job(), new_job("later"))
     soon, later = await nodes[0].jobs.claim(2, 60)
     await nodes[0].jobs.put_off(soon.claim, "the server is down", 1)
@@ -123,14 +123,14 @@ async def test_a_job_that_is_put_off_is_due_again_after_that_time(nodes: list[St
     assert await is_empty(nodes[0])
 
 
-async def test_a_job_that_is_put_off_by_nothing_is_due_at_once(storage: Storage) -> None:
+async def test_a_job_that_is_put_off_by_nothing_is_due_at_once(storage: Node) -> None:
     await storage.jobs.add(new_job())
     held = await claim_one(storage)
     await storage.jobs.put_off(held.claim, "try again", 0)
     assert (await claim_one(storage)).attempt == 2
 
 
-async def test_a_job_that_was_given_up_is_never_due(nodes: list[Storage]) -> None:
+async def test_a_job_that_was_given_up_is_never_due(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(new_job())
     held = await claim_one(nodes[0], lease=0)
     await nodes[0].jobs.put_off(held.claim, "no such address", None)
@@ -140,7 +140,7 @@ async def test_a_job_that_was_given_up_is_never_due(nodes: list[Storage]) -> Non
 
 
 @pytest.mark.parametrize("wrong", [-1, 1, 0x7FFFFFFF])
-async def test_nobody_finishes_or_puts_off_what_another_holds(nodes: list[Storage], wrong: int) -> None:
+async def test_nobody_finishes_or_puts_off_what_another_holds(nodes: list[Node], wrong: int) -> None:
     await nodes[0].jobs.add(new_job())
     await claim_one(nodes[0], lease=0)
     held = await claim_one(nodes[1], lease=1)
@@ -151,14 +151,14 @@ async def test_nobody_finishes_or_puts_off_what_another_holds(nodes: list[Storag
     assert (await claim_when_due(nodes[0])).attempt == 3
 
 
-async def test_a_claim_is_good_after_its_lease_as_long_as_nobody_else_has_claimed(storage: Storage) -> None:
+async def test_a_claim_is_good_after_its_lease_as_long_as_nobody_else_has_claimed(storage: Node) -> None:
     await storage.jobs.add(new_job())
     held = await claim_one(storage, lease=0)
     await storage.jobs.finish(held.claim)
     assert await is_empty(storage)
 
 
-async def test_a_job_is_finished_or_claimed_anew_but_never_both(nodes: list[Storage]) -> None:
+async def test_a_job_is_finished_or_claimed_anew_but_never_both(nodes: list[Node]) -> None:
     for _ in range(8):
         await nodes[0].jobs.add(new_job())
         held = await claim_one(nodes[0], lease=0)
@@ -172,7 +172,7 @@ async def test_a_job_is_finished_or_claimed_anew_but_never_both(nodes: list[Stor
 # --- forgetting ----------------------------------------------------------------------------------
 
 
-async def test_only_given_up_jobs_that_are_old_enough_are_forgotten(nodes: list[Storage]) -> None:
+async def test_only_given_up_jobs_that_are_old_enough_are_forgotten(nodes: list[Node]) -> None:
     old, waiting, held, young = (new_job(kind) for kind in ("old", "waiting", "held", "young"))
     young_one = msgspec.structs.replace(young, created_at=clock.now())
     await nodes[0].jobs.add(old, young_one)

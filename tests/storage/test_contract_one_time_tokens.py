@@ -5,11 +5,12 @@ import secrets
 import pytest
 
 from kingpost import clock
+from kingpost.accounts.one_time_tokens.store import Allowance
+from kingpost.accounts.users.store import UserChange
 from kingpost.model import User
 from kingpost.problems import Conflict, NotFound
-from kingpost.storage import Storage, UserChange
 from kingpost.storage.consequences import Claim, Consequences, OneTimeToken, Purpose, Superseded
-from kingpost.storage.one_time_tokens import Allowance
+from tests.nodes import Node
 from tests.storage.samples import (
     LONG_AGO,
     WRITERS,
@@ -39,14 +40,14 @@ def new_token(user: User, purpose: Purpose = "verify-email", *, email: str | Non
 
 
 async def add_token(
-    storage: Storage, user: User, purpose: Purpose = "verify-email", *, email: str | None = None
+    storage: Node, user: User, purpose: Purpose = "verify-email", *, email: str | None = None
 ) -> OneTimeToken:
     token = new_token(user, purpose, email=email)
     await storage.one_time_tokens.issue(token)
     return token
 
 
-async def is_alive(storage: Storage, token: OneTimeToken) -> bool:
+async def is_alive(storage: Node, token: OneTimeToken) -> bool:
     return await storage.one_time_tokens.find(token.token_hash, AT) is not None
 
 
@@ -54,7 +55,7 @@ async def is_alive(storage: Storage, token: OneTimeToken) -> bool:
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)
-async def test_a_token_is_found_with_its_account_until_it_expires(nodes: list[Storage], purpose: Purpose) -> None:
+async def test_a_token_is_found_with_its_account_until_it_expires(nodes: list[Node], purpose: Purpose) -> None:
     user = await add_user(nodes[0])
     token = await add_token(nodes[0], user, purpose)
     for at in (LONG_AGO, AT, "2026-11-22T11:15:30.122Z"):
@@ -66,7 +67,7 @@ async def test_a_token_is_found_with_its_account_until_it_expires(nodes: list[St
     assert await nodes[1].one_time_tokens.find(b"another", AT) is None
 
 
-async def test_the_newest_token_of_a_purpose_kills_the_older_one_and_no_other(storage: Storage) -> None:
+async def test_the_newest_token_of_a_purpose_kills_the_older_one_and_no_other(storage: Node) -> None:
     user, other = await add_user(storage), await add_user(storage)
     kept = [await add_token(storage, user, purpose) for purpose in PURPOSES[1:]] + [await add_token(storage, other)]
     older = await add_token(storage, user)
@@ -75,7 +76,7 @@ async def test_the_newest_token_of_a_purpose_kills_the_older_one_and_no_other(st
     assert [await is_alive(storage, token) for token in (newer, *kept)] == [True] * 4
 
 
-async def test_of_many_tokens_issued_at_once_one_lives(nodes: list[Storage]) -> None:
+async def test_of_many_tokens_issued_at_once_one_lives(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     tokens = [new_token(user, "reset-password") for _ in range(WRITERS)]
     outcomes = await race(
@@ -85,14 +86,14 @@ async def test_of_many_tokens_issued_at_once_one_lives(nodes: list[Storage]) -> 
     assert sum([await is_alive(nodes[0], token) for token in tokens]) == 1
 
 
-async def test_a_token_may_kill_those_of_other_purposes(storage: Storage) -> None:
+async def test_a_token_may_kill_those_of_other_purposes(storage: Node) -> None:
     user = await add_user(storage)
     verify, change = await add_token(storage, user), await add_token(storage, user, "change-email")
     await storage.one_time_tokens.issue(new_token(user, "reset-password"), kills=("verify-email",))
     assert (await is_alive(storage, verify), await is_alive(storage, change)) == (False, True)
 
 
-async def test_there_are_no_tokens_for_nobody(storage: Storage) -> None:
+async def test_there_are_no_tokens_for_nobody(storage: Node) -> None:
     user = await add_user(storage)
     await storage.users.delete(user.id, None)
     token, consequences = new_token(user), Consequences((new_entry(),), (new_job(),))
@@ -105,7 +106,7 @@ async def test_there_are_no_tokens_for_nobody(storage: Storage) -> None:
     assert await storage.jobs.claim(10, 60) == []
 
 
-async def test_a_token_commits_with_its_consequences_or_not_at_all(storage: Storage) -> None:
+async def test_a_token_commits_with_its_consequences_or_not_at_all(storage: Node) -> None:
     user, job = await add_user(storage), new_job()
     token, entry = new_token(user), new_entry()
     lost = Consequences((entry,), (job,), finishes=Claim(NOBODY, 1))
@@ -118,7 +119,7 @@ async def test_a_token_commits_with_its_consequences_or_not_at_all(storage: Stor
     assert [claimed.job for claimed in await storage.jobs.claim(10, 60)] == [job]
 
 
-async def test_tokens_commit_with_other_writes_as_their_consequence(storage: Storage) -> None:
+async def test_tokens_commit_with_other_writes_as_their_consequence(storage: Node) -> None:
     user = await add_user(storage, email="ada@example.com")
     assert await storage.one_time_tokens.confirm_email((await add_token(storage, user)).token_hash, AT) is not None
     older = await add_token(storage, user)
@@ -136,7 +137,7 @@ def asked(user: User) -> Consequences:
     return Consequences((new_entry("mail.asked", target_id=user.id),), (new_job(),))
 
 
-async def test_an_allowance_counts_entries_about_the_account_with_the_action_since_a_time(storage: Storage) -> None:
+async def test_an_allowance_counts_entries_about_the_account_with_the_action_since_a_time(storage: Node) -> None:
     user, other = await add_user(storage), await add_user(storage)
     old, mark, recent = (new_entry("mail.asked", target_id=user.id) for _ in range(3))
     others = (new_entry("mail.asked", target_id=other.id), new_entry("user.changed", target_id=user.id))
@@ -158,7 +159,7 @@ async def test_an_allowance_counts_entries_about_the_account_with_the_action_sin
         assert await is_alive(storage, token) is goes
 
 
-async def test_when_an_allowance_is_used_up_a_job_is_finished_and_tokens_die_but_nothing_else(storage: Storage) -> None:
+async def test_when_an_allowance_is_used_up_a_job_is_finished_and_tokens_die_but_nothing_else(storage: Node) -> None:
     user, job = await add_user(storage), new_job("password.forgot")
     older = [await add_token(storage, user, purpose) for purpose in PURPOSES]
     await storage.jobs.add(job)
@@ -174,7 +175,7 @@ async def test_when_an_allowance_is_used_up_a_job_is_finished_and_tokens_die_but
         await storage.one_time_tokens.issue(token, consequences, allowance=used_up)
 
 
-async def test_of_many_at_once_as_many_are_stored_as_the_allowance_has_left(nodes: list[Storage]) -> None:
+async def test_of_many_at_once_as_many_are_stored_as_the_allowance_has_left(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     allowance = Allowance(("mail.asked",), 5, LONG_AGO)
     outcomes = await race(
@@ -188,7 +189,7 @@ async def test_of_many_at_once_as_many_are_stored_as_the_allowance_has_left(node
 # --- renew ---------------------------------------------------------------------------------------
 
 
-async def test_a_living_token_is_renewed(storage: Storage) -> None:
+async def test_a_living_token_is_renewed(storage: Node) -> None:
     user = await add_user(storage)
     older, newer = await add_token(storage, user), new_token(user)
     assert await storage.one_time_tokens.renew(newer, Consequences((new_entry(),)))
@@ -196,7 +197,7 @@ async def test_a_living_token_is_renewed(storage: Storage) -> None:
     assert len(await entries_of(storage)) == 1
 
 
-async def test_what_does_not_live_is_not_renewed_and_nothing_is_stored(storage: Storage) -> None:
+async def test_what_does_not_live_is_not_renewed_and_nothing_is_stored(storage: Node) -> None:
     user = await add_user(storage)
     await add_token(storage, user, "reset-password")
     expired = OneTimeToken(user.id, "verify-email", b"expired", user.email, user.email.lower(), LONG_AGO, AT)
@@ -211,7 +212,7 @@ async def test_what_does_not_live_is_not_renewed_and_nothing_is_stored(storage: 
     assert await storage.jobs.claim(10, 60) == []
 
 
-async def test_a_token_that_is_killed_at_the_same_moment_is_not_brought_back(nodes: list[Storage]) -> None:
+async def test_a_token_that_is_killed_at_the_same_moment_is_not_brought_back(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     await add_token(nodes[0], user)
     renewed = [new_token(user) for _ in range(WRITERS)]
@@ -222,7 +223,7 @@ async def test_a_token_that_is_killed_at_the_same_moment_is_not_brought_back(nod
     assert await is_alive(nodes[0], reset)
 
 
-async def test_an_allowance_that_is_used_up_renews_nothing(storage: Storage) -> None:
+async def test_an_allowance_that_is_used_up_renews_nothing(storage: Node) -> None:
     user = await add_user(storage)
     older, newer = await add_token(storage, user), new_token(user)
     assert await storage.one_time_tokens.renew(newer, asked(user), allowance=Allowance(("mail.asked",), 0, LONG_AGO))
@@ -232,7 +233,7 @@ async def test_an_allowance_that_is_used_up_renews_nothing(storage: Storage) -> 
 # --- addresses -----------------------------------------------------------------------------------
 
 
-async def test_a_verified_address_is_seen_in_version_and_time(nodes: list[Storage]) -> None:
+async def test_a_verified_address_is_seen_in_version_and_time(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     token, reset = await add_token(nodes[0], user), await add_token(nodes[0], user, "reset-password")
     verified = await nodes[1].one_time_tokens.confirm_email(token.token_hash, AT, Consequences((new_entry(),)))
@@ -242,20 +243,20 @@ async def test_a_verified_address_is_seen_in_version_and_time(nodes: list[Storag
     assert len(await entries_of(nodes[0])) == 1
 
 
-async def test_a_changed_address_kills_all_other_tokens(storage: Storage) -> None:
+async def test_a_changed_address_kills_all_other_tokens(storage: Node) -> None:
     user = await add_user(storage, email="ada@example.com")
     tokens = [await add_token(storage, user, purpose, email="Countess@example.com") for purpose in PURPOSES]
     changed = await storage.one_time_tokens.confirm_email(tokens[1].token_hash, AT)
     assert changed is not None
     assert (changed.email, changed.email_verified, changed.version) == ("Countess@example.com", True, 2)
     assert [await is_alive(storage, token) for token in tokens] == [False] * 3
-    credentials = await storage.users.find_credentials("countess@example.com")
+    credentials = await storage.credentials.find_credentials("countess@example.com")
     assert credentials is not None
     assert credentials.user.id == user.id
-    assert await storage.users.find_credentials("ada@example.com") is None
+    assert await storage.credentials.find_credentials("ada@example.com") is None
 
 
-async def test_an_address_that_was_taken_meanwhile_is_a_conflict_and_the_token_lives_on(storage: Storage) -> None:
+async def test_an_address_that_was_taken_meanwhile_is_a_conflict_and_the_token_lives_on(storage: Node) -> None:
     user, other = await add_user(storage), await add_user(storage)
     token = await add_token(storage, user, "change-email", email=other.email)
     with pytest.raises(Conflict):
@@ -266,7 +267,7 @@ async def test_an_address_that_was_taken_meanwhile_is_a_conflict_and_the_token_l
     assert await storage.one_time_tokens.confirm_email(token.token_hash, AT) is not None
 
 
-async def test_a_token_dies_with_the_address_that_it_was_sent_to(storage: Storage) -> None:
+async def test_a_token_dies_with_the_address_that_it_was_sent_to(storage: Node) -> None:
     user = await add_user(storage)
     await storage.users.change(user.id, UserChange(email="b@example.com", email_key="b@example.com"), AT, None)
     # As if it had been issued in the moment between the look at the account and the change.
@@ -279,9 +280,7 @@ async def test_a_token_dies_with_the_address_that_it_was_sent_to(storage: Storag
 
 
 @pytest.mark.parametrize("purpose", ["verify-email", "change-email"])
-async def test_of_many_uses_of_one_token_for_an_address_exactly_one_wins(
-    nodes: list[Storage], purpose: Purpose
-) -> None:
+async def test_of_many_uses_of_one_token_for_an_address_exactly_one_wins(nodes: list[Node], purpose: Purpose) -> None:
     user = await add_user(nodes[0])
     token = await add_token(nodes[0], user, purpose)
     outcomes = await race(
@@ -298,7 +297,7 @@ async def test_of_many_uses_of_one_token_for_an_address_exactly_one_wins(
     assert found.version == 2
 
 
-async def test_of_many_accounts_that_confirm_one_address_exactly_one_gets_it(nodes: list[Storage]) -> None:
+async def test_of_many_accounts_that_confirm_one_address_exactly_one_gets_it(nodes: list[Node]) -> None:
     users = [await add_user(nodes[0]) for _ in range(WRITERS)]
     tokens = [await add_token(nodes[0], user, "change-email", email="one@example.com") for user in users]
     outcomes = await race(
@@ -313,7 +312,7 @@ async def test_of_many_accounts_that_confirm_one_address_exactly_one_gets_it(nod
 # --- passwords -----------------------------------------------------------------------------------
 
 
-async def test_a_reset_sets_the_hash_verifies_the_address_and_ends_all_sessions(nodes: list[Storage]) -> None:
+async def test_a_reset_sets_the_hash_verifies_the_address_and_ends_all_sessions(nodes: list[Node]) -> None:
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
     sessions = [await add_session(nodes[0], user.id) for _ in range(3)]
     kept = await add_session(nodes[0], other.id)
@@ -326,9 +325,9 @@ async def test_a_reset_sets_the_hash_verifies_the_address_and_ends_all_sessions(
     changed, ended = outcome
     assert plain(changed) == plain(user) | {"email_verified": True, "version": 2, "updated_at": AT}
     assert sorted(ended) == sorted(session.id for session in sessions)
-    assert await nodes[0].users.find_password_hash(user.id) == "new hash"
-    assert not any([await nodes[0].sessions.is_alive(session.id, clock.now()) for session in sessions])
-    assert await nodes[0].sessions.is_alive(kept.id, clock.now())
+    assert await nodes[0].credentials.find_password_hash(user.id) == "new hash"
+    assert not any([await nodes[0].is_alive(session.id, clock.now()) for session in sessions])
+    assert await nodes[0].is_alive(kept.id, clock.now())
     assert [await is_alive(nodes[0], token) for token in tokens] == [False] * 3
     assert [stored.id for stored in await entries_of(nodes[0])] == [entry.id]
     assert [claimed.job for claimed in await nodes[0].jobs.claim(10, 60)] == [job]
@@ -336,7 +335,7 @@ async def test_a_reset_sets_the_hash_verifies_the_address_and_ends_all_sessions(
 
 @pytest.mark.parametrize("was_proved", [False, True])
 async def test_the_first_proof_of_an_address_drops_what_somebody_else_may_have_left(
-    nodes: list[Storage], was_proved: bool
+    nodes: list[Node], was_proved: bool
 ) -> None:
     storage = nodes[0]
     user = await add_user(storage)
@@ -348,7 +347,7 @@ async def test_the_first_proof_of_an_address_drops_what_somebody_else_may_have_l
     assert len(await nodes[1].api_keys.list(user.id)) == int(was_proved)
 
 
-async def test_of_many_uses_of_one_token_for_a_password_exactly_one_wins(nodes: list[Storage]) -> None:
+async def test_of_many_uses_of_one_token_for_a_password_exactly_one_wins(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     token = await add_token(nodes[0], user, "reset-password")
     outcomes = await race(
@@ -359,11 +358,11 @@ async def test_of_many_uses_of_one_token_for_a_password_exactly_one_wins(nodes: 
     )
     [winner] = [number for number, outcome in enumerate(outcomes) if outcome is not None]
     assert outcomes.count(None) == WRITERS - 1
-    assert await nodes[0].users.find_password_hash(user.id) == f"hash {winner}"
+    assert await nodes[0].credentials.find_password_hash(user.id) == f"hash {winner}"
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)
-async def test_a_token_does_what_it_was_issued_for_and_nothing_else(storage: Storage, purpose: Purpose) -> None:
+async def test_a_token_does_what_it_was_issued_for_and_nothing_else(storage: Node, purpose: Purpose) -> None:
     user = await add_user(storage)
     token = await add_token(storage, user, purpose)
     if purpose == "reset-password":
@@ -372,10 +371,10 @@ async def test_a_token_does_what_it_was_issued_for_and_nothing_else(storage: Sto
         assert await storage.one_time_tokens.reset_password(token.token_hash, "new hash", AT) is None
     assert await is_alive(storage, token)
     assert plain(await storage.users.find(user.id)) == plain(user)
-    assert await storage.users.find_password_hash(user.id) == f"hash of {user.email}"
+    assert await storage.credentials.find_password_hash(user.id) == f"hash of {user.email}"
 
 
-async def test_an_expired_token_does_nothing(storage: Storage) -> None:
+async def test_an_expired_token_does_nothing(storage: Node) -> None:
     user = await add_user(storage)
     verify, reset = await add_token(storage, user), await add_token(storage, user, "reset-password")
     assert await storage.one_time_tokens.confirm_email(verify.token_hash, SOON) is None
@@ -383,11 +382,11 @@ async def test_an_expired_token_does_nothing(storage: Storage) -> None:
     assert plain(await storage.users.find(user.id)) == plain(user)
 
 
-async def test_a_new_password_kills_what_would_hand_the_account_over(storage: Storage) -> None:
+async def test_a_new_password_kills_what_would_hand_the_account_over(storage: Node) -> None:
     user = await add_user(storage)
     session = await add_session(storage, user.id)
     tokens = [await add_token(storage, user, purpose) for purpose in PURPOSES]
-    await storage.users.change_password(user.id, "new hash", AT, session.id)
+    await storage.credentials.change_password(user.id, "new hash", AT, session.id)
     assert [await is_alive(storage, token) for token in tokens] == [True, False, False]
 
 
@@ -395,7 +394,7 @@ async def test_a_new_password_kills_what_would_hand_the_account_over(storage: St
 
 
 async def test_tokens_are_used_and_issued_while_the_account_changes_without_waiting_in_a_circle(
-    nodes: list[Storage],
+    nodes: list[Node],
 ) -> None:
     user = await add_user(nodes[0])
     for number in range(6):
@@ -409,7 +408,7 @@ async def test_tokens_are_used_and_issued_while_the_account_changes_without_wait
             add_resource(nodes[0], user.id),
             nodes[1].users.change(user.id, UserChange(email=email, email_key=email), AT, None),
             nodes[0].one_time_tokens.renew(new_token(user)),
-            nodes[1].users.change_password(user.id, "another hash", AT, NOBODY),
+            nodes[1].credentials.change_password(user.id, "another hash", AT, NOBODY),
         )
         assert tally(outcomes) == {"won": 8}, outcomes
         found = await nodes[0].users.find(user.id)
@@ -417,14 +416,14 @@ async def test_tokens_are_used_and_issued_while_the_account_changes_without_wait
         user = found
 
 
-async def test_with_an_account_its_tokens_go(nodes: list[Storage]) -> None:
+async def test_with_an_account_its_tokens_go(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     tokens = [await add_token(nodes[0], user, purpose) for purpose in PURPOSES]
     await nodes[1].users.delete(user.id, None)
     assert [await is_alive(nodes[0], token) for token in tokens] == [False] * 3
 
 
-async def test_expired_tokens_are_forgotten_and_others_are_not(storage: Storage) -> None:
+async def test_expired_tokens_are_forgotten_and_others_are_not(storage: Node) -> None:
     users = [await add_user(storage) for _ in range(2)]
     token = await add_token(storage, users[0])
     later = OneTimeToken(users[1].id, "verify-email", b"later", users[1].email, users[1].email.lower(), AT, LATE)

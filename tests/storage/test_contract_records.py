@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator
 import msgspec
 import pytest
 
-from kingpost.storage import Storage
 from kingpost.storage.sql.database import Database
-from kingpost.storage.sql.storage import open_database
+from kingpost.storage.sql.opening import open_database
+from tests.nodes import Node
 from tests.storage.samples import add_session, add_user, new_job, plain
 from tests.storage.traces import leave_traces
 
@@ -16,18 +16,18 @@ MARKER = "Mrs. Lovelace"
 
 
 @pytest.fixture
-async def database(migrated_url: str, nodes: list[Storage]) -> AsyncGenerator[Database]:
+async def database(migrated_url: str, nodes: list[Node]) -> AsyncGenerator[Database]:
     """The database itself, past the application."""
     database = await open_database(migrated_url)
     yield database
     await database.close()
 
 
-async def test_there_are_none_of_an_account_that_is_not_there(storage: Storage) -> None:
+async def test_there_are_none_of_an_account_that_is_not_there(storage: Node) -> None:
     assert await storage.records.find(NOBODY) is None
 
 
-async def test_an_account_may_have_nothing_but_itself(storage: Storage) -> None:
+async def test_an_account_may_have_nothing_but_itself(storage: Node) -> None:
     user = await add_user(storage, name="Ada", metadata={"n": 1})
     records = await storage.records.find(user.id)
     assert records is not None
@@ -36,7 +36,7 @@ async def test_an_account_may_have_nothing_but_itself(storage: Storage) -> None:
     assert records.second_factor is None
 
 
-async def test_each_table_tells_what_it_holds(nodes: list[Storage], database: Database) -> None:
+async def test_each_table_tells_what_it_holds(nodes: list[Node], database: Database) -> None:
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
     await leave_traces(database, user.id, MARKER)
     await leave_traces(database, other.id, "another's")
@@ -55,7 +55,7 @@ async def test_each_table_tells_what_it_holds(nodes: list[Storage], database: Da
     assert f"hash of {user.email}" not in text
 
 
-async def test_sessions_that_have_ended_are_told_without_place_and_device(nodes: list[Storage]) -> None:
+async def test_sessions_that_have_ended_are_told_without_place_and_device(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     first, second = await add_session(nodes[0], user.id), await add_session(nodes[0], user.id)
     await nodes[0].sessions.end(first.id, None)
@@ -68,7 +68,7 @@ async def test_sessions_that_have_ended_are_told_without_place_and_device(nodes:
     assert (living.device, living.address, living.ended_at) == (second.device, second.address, None)
 
 
-async def test_jobs_stand_in_the_order_of_their_making(nodes: list[Storage]) -> None:
+async def test_jobs_stand_in_the_order_of_their_making(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     jobs = [new_job(str(n), user.id) for n in range(3)]
     await nodes[0].jobs.add(*reversed(jobs))

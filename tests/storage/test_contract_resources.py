@@ -11,7 +11,8 @@ import pytest
 
 from kingpost.model import Resource, SortKey
 from kingpost.problems import NotFound, Unauthenticated, VersionMismatch
-from kingpost.storage import ResourceListing, Storage
+from kingpost.resources.store import ResourceListing
+from tests.nodes import Node
 from tests.storage.samples import (
     WRITERS,
     add_resource,
@@ -29,18 +30,18 @@ NOTHING = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 BY_ID = (SortKey("id"),)
 
 
-async def add_owner(storage: Storage) -> str:
+async def add_owner(storage: Node) -> str:
     return (await add_user(storage)).id
 
 
-async def listed(storage: Storage, listing: ResourceListing) -> list[str]:
+async def listed(storage: Node, listing: ResourceListing) -> list[str]:
     return [resource.id for resource in (await storage.resources.list(listing)).items]
 
 
 # --- create and find -----------------------------------------------------------------------------
 
 
-async def test_a_resource_is_found_as_it_was_stored(nodes: list[Storage]) -> None:
+async def test_a_resource_is_found_as_it_was_stored(nodes: list[Node]) -> None:
     resource = await add_resource(
         nodes[0], await add_owner(nodes[0]), {"title": "Amélie", "year": 2001}, type="Mo-vie.1"
     )
@@ -48,11 +49,11 @@ async def test_a_resource_is_found_as_it_was_stored(nodes: list[Storage]) -> Non
         assert plain(await node.resources.find(resource.id)) == plain(resource)
 
 
-async def test_what_is_not_there_is_none(storage: Storage) -> None:
+async def test_what_is_not_there_is_none(storage: Node) -> None:
     assert await storage.resources.find(NOTHING) is None
 
 
-async def test_many_creations_and_look_ups_at_once_each_get_their_own(nodes: list[Storage]) -> None:
+async def test_many_creations_and_look_ups_at_once_each_get_their_own(nodes: list[Node]) -> None:
     owner = await add_owner(nodes[0])
     resources = [new_resource(owner, {"number": number}) for number in range(20 * WRITERS)]
     created = await race(
@@ -68,7 +69,7 @@ async def test_many_creations_and_look_ups_at_once_each_get_their_own(nodes: lis
     assert [plain(resource) for resource in found] == [*expected, None, *expected]
 
 
-async def test_a_creation_for_an_owner_who_is_gone_fails_and_harms_no_other(nodes: list[Storage]) -> None:
+async def test_a_creation_for_an_owner_who_is_gone_fails_and_harms_no_other(nodes: list[Node]) -> None:
     owner = await add_owner(nodes[0])
     gone = await add_owner(nodes[0])
     await nodes[0].users.delete(gone, None)
@@ -122,7 +123,7 @@ def exactly(value: Any) -> str:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-async def test_a_document_comes_out_as_it_went_in(nodes: list[Storage], name: str) -> None:
+async def test_a_document_comes_out_as_it_went_in(nodes: list[Node], name: str) -> None:
     document = DOCUMENTS[name]
     owner = await add_owner(nodes[0])
     created = await add_resource(nodes[0], owner, document)
@@ -141,7 +142,7 @@ async def test_a_document_comes_out_as_it_went_in(nodes: list[Storage], name: st
         assert plain(resource)["data"] == document
 
 
-async def test_many_documents_at_once_come_out_as_they_went_in(storage: Storage) -> None:
+async def test_many_documents_at_once_come_out_as_they_went_in(storage: Node) -> None:
     owner = await add_owner(storage)
     resources = [new_resource(owner, document) for document in DOCUMENTS.values()]
     await asyncio.gather(*[storage.resources.create(resource) for resource in resources])
@@ -151,7 +152,7 @@ async def test_many_documents_at_once_come_out_as_they_went_in(storage: Storage)
         assert exactly(json.loads(bytes(resource.data))) == exactly(document)
 
 
-async def test_a_negative_zero_stays_a_zero_float(storage: Storage) -> None:
+async def test_a_negative_zero_stays_a_zero_float(storage: Node) -> None:
     # jsonb knows no negative zero, and JSON gives its sign no meaning.
     resource = await add_resource(storage, await add_owner(storage), {"zero": -0.0})
     found = await storage.resources.find(resource.id)
@@ -161,7 +162,7 @@ async def test_a_negative_zero_stays_a_zero_float(storage: Storage) -> None:
     assert isinstance(zero, float)
 
 
-async def test_a_users_metadata_comes_out_as_it_went_in(storage: Storage) -> None:
+async def test_a_users_metadata_comes_out_as_it_went_in(storage: Node) -> None:
     for document in (DOCUMENTS["unicode"], DOCUMENTS["numbers"], DOCUMENTS["empty containers"]):
         user = await add_user(storage, metadata=document)
         found = await storage.users.find(user.id)
@@ -172,7 +173,7 @@ async def test_a_users_metadata_comes_out_as_it_went_in(storage: Storage) -> Non
 # --- replace -------------------------------------------------------------------------------------
 
 
-async def test_a_replacement_sets_data_version_and_time_and_leaves_the_rest(nodes: list[Storage]) -> None:
+async def test_a_replacement_sets_data_version_and_time_and_leaves_the_rest(nodes: list[Node]) -> None:
     resource = await add_resource(nodes[0], await add_owner(nodes[0]), type="movie")
     replaced = await nodes[0].resources.replace(resource.id, raw({"new": True}), AT, (1,))
     assert plain(replaced) == plain(resource) | {"data": {"new": True}, "version": 2, "updated_at": AT}
@@ -180,7 +181,7 @@ async def test_a_replacement_sets_data_version_and_time_and_leaves_the_rest(node
         assert plain(await node.resources.find(resource.id)) == plain(replaced)
 
 
-async def test_a_replacement_of_nothing_is_not_found(storage: Storage) -> None:
+async def test_a_replacement_of_nothing_is_not_found(storage: Node) -> None:
     for versions in (None, (1,), ()):
         with pytest.raises(NotFound):
             await storage.resources.replace(NOTHING, raw({}), AT, versions)
@@ -188,7 +189,7 @@ async def test_a_replacement_of_nothing_is_not_found(storage: Storage) -> None:
             await storage.resources.delete(NOTHING, versions)
 
 
-async def test_another_version_is_a_mismatch_with_the_current_one(storage: Storage) -> None:
+async def test_another_version_is_a_mismatch_with_the_current_one(storage: Node) -> None:
     resource = await add_resource(storage, await add_owner(storage))
     for versions in ((), (2,), (0, 2, 3)):
         with pytest.raises(VersionMismatch) as caught:
@@ -202,7 +203,7 @@ async def test_another_version_is_a_mismatch_with_the_current_one(storage: Stora
     await storage.resources.delete(resource.id, (1, 2, 3))
 
 
-async def test_of_many_replacements_of_one_version_exactly_one_wins(nodes: list[Storage]) -> None:
+async def test_of_many_replacements_of_one_version_exactly_one_wins(nodes: list[Node]) -> None:
     resource = await add_resource(nodes[0], await add_owner(nodes[0]))
     for version in range(1, 6):
         outcomes = await race(
@@ -219,7 +220,7 @@ async def test_of_many_replacements_of_one_version_exactly_one_wins(nodes: list[
         assert {o.current.version for o in outcomes if isinstance(o, VersionMismatch)} == {version + 1}
 
 
-async def test_many_replacements_of_any_version_all_take_effect(nodes: list[Storage]) -> None:
+async def test_many_replacements_of_any_version_all_take_effect(nodes: list[Node]) -> None:
     resource = await add_resource(nodes[0], await add_owner(nodes[0]))
     outcomes = await race(
         *[
@@ -235,7 +236,7 @@ async def test_many_replacements_of_any_version_all_take_effect(nodes: list[Stor
 # --- delete --------------------------------------------------------------------------------------
 
 
-async def test_a_deletion_is_seen_by_every_node(nodes: list[Storage]) -> None:
+async def test_a_deletion_is_seen_by_every_node(nodes: list[Node]) -> None:
     resource = await add_resource(nodes[0], await add_owner(nodes[0]))
     await nodes[0].resources.delete(resource.id, (1,))
     for node in nodes:
@@ -244,14 +245,14 @@ async def test_a_deletion_is_seen_by_every_node(nodes: list[Storage]) -> None:
             await node.resources.delete(resource.id, None)
 
 
-async def test_of_many_deletions_exactly_one_wins(nodes: list[Storage]) -> None:
+async def test_of_many_deletions_exactly_one_wins(nodes: list[Node]) -> None:
     for versions in (None, (1,)):
         resource = await add_resource(nodes[0], await add_owner(nodes[0]))
         outcomes = await race(*[node.resources.delete(resource.id, versions) for node in takes_turns(nodes)])
         assert tally(outcomes) == {"won": 1, "NotFound": WRITERS - 1}
 
 
-async def test_of_deletions_and_replacements_of_one_version_exactly_one_wins(nodes: list[Storage]) -> None:
+async def test_of_deletions_and_replacements_of_one_version_exactly_one_wins(nodes: list[Node]) -> None:
     for _ in range(8):
         resource = await add_resource(nodes[0], await add_owner(nodes[0]))
         writers: list[Any] = []
@@ -266,7 +267,7 @@ async def test_of_deletions_and_replacements_of_one_version_exactly_one_wins(nod
 # --- list ----------------------------------------------------------------------------------------
 
 
-async def some_resources(storage: Storage) -> list[Resource]:
+async def some_resources(storage: Node) -> list[Resource]:
     """Resources of two owners and three types, with versions and times that come twice and more."""
     owners = [await add_owner(storage), await add_owner(storage)]
     types = ["movie", "Movie", "a-note"]
@@ -289,7 +290,7 @@ def in_order(resources: Sequence[Resource], sort: tuple[SortKey, ...]) -> list[s
     return [resource.id for resource in ordered]
 
 
-async def walked(storage: Storage, listing: ResourceListing) -> list[str]:
+async def walked(storage: Node, listing: ResourceListing) -> list[str]:
     ids: list[str] = []
     after = None
     while True:
@@ -308,7 +309,7 @@ FIELDS = ("created_at", "updated_at", "id", "type", "owner_id", "version")
 
 @pytest.mark.parametrize("field", FIELDS)
 async def test_a_walk_by_any_fields_in_any_directions_sees_every_resource_once_and_in_order(
-    storage: Storage, field: str
+    storage: Node, field: str
 ) -> None:
     resources = await some_resources(storage)
     for second, down, also_down in itertools.product(FIELDS, (False, True), (False, True)):
@@ -319,13 +320,13 @@ async def test_a_walk_by_any_fields_in_any_directions_sees_every_resource_once_a
             assert walk == in_order(resources, sort), (sort, limit)
 
 
-async def test_a_walk_by_all_fields_in_mixed_directions_is_in_order(storage: Storage) -> None:
+async def test_a_walk_by_all_fields_in_mixed_directions_is_in_order(storage: Node) -> None:
     resources = await some_resources(storage)
     sort = (SortKey("version", True), SortKey("type"), SortKey("updated_at", True), SortKey("owner_id"))
     assert await walked(storage, ResourceListing(sort, 3)) == in_order(resources, sort)
 
 
-async def test_a_list_can_be_of_one_type_of_one_owner_or_both(storage: Storage) -> None:
+async def test_a_list_can_be_of_one_type_of_one_owner_or_both(storage: Node) -> None:
     resources = await some_resources(storage)
     owner, other = resources[0].owner_id, resources[1].owner_id
     sort = (SortKey("updated_at", True), SortKey("id"))
@@ -337,7 +338,7 @@ async def test_a_list_can_be_of_one_type_of_one_owner_or_both(storage: Storage) 
         assert (await storage.resources.list(counted)).total == len(wanted)
 
 
-async def test_an_offset_skips_and_a_count_is_exact(storage: Storage) -> None:
+async def test_an_offset_skips_and_a_count_is_exact(storage: Node) -> None:
     resources = await some_resources(storage)
     sort = (SortKey("created_at", True),)
     page = await storage.resources.list(ResourceListing(sort, 3, offset=4, count=True))
@@ -348,7 +349,7 @@ async def test_an_offset_skips_and_a_count_is_exact(storage: Storage) -> None:
     assert (beyond.items, beyond.next, beyond.total) == ([], None, None)
 
 
-async def test_the_last_page_is_known_to_be_the_last(storage: Storage) -> None:
+async def test_the_last_page_is_known_to_be_the_last(storage: Node) -> None:
     owner = await add_owner(storage)
     for _ in range(4):
         await add_resource(storage, owner)
@@ -370,7 +371,7 @@ async def test_the_last_page_is_known_to_be_the_last(storage: Storage) -> None:
     ids=lambda sort: ",".join(f"{'-' if key.descending else ''}{key.field}" for key in sort),
 )
 async def test_a_walk_while_others_write_repeats_no_row_and_misses_none_that_was_there_all_along(
-    nodes: list[Storage], sort: tuple[SortKey, ...]
+    nodes: list[Node], sort: tuple[SortKey, ...]
 ) -> None:
     owner = await add_owner(nodes[0])
     resources = [await add_resource(nodes[0], owner, type=f"t{number % 7}") for number in range(120)]
@@ -392,7 +393,7 @@ async def test_a_walk_while_others_write_repeats_no_row_and_misses_none_that_was
     assert steady <= set(walk)
 
 
-async def test_a_walk_goes_on_behind_a_row_that_is_gone(storage: Storage) -> None:
+async def test_a_walk_goes_on_behind_a_row_that_is_gone(storage: Node) -> None:
     owner = await add_owner(storage)
     resources = [await add_resource(storage, owner) for _ in range(6)]
     page = await storage.resources.list(ResourceListing(BY_ID, 3))
@@ -403,11 +404,11 @@ async def test_a_walk_goes_on_behind_a_row_that_is_gone(storage: Storage) -> Non
 # --- the database as a whole ---------------------------------------------------------------------
 
 
-async def test_a_ping_returns_while_the_database_answers(nodes: list[Storage]) -> None:
+async def test_a_ping_returns_while_the_database_answers(nodes: list[Node]) -> None:
     await asyncio.gather(*[node.ping() for node in nodes])
 
 
-async def test_what_was_under_way_is_stored_when_the_database_is_closed(nodes: list[Storage]) -> None:
+async def test_what_was_under_way_is_stored_when_the_database_is_closed(nodes: list[Node]) -> None:
     owner = await add_owner(nodes[0])
     resources = [new_resource(owner) for _ in range(4 * WRITERS)]
     writes = [asyncio.ensure_future(nodes[0].resources.create(resource)) for resource in resources]

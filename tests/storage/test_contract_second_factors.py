@@ -6,11 +6,10 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
+from kingpost.auth.second_factor.store import SecondFactor
 from kingpost.problems import Conflict, Unauthenticated
-from kingpost.storage import Storage
 from kingpost.storage.consequences import Consequences
-from kingpost.storage.second_factors import SecondFactor
-from kingpost.storage.sql.storage import open_storage
+from tests.nodes import Node, open_node
 from tests.storage.samples import (
     WRITERS,
     add_admin,
@@ -33,7 +32,7 @@ STEP = 59_000_000
 """A time step of the present."""
 
 
-async def add_factor(storage: Storage, codes: Sequence[bytes] = CODES, step: int = STEP) -> str:
+async def add_factor(storage: Node, codes: Sequence[bytes] = CODES, step: int = STEP) -> str:
     """The id of a new account with a confirmed second factor."""
     user = await add_user(storage)
     await storage.second_factors.begin(user.id, SEALED, BEGUN)
@@ -45,7 +44,7 @@ def told() -> Consequences:
     return Consequences((new_entry(),), (new_job(),))
 
 
-async def assert_told(storage: Storage, *consequences: Consequences) -> None:
+async def assert_told(storage: Node, *consequences: Consequences) -> None:
     """Of all that could have been stored beside the writes, exactly this was."""
     assert [e.id for e in await entries_of(storage)] == [e.id for c in consequences for e in c.audit]
     jobs = [claimed.job.id for claimed in await storage.jobs.claim(100, 60)]
@@ -55,7 +54,7 @@ async def assert_told(storage: Storage, *consequences: Consequences) -> None:
 # --- begin and find ------------------------------------------------------------------------------
 
 
-async def test_an_account_has_none_at_first(storage: Storage) -> None:
+async def test_an_account_has_none_at_first(storage: Node) -> None:
     user = await add_user(storage)
     for user_id in (user.id, NOBODY):
         assert await storage.second_factors.find(user_id) is None
@@ -64,14 +63,14 @@ async def test_an_account_has_none_at_first(storage: Storage) -> None:
         assert not await storage.second_factors.remove(user_id)
 
 
-async def test_what_was_begun_is_found_on_every_node(nodes: list[Storage]) -> None:
+async def test_what_was_begun_is_found_on_every_node(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
     for node in nodes:
         assert await node.second_factors.find(user.id) == SecondFactor(user.id, SEALED, BEGUN, None, None, 0)
 
 
-async def test_what_was_begun_before_is_replaced(storage: Storage) -> None:
+async def test_what_was_begun_before_is_replaced(storage: Node) -> None:
     user = await add_user(storage)
     await storage.second_factors.begin(user.id, SEALED, BEGUN)
     await storage.second_factors.begin(user.id, b"another", CONFIRMED)
@@ -80,14 +79,14 @@ async def test_what_was_begun_before_is_replaced(storage: Storage) -> None:
         await storage.second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED)
 
 
-async def test_a_confirmed_one_is_not_replaced(storage: Storage) -> None:
+async def test_a_confirmed_one_is_not_replaced(storage: Node) -> None:
     user_id = await add_factor(storage)
     with pytest.raises(Conflict):
         await storage.second_factors.begin(user_id, b"another", CONFIRMED)
     assert await storage.second_factors.find(user_id) == SecondFactor(user_id, SEALED, BEGUN, CONFIRMED, STEP, 10)
 
 
-async def test_nobody_begins_for_an_account_that_is_gone(storage: Storage) -> None:
+async def test_nobody_begins_for_an_account_that_is_gone(storage: Node) -> None:
     user = await add_user(storage)
     await add_admin(storage)
     await storage.users.delete(user.id, None)
@@ -96,7 +95,7 @@ async def test_nobody_begins_for_an_account_that_is_gone(storage: Storage) -> No
             await storage.second_factors.begin(user_id, SEALED, BEGUN)
 
 
-async def test_of_many_beginnings_one_stands(nodes: list[Storage]) -> None:
+async def test_of_many_beginnings_one_stands(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     secrets = [b"secret %d" % number for number in range(WRITERS)]
     outcomes = await race(
@@ -111,7 +110,7 @@ async def test_of_many_beginnings_one_stands(nodes: list[Storage]) -> None:
     assert found.sealed in secrets
 
 
-async def test_a_beginning_beside_a_deletion_leaves_nothing_behind(nodes: list[Storage]) -> None:
+async def test_a_beginning_beside_a_deletion_leaves_nothing_behind(nodes: list[Node]) -> None:
     await add_admin(nodes[0])
     for _ in range(8):
         user = await add_user(nodes[0])
@@ -126,7 +125,7 @@ async def test_a_beginning_beside_a_deletion_leaves_nothing_behind(nodes: list[S
 # --- confirm -------------------------------------------------------------------------------------
 
 
-async def test_a_confirmation_brings_its_codes_and_uses_its_step_up(nodes: list[Storage]) -> None:
+async def test_a_confirmation_brings_its_codes_and_uses_its_step_up(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
     consequences = told()
@@ -137,7 +136,7 @@ async def test_a_confirmation_brings_its_codes_and_uses_its_step_up(nodes: list[
     await assert_told(nodes[1], consequences)
 
 
-async def test_only_this_very_enrolment_is_confirmed_and_only_once(storage: Storage) -> None:
+async def test_only_this_very_enrolment_is_confirmed_and_only_once(storage: Node) -> None:
     user = await add_user(storage)
     with pytest.raises(Conflict):
         await storage.second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED, told())
@@ -151,7 +150,7 @@ async def test_only_this_very_enrolment_is_confirmed_and_only_once(storage: Stor
     await assert_told(storage)
 
 
-async def test_of_many_confirmations_exactly_one_succeeds(nodes: list[Storage]) -> None:
+async def test_of_many_confirmations_exactly_one_succeeds(nodes: list[Node]) -> None:
     for _ in range(3):
         user = await add_user(nodes[0])
         await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
@@ -169,7 +168,7 @@ async def test_of_many_confirmations_exactly_one_succeeds(nodes: list[Storage]) 
         assert found.recovery_codes_left == 10
 
 
-async def test_a_confirmation_beside_a_new_beginning_never_confirms_the_other_secret(nodes: list[Storage]) -> None:
+async def test_a_confirmation_beside_a_new_beginning_never_confirms_the_other_secret(nodes: list[Node]) -> None:
     for _ in range(8):
         user = await add_user(nodes[0])
         await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
@@ -191,7 +190,7 @@ async def test_a_confirmation_beside_a_new_beginning_never_confirms_the_other_se
 # --- use_step ------------------------------------------------------------------------------------
 
 
-async def test_each_step_is_used_once_and_none_before_it_after_it(nodes: list[Storage]) -> None:
+async def test_each_step_is_used_once_and_none_before_it_after_it(nodes: list[Node]) -> None:
     user_id = await add_factor(nodes[0])
     uses = [(STEP, False), (STEP - 1, False), (STEP + 2, True), (STEP + 2, False), (STEP + 1, False), (STEP + 3, True)]
     for number, (step, expected) in enumerate(uses):
@@ -201,7 +200,7 @@ async def test_each_step_is_used_once_and_none_before_it_after_it(nodes: list[St
     assert found.last_step == STEP + 3
 
 
-async def test_no_step_of_an_unconfirmed_or_another_secret_is_used(storage: Storage) -> None:
+async def test_no_step_of_an_unconfirmed_or_another_secret_is_used(storage: Node) -> None:
     user, user_id = await add_user(storage), await add_factor(storage)
     await storage.second_factors.begin(user.id, SEALED, BEGUN)
     assert not await storage.second_factors.use_step(user.id, SEALED, STEP + 1)
@@ -209,7 +208,7 @@ async def test_no_step_of_an_unconfirmed_or_another_secret_is_used(storage: Stor
     assert await storage.second_factors.use_step(user_id, SEALED, STEP + 1)
 
 
-async def test_of_many_uses_of_one_step_exactly_one_wins(nodes: list[Storage]) -> None:
+async def test_of_many_uses_of_one_step_exactly_one_wins(nodes: list[Node]) -> None:
     for _ in range(3):
         user_id = await add_factor(nodes[0])
         outcomes = await race(*[n.second_factors.use_step(user_id, SEALED, STEP + 1) for n in takes_turns(nodes)])
@@ -219,7 +218,7 @@ async def test_of_many_uses_of_one_step_exactly_one_wins(nodes: list[Storage]) -
 # --- use_recovery_code ---------------------------------------------------------------------------
 
 
-async def test_each_recovery_code_works_once_and_the_rest_is_counted(nodes: list[Storage]) -> None:
+async def test_each_recovery_code_works_once_and_the_rest_is_counted(nodes: list[Node]) -> None:
     user_id, other_id = await add_factor(nodes[0]), await add_factor(nodes[0], CODES[:2])
     consequences = [told() for _ in CODES]
     for number, code in enumerate(CODES):
@@ -230,7 +229,7 @@ async def test_each_recovery_code_works_once_and_the_rest_is_counted(nodes: list
     await assert_told(nodes[1], *consequences)
 
 
-async def test_a_recovery_code_that_is_none_or_anothers_is_not_used(storage: Storage) -> None:
+async def test_a_recovery_code_that_is_none_or_anothers_is_not_used(storage: Node) -> None:
     user_id, other_id = await add_factor(storage), await add_factor(storage, [b"other"])
     for code in (b"other", b"", b"\x00code", b"\x00code 1\x00"):
         assert await storage.second_factors.use_recovery_code(user_id, code, told()) is None
@@ -241,13 +240,13 @@ async def test_a_recovery_code_that_is_none_or_anothers_is_not_used(storage: Sto
     await assert_told(storage)
 
 
-async def test_of_many_uses_of_one_recovery_code_exactly_one_wins(nodes: list[Storage]) -> None:
+async def test_of_many_uses_of_one_recovery_code_exactly_one_wins(nodes: list[Node]) -> None:
     user_id = await add_factor(nodes[0])
     outcomes = await race(*[n.second_factors.use_recovery_code(user_id, CODES[0]) for n in takes_turns(nodes)])
     assert sorted(outcomes, key=str) == [9] + [None] * (WRITERS - 1)
 
 
-async def test_codes_that_are_used_at_the_same_moment_count_each_other(nodes: list[Storage]) -> None:
+async def test_codes_that_are_used_at_the_same_moment_count_each_other(nodes: list[Node]) -> None:
     user_id = await add_factor(nodes[0])
     uses = [n.second_factors.use_recovery_code(user_id, c) for n, c in zip(takes_turns(nodes, 10), CODES, strict=True)]
     assert sorted(await asyncio.gather(*uses), key=str) == list(range(10))
@@ -256,7 +255,7 @@ async def test_codes_that_are_used_at_the_same_moment_count_each_other(nodes: li
 # --- remove --------------------------------------------------------------------------------------
 
 
-async def test_removing_takes_the_codes_along_and_makes_room_for_another(nodes: list[Storage]) -> None:
+async def test_removing_takes_the_codes_along_and_makes_room_for_another(nodes: list[Node]) -> None:
     user_id, other_id = await add_factor(nodes[0]), await add_factor(nodes[0])
     consequences = told()
     assert await nodes[0].second_factors.remove(user_id, consequences)
@@ -273,7 +272,7 @@ async def test_removing_takes_the_codes_along_and_makes_room_for_another(nodes: 
     await assert_told(nodes[0], consequences)
 
 
-async def test_what_was_only_begun_is_not_there_to_be_removed(storage: Storage) -> None:
+async def test_what_was_only_begun_is_not_there_to_be_removed(storage: Node) -> None:
     user = await add_user(storage)
     await storage.second_factors.begin(user.id, SEALED, BEGUN)
     assert not await storage.second_factors.remove(user.id, told())
@@ -281,7 +280,7 @@ async def test_what_was_only_begun_is_not_there_to_be_removed(storage: Storage) 
     await assert_told(storage)
 
 
-async def test_of_many_removals_exactly_one_removes(nodes: list[Storage]) -> None:
+async def test_of_many_removals_exactly_one_removes(nodes: list[Node]) -> None:
     user_id = await add_factor(nodes[0])
     outcomes = await race(*[node.second_factors.remove(user_id) for node in takes_turns(nodes)])
     assert sorted(outcomes) == [False] * (WRITERS - 1) + [True]
@@ -290,9 +289,9 @@ async def test_of_many_removals_exactly_one_removes(nodes: list[Storage]) -> Non
 # --- beside sessions -----------------------------------------------------------------------------
 
 
-async def test_a_session_starts_only_with_the_second_factor_that_the_login_has_proved(storage: Storage) -> None:
+async def test_a_session_starts_only_with_the_second_factor_that_the_login_has_proved(storage: Node) -> None:
     user_id = await add_factor(storage)
-    present = await storage.users.find_password_hash(user_id)
+    present = await storage.credentials.find_password_hash(user_id)
     for proved in (None, b"another"):
         with pytest.raises(Unauthenticated):
             await storage.sessions.create(new_session(user_id), b"1", present, second_factor=proved)
@@ -304,10 +303,10 @@ async def test_a_session_starts_only_with_the_second_factor_that_the_login_has_p
     await storage.sessions.create(new_session(user_id), b"2", present)
 
 
-async def test_no_login_that_knew_of_no_second_factor_starts_after_one_came_into_force(nodes: list[Storage]) -> None:
+async def test_no_login_that_knew_of_no_second_factor_starts_after_one_came_into_force(nodes: list[Node]) -> None:
     for _ in range(8):
         user = await add_user(nodes[0])
-        present = await nodes[0].users.find_password_hash(user.id)
+        present = await nodes[0].credentials.find_password_hash(user.id)
         await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
         confirmed, *started = await race(
             nodes[0].second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED),
@@ -321,7 +320,7 @@ async def test_no_login_that_knew_of_no_second_factor_starts_after_one_came_into
 
 @pytest.mark.postgresql
 async def test_a_confirmation_waits_for_sessions_that_are_about_to_start(migrated_postgresql_url: str) -> None:
-    storage = await open_storage(migrated_postgresql_url)
+    storage = await open_node(migrated_postgresql_url)
     login = await asyncpg.connect(migrated_postgresql_url)
     try:
         user = await add_user(storage)

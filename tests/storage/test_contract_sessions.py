@@ -7,10 +7,12 @@ import msgspec
 import pytest
 
 from kingpost import clock
+from kingpost.accounts.users.store import UserChange
+from kingpost.auth.sessions.store import Rotation
 from kingpost.model import Session
 from kingpost.problems import Unauthenticated
-from kingpost.storage import Rotation, Storage, UserChange
 from kingpost.storage.consequences import Consequences
+from tests.nodes import Node
 from tests.storage.samples import (
     DAY,
     LONG_AGO,
@@ -34,7 +36,7 @@ LATER = "2026-11-22T10:00:05.000Z"
 FAR_FUTURE = "2099-01-01T00:00:00.000Z"
 
 
-async def start(storage: Storage, user_id: str | None = None, **times: str) -> Session:
+async def start(storage: Node, user_id: str | None = None, **times: str) -> Session:
     """A session whose first token has the hash `1`, last used before `AT`."""
     owner = user_id or (await add_user(storage)).id
     return await add_session(
@@ -43,7 +45,7 @@ async def start(storage: Storage, user_id: str | None = None, **times: str) -> S
 
 
 async def rotate(
-    storage: Storage,
+    storage: Node,
     session_id: str,
     token: bytes,
     successor: bytes,
@@ -57,25 +59,25 @@ async def rotate(
     )
 
 
-async def is_alive(storage: Storage, session: Session) -> bool:
-    return await storage.sessions.is_alive(session.id, AT)
+async def is_alive(storage: Node, session: Session) -> bool:
+    return await storage.is_alive(session.id, AT)
 
 
 # --- create and list -----------------------------------------------------------------------------
 
 
-async def test_a_session_that_names_a_password_hash_starts_only_while_it_is_the_accounts(storage: Storage) -> None:
+async def test_a_session_that_names_a_password_hash_starts_only_while_it_is_the_accounts(storage: Node) -> None:
     user = await add_user(storage)
-    present = await storage.users.find_password_hash(user.id)
+    present = await storage.credentials.find_password_hash(user.id)
 
     await storage.sessions.create(new_session(user.id), b"1", present)
-    await storage.users.change_password(user.id, "another hash", AT, NOBODY)
+    await storage.credentials.change_password(user.id, "another hash", AT, NOBODY)
 
     with pytest.raises(Unauthenticated):
         await storage.sessions.create(new_session(user.id), b"2", present)
 
 
-async def test_a_session_is_listed_as_it_was_stored(nodes: list[Storage]) -> None:
+async def test_a_session_is_listed_as_it_was_stored(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     session = await start(nodes[0], user.id)
     for node in nodes:
@@ -83,7 +85,7 @@ async def test_a_session_is_listed_as_it_was_stored(nodes: list[Storage]) -> Non
         assert await is_alive(node, session)
 
 
-async def test_nobody_starts_a_session_for_an_account_that_is_gone_or_suspended(storage: Storage) -> None:
+async def test_nobody_starts_a_session_for_an_account_that_is_gone_or_suspended(storage: Node) -> None:
     gone, suspended = await add_user(storage), await add_user(storage)
     await storage.users.delete(gone.id, None)
     await storage.users.change(suspended.id, UserChange(status="suspended"), AT, None)
@@ -93,7 +95,7 @@ async def test_nobody_starts_a_session_for_an_account_that_is_gone_or_suspended(
         assert list(await storage.sessions.list(user_id, AT, LONG_AGO)) == []
 
 
-async def test_the_list_has_the_living_sessions_of_one_account_with_the_latest_used_first(storage: Storage) -> None:
+async def test_the_list_has_the_living_sessions_of_one_account_with_the_latest_used_first(storage: Node) -> None:
     user = await add_user(storage)
     await start(storage)
     times = ["2026-11-22T09:00:00.002Z", "2026-11-22T09:00:00.003Z", "2026-11-22T09:00:00.001Z"]
@@ -109,7 +111,7 @@ async def test_the_list_has_the_living_sessions_of_one_account_with_the_latest_u
 # --- rotate --------------------------------------------------------------------------------------
 
 
-async def test_a_refresh_consumes_the_token_and_puts_its_successor_in_its_place(nodes: list[Storage]) -> None:
+async def test_a_refresh_consumes_the_token_and_puts_its_successor_in_its_place(nodes: list[Node]) -> None:
     user = await add_user(nodes[0], name="Ada", metadata={"a": 1})
     session = await start(nodes[0], user.id)
     rotation = await rotate(nodes[0], session.id, b"1", b"2")
@@ -122,7 +124,7 @@ async def test_a_refresh_consumes_the_token_and_puts_its_successor_in_its_place(
     assert following.session.last_used_at == LATER
 
 
-async def test_the_parent_within_its_time_gets_the_same_rotation_and_changes_nothing(nodes: list[Storage]) -> None:
+async def test_the_parent_within_its_time_gets_the_same_rotation_and_changes_nothing(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     first = await rotate(nodes[0], session.id, b"1", b"2")
     for _ in range(3):
@@ -131,18 +133,18 @@ async def test_the_parent_within_its_time_gets_the_same_rotation_and_changes_not
     assert await rotate(nodes[0], session.id, b"2", b"3", LATER) is not None
 
 
-async def test_the_parent_after_its_time_ends_the_session(nodes: list[Storage]) -> None:
+async def test_the_parent_after_its_time_ends_the_session(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     await rotate(nodes[0], session.id, b"1", b"2")
     assert await rotate(nodes[1], session.id, b"1", b"2", LATER, not_before="2026-11-22T10:00:00.001Z") is None
     assert not await is_alive(nodes[0], session)
     assert await rotate(nodes[0], session.id, b"2", b"3", LATER) is None
-    assert session.id in await nodes[0].sessions.ended_within(60)
+    assert session.id in await nodes[0].revocations.ended_within(60)
 
 
 @pytest.mark.parametrize("used", [0, 1, 2])
 async def test_a_token_that_is_neither_the_present_one_nor_its_parent_ends_the_session(
-    storage: Storage, used: int
+    storage: Node, used: int
 ) -> None:
     session = await start(storage)
     for number in range(used):
@@ -153,14 +155,14 @@ async def test_a_token_that_is_neither_the_present_one_nor_its_parent_ends_the_s
     assert await rotate(storage, session.id, b"%d" % (used + 1), b"x") is None
 
 
-async def test_the_present_token_is_not_taken_for_its_own_parent(storage: Storage) -> None:
+async def test_the_present_token_is_not_taken_for_its_own_parent(storage: Node) -> None:
     session = await start(storage)
     await rotate(storage, session.id, b"1", b"2")
     assert await rotate(storage, session.id, b"1", b"other successor", LATER) is None
     assert not await is_alive(storage, session)
 
 
-async def test_no_token_refreshes_a_session_that_is_over(storage: Storage) -> None:
+async def test_no_token_refreshes_a_session_that_is_over(storage: Node) -> None:
     users = [await add_user(storage) for _ in range(5)]
     ended = await start(storage, users[0].id)
     await storage.sessions.end(ended.id, None)
@@ -177,7 +179,7 @@ async def test_no_token_refreshes_a_session_that_is_over(storage: Storage) -> No
     assert await rotate(storage, NOBODY, b"1", b"2") is None
 
 
-async def test_of_many_refreshes_with_one_token_all_get_the_same_rotation(nodes: list[Storage]) -> None:
+async def test_of_many_refreshes_with_one_token_all_get_the_same_rotation(nodes: list[Node]) -> None:
     for _ in range(5):
         session = await start(nodes[0])
         outcomes = await race(*[rotate(node, session.id, b"1", b"2", not_before=AT) for node in takes_turns(nodes)])
@@ -187,7 +189,7 @@ async def test_of_many_refreshes_with_one_token_all_get_the_same_rotation(nodes:
         assert await rotate(nodes[1], session.id, b"2", b"3", LATER) is not None
 
 
-async def test_of_many_refreshes_with_different_clocks_exactly_one_decides_the_time(nodes: list[Storage]) -> None:
+async def test_of_many_refreshes_with_different_clocks_exactly_one_decides_the_time(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     times = [f"2026-11-22T10:00:00.{number:03d}Z" for number in range(WRITERS)]
     outcomes = await race(
@@ -199,14 +201,14 @@ async def test_of_many_refreshes_with_different_clocks_exactly_one_decides_the_t
     assert {outcome.session.last_used_at for outcome in outcomes} == {outcomes[0].session.last_used_at}
 
 
-async def test_of_many_refreshes_outside_the_time_at_most_one_wins_and_the_session_ends(nodes: list[Storage]) -> None:
+async def test_of_many_refreshes_outside_the_time_at_most_one_wins_and_the_session_ends(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     outcomes = await race(*[rotate(node, session.id, b"1", b"2", not_before=LATER) for node in takes_turns(nodes)])
     assert sum(outcome is not None for outcome in outcomes) == 1
     assert not await is_alive(nodes[0], session)
 
 
-async def test_a_reuse_that_ends_a_session_in_use_is_told_with_its_account_and_once(nodes: list[Storage]) -> None:
+async def test_a_reuse_that_ends_a_session_in_use_is_told_with_its_account_and_once(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     entries = {node: new_entry() for node in range(WRITERS)}
     asked: list[str] = []
@@ -230,7 +232,7 @@ async def test_a_reuse_that_ends_a_session_in_use_is_told_with_its_account_and_o
     assert [claimed.job.user_id for claimed in await nodes[1].jobs.claim(10, 60)] == [session.user_id]
 
 
-async def test_what_is_no_reuse_of_a_session_in_use_is_not_told(storage: Storage) -> None:
+async def test_what_is_no_reuse_of_a_session_in_use_is_not_told(storage: Node) -> None:
     users = [await add_user(storage) for _ in range(5)]
     ended = await start(storage, users[0].id)
     await storage.sessions.end(ended.id, None)
@@ -251,7 +253,7 @@ async def test_what_is_no_reuse_of_a_session_in_use_is_not_told(storage: Storage
         assert await storage.sessions.rotate(alive.id, b"1", b"2", AT, LONG_AGO, LONG_AGO, told) is not None
 
 
-async def test_a_refresh_during_a_logout_never_revives_the_session(nodes: list[Storage]) -> None:
+async def test_a_refresh_during_a_logout_never_revives_the_session(nodes: list[Node]) -> None:
     for _ in range(10):
         session = await start(nodes[0])
         _, ended = await race(rotate(nodes[0], session.id, b"1", b"2"), nodes[1].sessions.end(session.id, None))
@@ -260,7 +262,7 @@ async def test_a_refresh_during_a_logout_never_revives_the_session(nodes: list[S
         assert await rotate(nodes[0], session.id, b"2", b"3") is None
 
 
-async def test_a_refresh_during_a_suspension_never_outlives_it(nodes: list[Storage]) -> None:
+async def test_a_refresh_during_a_suspension_never_outlives_it(nodes: list[Node]) -> None:
     for _ in range(10):
         session = await start(nodes[0])
         _, suspended = await race(
@@ -274,7 +276,7 @@ async def test_a_refresh_during_a_suspension_never_outlives_it(nodes: list[Stora
 # --- find ----------------------------------------------------------------------------------------
 
 
-async def test_a_session_is_found_until_it_ends(nodes: list[Storage]) -> None:
+async def test_a_session_is_found_until_it_ends(nodes: list[Node]) -> None:
     session, expired = await start(nodes[0]), await start(nodes[0], expires_at=LONG_AGO)
     for node in nodes:
         assert await node.sessions.find(session.id) == session
@@ -287,7 +289,7 @@ async def test_a_session_is_found_until_it_ends(nodes: list[Storage]) -> None:
 # --- end -----------------------------------------------------------------------------------------
 
 
-async def test_ending_a_session_tells_whose_it_was_and_only_once(nodes: list[Storage]) -> None:
+async def test_ending_a_session_tells_whose_it_was_and_only_once(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     assert await nodes[0].sessions.end(session.id, None) == session.user_id
     for node in nodes:
@@ -297,20 +299,20 @@ async def test_ending_a_session_tells_whose_it_was_and_only_once(nodes: list[Sto
         assert await node.sessions.end(NOBODY, None) is None
 
 
-async def test_ending_another_accounts_session_does_nothing(storage: Storage) -> None:
+async def test_ending_another_accounts_session_does_nothing(storage: Node) -> None:
     session, other = await start(storage), await add_user(storage)
     assert await storage.sessions.end(session.id, other.id) is None
     assert await is_alive(storage, session)
     assert await storage.sessions.end(session.id, session.user_id) == session.user_id
 
 
-async def test_of_many_who_end_a_session_exactly_one_does(nodes: list[Storage]) -> None:
+async def test_of_many_who_end_a_session_exactly_one_does(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     outcomes = await race(*[node.sessions.end(session.id, None) for node in takes_turns(nodes)])
     assert sorted(outcomes, key=str) == sorted([session.user_id, *[None] * (WRITERS - 1)], key=str)
 
 
-async def test_ending_all_sessions_leaves_other_accounts_alone(nodes: list[Storage]) -> None:
+async def test_ending_all_sessions_leaves_other_accounts_alone(nodes: list[Node]) -> None:
     user, theirs = await add_user(nodes[0]), await start(nodes[0])
     mine = [await start(nodes[0], user.id) for _ in range(3)]
     await nodes[0].sessions.end(mine[0].id, None)
@@ -323,48 +325,48 @@ async def test_ending_all_sessions_leaves_other_accounts_alone(nodes: list[Stora
 # --- is_alive, ended_within, forget_expired ------------------------------------------------------
 
 
-async def test_a_session_is_alive_until_it_expires(storage: Storage) -> None:
+async def test_a_session_is_alive_until_it_expires(storage: Node) -> None:
     session = await start(storage, expires_at="2026-11-22T10:00:00.001Z")
-    assert await storage.sessions.is_alive(session.id, AT)
-    assert not await storage.sessions.is_alive(session.id, "2026-11-22T10:00:00.001Z")
-    assert not await storage.sessions.is_alive(NOBODY, AT)
+    assert await storage.is_alive(session.id, AT)
+    assert not await storage.is_alive(session.id, "2026-11-22T10:00:00.001Z")
+    assert not await storage.is_alive(NOBODY, AT)
 
 
-async def test_every_way_to_end_is_heard_of_on_every_node_at_once(nodes: list[Storage]) -> None:
+async def test_every_way_to_end_is_heard_of_on_every_node_at_once(nodes: list[Node]) -> None:
     users = [await add_user(nodes[0]) for _ in range(7)]
     sessions = [await start(nodes[0], user.id) for user in users]
     await nodes[0].sessions.end(sessions[0].id, None)
     await nodes[0].sessions.end_all(users[1].id)
     await nodes[0].users.change(users[2].id, UserChange(status="suspended"), AT, None)
-    await nodes[0].users.change_password(users[3].id, "hash", AT, NOBODY)
+    await nodes[0].credentials.change_password(users[3].id, "hash", AT, NOBODY)
     await nodes[0].users.delete(users[4].id, None)
     await rotate(nodes[0], sessions[5].id, b"forged", b"2")
     for node in nodes:
-        assert sorted(await node.sessions.ended_within(60)) == sorted(session.id for session in sessions[:6])
+        assert sorted(await node.revocations.ended_within(60)) == sorted(session.id for session in sessions[:6])
 
 
-async def test_what_ended_longer_ago_is_not_told(nodes: list[Storage]) -> None:
+async def test_what_ended_longer_ago_is_not_told(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     await nodes[0].sessions.end(session.id, None)
     async with asyncio.timeout(5):
-        while session.id in await nodes[1].sessions.ended_within(1):  # noqa: ASYNC110
+        while session.id in await nodes[1].revocations.ended_within(1):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-    assert session.id in await nodes[1].sessions.ended_within(60)
+    assert session.id in await nodes[1].revocations.ended_within(60)
 
 
-async def test_only_sessions_whose_end_lies_before_are_forgotten(nodes: list[Storage]) -> None:
+async def test_only_sessions_whose_end_lies_before_are_forgotten(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     kept = await start(nodes[0], user.id, expires_at=AT)
     over = await start(nodes[0], user.id, expires_at="2026-11-22T09:59:59.999Z")
     ended = await start(nodes[0], user.id)
     await nodes[0].sessions.end(ended.id, None)
     await race(*[node.sessions.forget_expired(AT) for node in takes_turns(nodes)])
-    assert await nodes[1].sessions.is_alive(kept.id, LONG_AGO)
-    assert not await nodes[1].sessions.is_alive(over.id, LONG_AGO)
-    assert list(await nodes[1].sessions.ended_within(60)) == [ended.id]
+    assert await nodes[1].is_alive(kept.id, LONG_AGO)
+    assert not await nodes[1].is_alive(over.id, LONG_AGO)
+    assert list(await nodes[1].revocations.ended_within(60)) == [ended.id]
 
 
-async def test_an_account_with_sessions_of_every_kind_can_be_deleted(storage: Storage) -> None:
+async def test_an_account_with_sessions_of_every_kind_can_be_deleted(storage: Node) -> None:
     user = await add_user(storage)
     await add_resource(storage, user.id)
     await start(storage, user.id, expires_at=LONG_AGO)

@@ -5,10 +5,11 @@ from itertools import pairwise
 import msgspec
 
 from kingpost import audit
-from kingpost.model import Origin, SortKey
-from kingpost.storage import SealedKey, Storage
-from kingpost.storage.audit import AuditListing
+from kingpost.audit.store import AuditListing
+from kingpost.auth.signing_keys.store import SealedKey
+from kingpost.model import SYSTEM, SortKey
 from kingpost.storage.consequences import Consequences
+from tests.nodes import Node
 from tests.storage.samples import WRITERS, id_and_time, race, takes_turns, tally
 
 
@@ -17,18 +18,18 @@ def sealed_key(sealed: bytes = bytes(range(256))) -> SealedKey:
     return SealedKey(key_id, "ES256", sealed, now)
 
 
-async def test_a_new_database_has_no_key(storage: Storage) -> None:
+async def test_a_new_database_has_no_key(storage: Node) -> None:
     assert list(await storage.signing_keys.list()) == []
 
 
-async def test_a_key_is_found_as_it_was_stored(nodes: list[Storage]) -> None:
+async def test_a_key_is_found_as_it_was_stored(nodes: list[Node]) -> None:
     key = sealed_key()
     await nodes[0].signing_keys.add_first(key)
     for node in nodes:
         assert list(await node.signing_keys.list()) == [key]
 
 
-async def test_a_second_first_key_is_not_stored(nodes: list[Storage]) -> None:
+async def test_a_second_first_key_is_not_stored(nodes: list[Node]) -> None:
     key = sealed_key()
     await nodes[0].signing_keys.add_first(key)
     await nodes[1].signing_keys.add_first(sealed_key(b"another"))
@@ -36,7 +37,7 @@ async def test_a_second_first_key_is_not_stored(nodes: list[Storage]) -> None:
     assert list(await nodes[0].signing_keys.list()) == [key]
 
 
-async def test_of_many_first_keys_exactly_one_is_stored(nodes: list[Storage]) -> None:
+async def test_of_many_first_keys_exactly_one_is_stored(nodes: list[Node]) -> None:
     keys = [sealed_key(b"%d" % number) for number in range(WRITERS)]
     outcomes = await race(
         *[node.signing_keys.add_first(key) for node, key in zip(takes_turns(nodes), keys, strict=True)]
@@ -50,7 +51,7 @@ async def test_of_many_first_keys_exactly_one_is_stored(nodes: list[Storage]) ->
 # --- the next key ----------------------------------------------------------------------------------
 
 
-async def stored_keys(storage: Storage, count: int) -> list[SealedKey]:
+async def stored_keys(storage: Node, count: int) -> list[SealedKey]:
     """So many keys, oldest first."""
     keys = [sealed_key(b"%d" % number) for number in range(count)]
     await storage.signing_keys.add_first(keys[0])
@@ -60,23 +61,23 @@ async def stored_keys(storage: Storage, count: int) -> list[SealedKey]:
 
 
 def told_of(key_id: str) -> Consequences:
-    return Consequences((audit.entry("signing_key.created", "signing_key", key_id, "system", Origin()),))
+    return Consequences((audit.entry(SYSTEM, "signing_key.created", "signing_key", key_id),))
 
 
-async def entries(storage: Storage) -> list[str | None]:
+async def entries(storage: Node) -> list[str | None]:
     """Which keys the audit log tells of."""
     page = await storage.audit.list(AuditListing((SortKey("id"),), 100))
     return [entry.target_id for entry in page.items]
 
 
-async def test_keys_are_listed_oldest_first_by_their_time(nodes: list[Storage]) -> None:
+async def test_keys_are_listed_oldest_first_by_their_time(nodes: list[Node]) -> None:
     keys = await stored_keys(nodes[0], 2)
     moved = msgspec.structs.replace(sealed_key(), created_at="2000-01-01T00:00:00.000Z")
     assert await nodes[0].signing_keys.add_after(keys[-1].id, moved)
     assert list(await nodes[1].signing_keys.list()) == [moved, *keys]
 
 
-async def test_a_key_is_added_after_the_newest_only(nodes: list[Storage]) -> None:
+async def test_a_key_is_added_after_the_newest_only(nodes: list[Node]) -> None:
     first, second = await stored_keys(nodes[0], 2)
     late = sealed_key()
     assert not await nodes[1].signing_keys.add_after(first.id, late, told_of(late.id))
@@ -88,12 +89,12 @@ async def test_a_key_is_added_after_the_newest_only(nodes: list[Storage]) -> Non
     assert await entries(nodes[0]) == [late.id]
 
 
-async def test_no_key_is_added_after_none(storage: Storage) -> None:
+async def test_no_key_is_added_after_none(storage: Node) -> None:
     assert not await storage.signing_keys.add_after("nothing", sealed_key())
     assert list(await storage.signing_keys.list()) == []
 
 
-async def test_of_many_rotations_at_once_exactly_one_adds_its_key(nodes: list[Storage]) -> None:
+async def test_of_many_rotations_at_once_exactly_one_adds_its_key(nodes: list[Node]) -> None:
     (first,) = await stored_keys(nodes[0], 1)
     keys = [sealed_key(b"%d" % number) for number in range(WRITERS)]
     outcomes = await race(
@@ -111,7 +112,7 @@ async def test_of_many_rotations_at_once_exactly_one_adds_its_key(nodes: list[St
 # --- removing --------------------------------------------------------------------------------------
 
 
-async def test_a_removed_key_is_gone_everywhere(nodes: list[Storage]) -> None:
+async def test_a_removed_key_is_gone_everywhere(nodes: list[Node]) -> None:
     first, second, third = await stored_keys(nodes[0], 3)
     assert await nodes[1].signing_keys.remove(second.id, told_of(second.id))
     for node in nodes:
@@ -120,14 +121,14 @@ async def test_a_removed_key_is_gone_everywhere(nodes: list[Storage]) -> None:
     assert await entries(nodes[0]) == [second.id]
 
 
-async def test_the_only_key_is_not_removed(storage: Storage) -> None:
+async def test_the_only_key_is_not_removed(storage: Node) -> None:
     (only,) = await stored_keys(storage, 1)
     assert not await storage.signing_keys.remove(only.id, told_of(only.id))
     assert list(await storage.signing_keys.list()) == [only]
     assert await entries(storage) == []
 
 
-async def test_a_key_is_removed_for_its_successor_only_while_that_is_there(storage: Storage) -> None:
+async def test_a_key_is_removed_for_its_successor_only_while_that_is_there(storage: Node) -> None:
     first, second, third = await stored_keys(storage, 3)
     assert await storage.signing_keys.remove(second.id)
     assert not await storage.signing_keys.remove(first.id, superseded_by=second.id)
@@ -135,7 +136,7 @@ async def test_a_key_is_removed_for_its_successor_only_while_that_is_there(stora
     assert list(await storage.signing_keys.list()) == [third]
 
 
-async def test_of_many_that_remove_one_key_exactly_one_does(nodes: list[Storage]) -> None:
+async def test_of_many_that_remove_one_key_exactly_one_does(nodes: list[Node]) -> None:
     first, second = await stored_keys(nodes[0], 2)
     outcomes = await race(*[node.signing_keys.remove(first.id, told_of(first.id)) for node in takes_turns(nodes)])
     assert sorted(outcomes) == [False] * (WRITERS - 1) + [True]
@@ -143,7 +144,7 @@ async def test_of_many_that_remove_one_key_exactly_one_does(nodes: list[Storage]
     assert await entries(nodes[0]) == [first.id]
 
 
-async def test_one_key_stays_when_all_are_removed_at_once(nodes: list[Storage]) -> None:
+async def test_one_key_stays_when_all_are_removed_at_once(nodes: list[Node]) -> None:
     keys = await stored_keys(nodes[0], WRITERS)
     outcomes = await race(
         *[node.signing_keys.remove(key.id) for node, key in zip(takes_turns(nodes), keys, strict=True)]

@@ -4,10 +4,11 @@ import itertools
 
 import pytest
 
+from kingpost.accounts.users.store import UserChange
 from kingpost.model import ADMIN, SortKey, Status, User
 from kingpost.problems import Conflict, NotFound, Unauthenticated, VersionMismatch
-from kingpost.storage import Storage, UserChange
 from kingpost.storage.listing import Listing
+from tests.nodes import Node
 from tests.storage.samples import (
     LONG_AGO,
     WRITERS,
@@ -30,7 +31,7 @@ SUSPEND = UserChange(status="suspended")
 DEMOTE = UserChange(roles=("user",))
 
 
-async def found(storage: Storage, user_id: str) -> User:
+async def found(storage: Node, user_id: str) -> User:
     user = await storage.users.find(user_id)
     assert user is not None
     return user
@@ -39,7 +40,7 @@ async def found(storage: Storage, user_id: str) -> User:
 # --- create and find -----------------------------------------------------------------------------
 
 
-async def test_an_account_is_found_as_it_was_stored(nodes: list[Storage]) -> None:
+async def test_an_account_is_found_as_it_was_stored(nodes: list[Node]) -> None:
     user = await add_user(
         nodes[0],
         email="Zoë@Exämple.com",
@@ -50,20 +51,20 @@ async def test_an_account_is_found_as_it_was_stored(nodes: list[Storage]) -> Non
     )
     for node in nodes:
         assert plain(await node.users.find(user.id)) == plain(user)
-        assert await node.users.find_password_hash(user.id) == "hash of Zoë@Exämple.com"
-        credentials = await node.users.find_credentials("zoë@exämple.com")
+        assert await node.credentials.find_password_hash(user.id) == "hash of Zoë@Exämple.com"
+        credentials = await node.credentials.find_credentials("zoë@exämple.com")
         assert credentials is not None
         assert plain(credentials.user) == plain(user)
         assert credentials.password_hash == "hash of Zoë@Exämple.com"
 
 
-async def test_what_is_not_there_is_none(storage: Storage) -> None:
+async def test_what_is_not_there_is_none(storage: Node) -> None:
     assert await storage.users.find(NOBODY) is None
-    assert await storage.users.find_credentials("nobody@example.com") is None
-    assert await storage.users.find_password_hash(NOBODY) is None
+    assert await storage.credentials.find_credentials("nobody@example.com") is None
+    assert await storage.credentials.find_password_hash(NOBODY) is None
 
 
-async def test_a_key_that_is_taken_is_a_conflict_and_stores_nothing(storage: Storage) -> None:
+async def test_a_key_that_is_taken_is_a_conflict_and_stores_nothing(storage: Node) -> None:
     first = await add_user(storage, email="Ada@example.com")
     with pytest.raises(Conflict):
         await add_user(storage, email="ada@example.com")
@@ -71,16 +72,16 @@ async def test_a_key_that_is_taken_is_a_conflict_and_stores_nothing(storage: Sto
     assert ([user.id for user in page.items], page.total) == ([first.id], 1)
 
 
-async def test_of_many_sign_ups_with_one_key_exactly_one_succeeds(nodes: list[Storage]) -> None:
+async def test_of_many_sign_ups_with_one_key_exactly_one_succeeds(nodes: list[Node]) -> None:
     outcomes = await race(*[add_user(node, email="ada@example.com") for node in takes_turns(nodes)])
     assert tally(outcomes) == {"won": 1, "Conflict": WRITERS - 1}
     winner = next(outcome for outcome in outcomes if isinstance(outcome, User))
-    credentials = await nodes[1].users.find_credentials("ada@example.com")
+    credentials = await nodes[1].credentials.find_credentials("ada@example.com")
     assert credentials is not None
     assert credentials.user.id == winner.id
 
 
-async def test_many_sign_ups_with_different_keys_all_succeed(nodes: list[Storage]) -> None:
+async def test_many_sign_ups_with_different_keys_all_succeed(nodes: list[Node]) -> None:
     outcomes = await race(*[add_user(node) for node in takes_turns(nodes, 3 * WRITERS)])
     assert tally(outcomes) == {"won": 3 * WRITERS}
 
@@ -88,7 +89,7 @@ async def test_many_sign_ups_with_different_keys_all_succeed(nodes: list[Storage
 # --- list ----------------------------------------------------------------------------------------
 
 
-async def some_users(storage: Storage) -> list[User]:
+async def some_users(storage: Node) -> list[User]:
     times = ["2026-01-02T00:00:00.000Z", "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:00.001Z"]
     names = ["b", "A", "Z", "é", "a1", "a-1", "a_1"]
     return [
@@ -107,7 +108,7 @@ def in_order(users: list[User], sort: tuple[SortKey, ...]) -> list[str]:
     return [user.id for user in ordered]
 
 
-async def walked(storage: Storage, sort: tuple[SortKey, ...], limit: int) -> list[str]:
+async def walked(storage: Node, sort: tuple[SortKey, ...], limit: int) -> list[str]:
     ids: list[str] = []
     page = await storage.users.list(Listing(sort, limit))
     while True:
@@ -121,7 +122,7 @@ async def walked(storage: Storage, sort: tuple[SortKey, ...], limit: int) -> lis
 FIELDS = ("created_at", "updated_at", "email", "id")
 
 
-async def test_a_walk_by_any_fields_in_any_directions_sees_every_account_once_and_in_order(storage: Storage) -> None:
+async def test_a_walk_by_any_fields_in_any_directions_sees_every_account_once_and_in_order(storage: Node) -> None:
     users = await some_users(storage)
     for first, second in itertools.product(FIELDS, FIELDS):
         for down, also_down in itertools.product((False, True), (False, True)):
@@ -131,7 +132,7 @@ async def test_a_walk_by_any_fields_in_any_directions_sees_every_account_once_an
                 assert await walked(storage, sort, limit) == in_order(users, sort), (sort, limit)
 
 
-async def test_an_offset_skips_and_a_count_is_exact(storage: Storage) -> None:
+async def test_an_offset_skips_and_a_count_is_exact(storage: Node) -> None:
     users = await some_users(storage)
     sort = (SortKey("email"),)
     page = await storage.users.list(Listing(sort, 2, offset=3, count=True))
@@ -145,7 +146,7 @@ async def test_an_offset_skips_and_a_count_is_exact(storage: Storage) -> None:
 # --- change --------------------------------------------------------------------------------------
 
 
-async def test_a_change_sets_what_is_named_and_leaves_the_rest(nodes: list[Storage]) -> None:
+async def test_a_change_sets_what_is_named_and_leaves_the_rest(nodes: list[Node]) -> None:
     user = await add_user(nodes[0], email="ada@example.com", name="Ada", metadata={"a": 1})
     changed, ended = await nodes[0].users.change(user.id, UserChange(name=None), AT, None)
     expected = plain(user) | {"name": None, "version": 2, "updated_at": AT}
@@ -171,24 +172,24 @@ async def test_a_change_sets_what_is_named_and_leaves_the_rest(nodes: list[Stora
     assert plain(await nodes[0].users.find(user.id)) == plain(changed)
 
 
-async def test_a_change_of_the_address_frees_the_old_one(storage: Storage) -> None:
+async def test_a_change_of_the_address_frees_the_old_one(storage: Node) -> None:
     user = await add_user(storage, email="ada@example.com")
     change = UserChange(email="bob@example.com", email_key="bob@example.com")
     await storage.users.change(user.id, change, AT, None)
-    assert await storage.users.find_credentials("ada@example.com") is None
-    credentials = await storage.users.find_credentials("bob@example.com")
+    assert await storage.credentials.find_credentials("ada@example.com") is None
+    credentials = await storage.credentials.find_credentials("bob@example.com")
     assert credentials is not None
     assert (credentials.user.id, credentials.password_hash) == (user.id, "hash of ada@example.com")
     await add_user(storage, email="ada@example.com")
 
 
-async def test_a_change_of_nobody_is_not_found(storage: Storage) -> None:
+async def test_a_change_of_nobody_is_not_found(storage: Node) -> None:
     for versions in (None, (1,), ()):
         with pytest.raises(NotFound):
             await storage.users.change(NOBODY, UserChange(name="x"), AT, versions)
 
 
-async def test_a_change_of_another_version_is_a_mismatch_with_the_current_one(storage: Storage) -> None:
+async def test_a_change_of_another_version_is_a_mismatch_with_the_current_one(storage: Node) -> None:
     user = await add_user(storage)
     for versions in ((), (2,), (0, 2, 3)):
         with pytest.raises(VersionMismatch) as caught:
@@ -199,7 +200,7 @@ async def test_a_change_of_another_version_is_a_mismatch_with_the_current_one(st
     assert changed.version == 2
 
 
-async def test_of_many_changes_of_one_version_exactly_one_wins(nodes: list[Storage]) -> None:
+async def test_of_many_changes_of_one_version_exactly_one_wins(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     outcomes = await race(
         *[
@@ -213,13 +214,13 @@ async def test_of_many_changes_of_one_version_exactly_one_wins(nodes: list[Stora
     assert {o.current.version for o in outcomes if isinstance(o, VersionMismatch)} == {2}
 
 
-async def test_many_changes_of_any_version_all_take_effect(nodes: list[Storage]) -> None:
+async def test_many_changes_of_any_version_all_take_effect(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     outcomes = await race(*[node.users.change(user.id, UserChange(name="x"), AT, None) for node in takes_turns(nodes)])
     assert sorted(outcome[0].version for outcome in outcomes) == list(range(2, WRITERS + 2))
 
 
-async def test_a_change_to_a_taken_address_is_a_conflict_and_changes_nothing(storage: Storage) -> None:
+async def test_a_change_to_a_taken_address_is_a_conflict_and_changes_nothing(storage: Node) -> None:
     await add_user(storage, email="ada@example.com")
     bob = await add_user(storage, email="bob@example.com")
     session = await add_session(storage, bob.id)
@@ -227,10 +228,10 @@ async def test_a_change_to_a_taken_address_is_a_conflict_and_changes_nothing(sto
     with pytest.raises(Conflict):
         await storage.users.change(bob.id, change, AT, None)
     assert plain(await storage.users.find(bob.id)) == plain(bob)
-    assert await storage.sessions.is_alive(session.id, LONG_AGO)
+    assert await storage.is_alive(session.id, LONG_AGO)
 
 
-async def test_of_many_changes_to_one_address_exactly_one_wins(nodes: list[Storage]) -> None:
+async def test_of_many_changes_to_one_address_exactly_one_wins(nodes: list[Node]) -> None:
     users = [await add_user(nodes[0]) for _ in range(WRITERS)]
     change = UserChange(email="one@example.com", email_key="one@example.com")
     outcomes = await race(
@@ -242,7 +243,7 @@ async def test_of_many_changes_to_one_address_exactly_one_wins(nodes: list[Stora
 # --- suspension ----------------------------------------------------------------------------------
 
 
-async def test_a_suspension_ends_all_sessions_of_the_account_and_no_others(nodes: list[Storage]) -> None:
+async def test_a_suspension_ends_all_sessions_of_the_account_and_no_others(nodes: list[Node]) -> None:
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
     mine = [await add_session(nodes[0], user.id) for _ in range(3)]
     theirs = await add_session(nodes[0], other.id)
@@ -251,12 +252,12 @@ async def test_a_suspension_ends_all_sessions_of_the_account_and_no_others(nodes
     changed, ended = await nodes[0].users.change(user.id, SUSPEND, AT, None)
     assert changed.status == "suspended"
     assert sorted(ended) == sorted(session.id for session in mine)
-    assert {session.id for session in mine} <= set(await nodes[1].sessions.ended_within(60))
-    assert not any([await nodes[1].sessions.is_alive(session.id, LONG_AGO) for session in mine])
-    assert await nodes[1].sessions.is_alive(theirs.id, LONG_AGO)
+    assert {session.id for session in mine} <= set(await nodes[1].revocations.ended_within(60))
+    assert not any([await nodes[1].is_alive(session.id, LONG_AGO) for session in mine])
+    assert await nodes[1].is_alive(theirs.id, LONG_AGO)
 
 
-async def test_no_session_that_begins_during_a_suspension_outlives_it(nodes: list[Storage]) -> None:
+async def test_no_session_that_begins_during_a_suspension_outlives_it(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     starts = [node.sessions.create(new_session(user.id), b"hash") for node in takes_turns(nodes)]
     half = len(starts) // 2
@@ -268,7 +269,7 @@ async def test_no_session_that_begins_during_a_suspension_outlives_it(nodes: lis
 # --- the last administrator ----------------------------------------------------------------------
 
 
-async def test_the_last_active_administrator_stays_one(storage: Storage) -> None:
+async def test_the_last_active_administrator_stays_one(storage: Node) -> None:
     admin = await add_admin(storage)
     await add_user(storage, roles=("user", ADMIN), status="suspended")
     await add_user(storage, roles=("user", "administrator", "admins"))
@@ -281,13 +282,13 @@ async def test_the_last_active_administrator_stays_one(storage: Storage) -> None
     with pytest.raises(Conflict):
         await storage.users.delete(admin.id, None)
     assert plain(await storage.users.find(admin.id)) == plain(admin)
-    assert await storage.sessions.is_alive(session.id, LONG_AGO)
+    assert await storage.is_alive(session.id, LONG_AGO)
     assert await storage.resources.find(resource.id) is not None
     kept, _ = await storage.users.change(admin.id, UserChange(name="x", roles=(ADMIN,), status="active"), AT, None)
     assert kept.roles == (ADMIN,)
 
 
-async def test_an_administrator_who_is_not_the_last_may_go(storage: Storage) -> None:
+async def test_an_administrator_who_is_not_the_last_may_go(storage: Node) -> None:
     admins = [await add_admin(storage) for _ in range(4)]
     await storage.users.change(admins[0].id, SUSPEND, AT, None)
     await storage.users.change(admins[1].id, DEMOTE, AT, None)
@@ -299,13 +300,11 @@ async def test_an_administrator_who_is_not_the_last_may_go(storage: Storage) -> 
 
 
 @pytest.mark.parametrize("deed", ["suspend", "demote", "delete", "all three"])
-async def test_of_all_administrators_who_go_at_the_same_moment_exactly_one_stays(
-    nodes: list[Storage], deed: str
-) -> None:
+async def test_of_all_administrators_who_go_at_the_same_moment_exactly_one_stays(nodes: list[Node], deed: str) -> None:
     admins = [await add_admin(nodes[0]) for _ in range(WRITERS)]
     ways = ["suspend", "demote", "delete"] if deed == "all three" else [deed]
 
-    async def go(node: Storage, user_id: str, way: str) -> None:
+    async def go(node: Node, user_id: str, way: str) -> None:
         if way == "delete":
             await node.users.delete(user_id, None)
         else:
@@ -318,7 +317,7 @@ async def test_of_all_administrators_who_go_at_the_same_moment_exactly_one_stays
     assert len([user for user in page.items if ADMIN in user.roles and user.status == "active"]) == 1
 
 
-async def test_two_administrators_who_demote_each_other_over_and_over_never_both_succeed(nodes: list[Storage]) -> None:
+async def test_two_administrators_who_demote_each_other_over_and_over_never_both_succeed(nodes: list[Node]) -> None:
     admins = [await add_admin(nodes[0]) for _ in range(2)]
     for _ in range(20):
         outcomes = await race(
@@ -332,31 +331,31 @@ async def test_two_administrators_who_demote_each_other_over_and_over_never_both
 # --- password ------------------------------------------------------------------------------------
 
 
-async def test_a_new_password_ends_every_session_but_one(nodes: list[Storage]) -> None:
+async def test_a_new_password_ends_every_session_but_one(nodes: list[Node]) -> None:
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
     kept, *lost = [await add_session(nodes[0], user.id) for _ in range(4)]
     theirs = await add_session(nodes[0], other.id)
-    ended = await nodes[0].users.change_password(user.id, "new hash", AT, kept.id)
+    ended = await nodes[0].credentials.change_password(user.id, "new hash", AT, kept.id)
     assert sorted(ended) == sorted(session.id for session in lost)
-    assert await nodes[1].users.find_password_hash(user.id) == "new hash"
-    assert await nodes[1].users.find_password_hash(other.id) != "new hash"
-    assert await nodes[1].sessions.is_alive(kept.id, LONG_AGO)
-    assert await nodes[1].sessions.is_alive(theirs.id, LONG_AGO)
-    assert not any([await nodes[1].sessions.is_alive(session.id, LONG_AGO) for session in lost])
+    assert await nodes[1].credentials.find_password_hash(user.id) == "new hash"
+    assert await nodes[1].credentials.find_password_hash(other.id) != "new hash"
+    assert await nodes[1].is_alive(kept.id, LONG_AGO)
+    assert await nodes[1].is_alive(theirs.id, LONG_AGO)
+    assert not any([await nodes[1].is_alive(session.id, LONG_AGO) for session in lost])
 
 
-async def test_a_new_password_of_nobody_is_not_found_and_ends_nothing(storage: Storage) -> None:
+async def test_a_new_password_of_nobody_is_not_found_and_ends_nothing(storage: Node) -> None:
     user = await add_user(storage)
     session = await add_session(storage, user.id)
     with pytest.raises(NotFound):
-        await storage.users.change_password(NOBODY, "new hash", AT, session.id)
-    assert await storage.sessions.is_alive(session.id, LONG_AGO)
+        await storage.credentials.change_password(NOBODY, "new hash", AT, session.id)
+    assert await storage.is_alive(session.id, LONG_AGO)
 
 
 # --- delete --------------------------------------------------------------------------------------
 
 
-async def test_a_deletion_takes_all_that_the_account_owns_and_frees_its_address(nodes: list[Storage]) -> None:
+async def test_a_deletion_takes_all_that_the_account_owns_and_frees_its_address(nodes: list[Node]) -> None:
     user, other = await add_user(nodes[0], email="ada@example.com"), await add_user(nodes[0])
     sessions = [await add_session(nodes[0], user.id) for _ in range(3)]
     resources = [await add_resource(nodes[0], user.id) for _ in range(3)]
@@ -365,18 +364,18 @@ async def test_a_deletion_takes_all_that_the_account_owns_and_frees_its_address(
     assert sorted(ended) == sorted(session.id for session in sessions)
     for node in nodes:
         assert await node.users.find(user.id) is None
-        assert await node.users.find_credentials("ada@example.com") is None
-        assert await node.users.find_password_hash(user.id) is None
+        assert await node.credentials.find_credentials("ada@example.com") is None
+        assert await node.credentials.find_password_hash(user.id) is None
         assert [await node.resources.find(resource.id) for resource in resources] == [None] * 3
-        assert not any([await node.sessions.is_alive(session.id, LONG_AGO) for session in sessions])
-        assert await node.sessions.is_alive(theirs[0].id, LONG_AGO)
+        assert not any([await node.is_alive(session.id, LONG_AGO) for session in sessions])
+        assert await node.is_alive(theirs[0].id, LONG_AGO)
         assert await node.resources.find(theirs[1].id) is not None
         # Other nodes have yet to learn of it.
-        assert {session.id for session in sessions} <= set(await node.sessions.ended_within(60))
+        assert {session.id for session in sessions} <= set(await node.revocations.ended_within(60))
     await add_user(nodes[1], email="ada@example.com")
 
 
-async def test_a_deletion_minds_the_version(storage: Storage) -> None:
+async def test_a_deletion_minds_the_version(storage: Node) -> None:
     user = await add_user(storage)
     for versions in ((), (2,)):
         with pytest.raises(VersionMismatch) as caught:
@@ -388,13 +387,13 @@ async def test_a_deletion_minds_the_version(storage: Storage) -> None:
             await storage.users.delete(gone, None)
 
 
-async def test_of_many_deletions_exactly_one_wins(nodes: list[Storage]) -> None:
+async def test_of_many_deletions_exactly_one_wins(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     outcomes = await race(*[node.users.delete(user.id, (1,)) for node in takes_turns(nodes)])
     assert tally(outcomes) == {"won": 1, "NotFound": WRITERS - 1}
 
 
-async def test_of_a_deletion_and_a_change_of_one_version_exactly_one_wins(nodes: list[Storage]) -> None:
+async def test_of_a_deletion_and_a_change_of_one_version_exactly_one_wins(nodes: list[Node]) -> None:
     for _ in range(8):
         user = await add_user(nodes[0])
         changed, deleted = await race(
@@ -403,7 +402,7 @@ async def test_of_a_deletion_and_a_change_of_one_version_exactly_one_wins(nodes:
         assert (type(changed), type(deleted)) in {(tuple, VersionMismatch), (NotFound, list)}
 
 
-async def test_nothing_that_is_created_during_a_deletion_outlives_it(nodes: list[Storage]) -> None:
+async def test_nothing_that_is_created_during_a_deletion_outlives_it(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     documents = [new_resource(user.id) for _ in range(WRITERS)]
     sessions = [new_session(user.id) for _ in range(WRITERS)]
@@ -419,7 +418,7 @@ async def test_nothing_that_is_created_during_a_deletion_outlives_it(nodes: list
     assert list(await nodes[1].sessions.list(user.id, LONG_AGO, LONG_AGO)) == []
 
 
-async def test_an_address_is_taken_again_as_soon_as_its_account_is_deleted(nodes: list[Storage]) -> None:
+async def test_an_address_is_taken_again_as_soon_as_its_account_is_deleted(nodes: list[Node]) -> None:
     user = await add_user(nodes[0], email="ada@example.com")
     outcomes = await race(
         nodes[0].users.delete(user.id, None), *[add_user(node, email="ada@example.com") for node in takes_turns(nodes)]
@@ -430,7 +429,7 @@ async def test_an_address_is_taken_again_as_soon_as_its_account_is_deleted(nodes
         await add_user(nodes[1], email="ada@example.com")
 
 
-async def test_a_deleted_account_owns_nothing_new(storage: Storage) -> None:
+async def test_a_deleted_account_owns_nothing_new(storage: Node) -> None:
     user = await add_user(storage)
     await storage.users.delete(user.id, None)
     with pytest.raises(Unauthenticated):
@@ -442,7 +441,7 @@ async def test_a_deleted_account_owns_nothing_new(storage: Storage) -> None:
 # --- what an operator asks for ---------------------------------------------------------------------
 
 
-async def test_a_list_can_be_narrowed_to_a_status_and_a_role(nodes: list[Storage]) -> None:
+async def test_a_list_can_be_narrowed_to_a_status_and_a_role(nodes: list[Node]) -> None:
     names = {"a_b": "active", "axb": "active", "a-b": "suspended", "b": "suspended"}
     users = {
         role: await add_user(nodes[0], roles=("user", role), status="suspended" if status == "suspended" else "active")
@@ -465,7 +464,7 @@ async def test_a_list_can_be_narrowed_to_a_status_and_a_role(nodes: list[Storage
     assert await listed(None, "use") == ([], 0)
 
 
-async def test_a_narrowed_list_is_walked_to_its_end(storage: Storage) -> None:
+async def test_a_narrowed_list_is_walked_to_its_end(storage: Node) -> None:
     wanted = [(await add_user(storage, roles=("user", "editor"))).id for _ in range(5)]
     for _ in range(5):
         await add_user(storage)
@@ -480,8 +479,8 @@ async def test_a_narrowed_list_is_walked_to_its_end(storage: Storage) -> None:
     assert walked_ids == wanted[::-1]
 
 
-async def test_a_password_that_an_operator_sets_ends_every_session(nodes: list[Storage]) -> None:
+async def test_a_password_that_an_operator_sets_ends_every_session(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     sessions = {(await add_session(nodes[0], user.id)).id for _ in range(3)}
-    assert set(await nodes[1].users.change_password(user.id, "another hash", AT, None)) == sessions
+    assert set(await nodes[1].credentials.change_password(user.id, "another hash", AT, None)) == sessions
     assert await nodes[0].sessions.list(user.id, AT, LONG_AGO) == []

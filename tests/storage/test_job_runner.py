@@ -15,12 +15,12 @@ from kingpost import clock
 from kingpost.jobs import runner as job_runner
 from kingpost.jobs.runner import AT_ONCE, REMEMBERED_FOR, Handler, JobRunner, Patience
 from kingpost.jobs.sealing import GiveUp, JobSealer, TryLater
+from kingpost.jobs.store import ClaimedJob
 from kingpost.secret import MasterSecret
-from kingpost.storage import Storage
 from kingpost.storage.consequences import Consequences, SealedJob, Superseded
-from kingpost.storage.jobs import ClaimedJob
 from kingpost.storage.sql.database import Query
-from kingpost.storage.sql.storage import open_database, open_storage
+from kingpost.storage.sql.opening import open_database
+from tests.nodes import Node, open_node
 from tests.storage.samples import add_user, new_job
 
 AT_ONCE_AGAIN = Patience(first=0)
@@ -67,7 +67,7 @@ async def hang(claimed: ClaimedJob) -> None:
 
 @asynccontextmanager
 async def running(
-    storage: Storage, handlers: Handler | Mapping[str, Handler], patience: Patience = AT_ONCE_AGAIN, **limits: float
+    storage: Node, handlers: Handler | Mapping[str, Handler], patience: Patience = AT_ONCE_AGAIN, **limits: float
 ) -> AsyncGenerator[JobRunner]:
     """A runner at work. A single handler is that of the kind `note`."""
     by_kind = handlers if isinstance(handlers, Mapping) else {"note": handlers}
@@ -88,7 +88,7 @@ class Seen(msgspec.Struct):
 
 
 @pytest.fixture
-async def waiting(migrated_url: str, nodes: list[Storage]) -> AsyncGenerator[Callable[[], Awaitable[list[Seen]]]]:
+async def waiting(migrated_url: str, nodes: list[Node]) -> AsyncGenerator[Callable[[], Awaitable[list[Seen]]]]:
     """All jobs in the table."""
     database = await open_database(migrated_url)
 
@@ -110,7 +110,7 @@ async def is_done(waiting: Waiting) -> bool:
 # --- what succeeds -------------------------------------------------------------------------------
 
 
-async def test_two_nodes_do_each_job_exactly_once(nodes: list[Storage], waiting: Waiting) -> None:
+async def test_two_nodes_do_each_job_exactly_once(nodes: list[Node], waiting: Waiting) -> None:
     work = Work()
     jobs = [fresh_job() for _ in range(16)]
     async with AsyncExitStack() as stack:
@@ -124,7 +124,7 @@ async def test_two_nodes_do_each_job_exactly_once(nodes: list[Storage], waiting:
 
 
 async def test_jobs_that_were_there_before_the_runner_are_done_too_and_many_in_a_row(
-    nodes: list[Storage], waiting: Waiting
+    nodes: list[Node], waiting: Waiting
 ) -> None:
     work = Work()
     await nodes[0].jobs.add(*[fresh_job() for _ in range(20 * AT_ONCE)])
@@ -134,7 +134,7 @@ async def test_jobs_that_were_there_before_the_runner_are_done_too_and_many_in_a
     assert len(set(work.done)) == 20 * AT_ONCE
 
 
-async def test_a_job_whose_own_write_finishes_it_is_done(nodes: list[Storage], waiting: Waiting) -> None:
+async def test_a_job_whose_own_write_finishes_it_is_done(nodes: list[Node], waiting: Waiting) -> None:
     async def create_account(claimed: ClaimedJob) -> None:
         user = await add_user(nodes[0])
         await nodes[0].sessions.end_all(user.id, consequences=Consequences(finishes=claimed.claim))
@@ -145,7 +145,7 @@ async def test_a_job_whose_own_write_finishes_it_is_done(nodes: list[Storage], w
 
 
 async def test_what_somebody_else_did_needs_nothing_more(
-    nodes: list[Storage], waiting: Waiting, caplog: pytest.LogCaptureFixture
+    nodes: list[Node], waiting: Waiting, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def be_overtaken(claimed: ClaimedJob) -> None:
         await nodes[0].jobs.finish(claimed.claim)
@@ -160,7 +160,7 @@ async def test_what_somebody_else_did_needs_nothing_more(
 # --- what fails ----------------------------------------------------------------------------------
 
 
-async def test_what_fails_is_tried_again_until_it_succeeds(nodes: list[Storage], waiting: Waiting) -> None:
+async def test_what_fails_is_tried_again_until_it_succeeds(nodes: list[Node], waiting: Waiting) -> None:
     work = Work(TryLater("the server is down"), TryLater("still down"))
     await nodes[0].jobs.add(fresh_job())
     async with running(nodes[1], work):
@@ -169,7 +169,7 @@ async def test_what_fails_is_tried_again_until_it_succeeds(nodes: list[Storage],
     assert len(work.done) == 1
 
 
-async def test_the_reason_can_be_read_while_it_waits(storage: Storage, waiting: Waiting) -> None:
+async def test_the_reason_can_be_read_while_it_waits(storage: Node, waiting: Waiting) -> None:
     await storage.jobs.add(fresh_job())
     async with running(storage, Work(TryLater("the server is down")), Patience(first=3600)):
         await eventually(lambda: has_failed(waiting))
@@ -181,7 +181,7 @@ async def has_failed(waiting: Waiting) -> bool:
 
 
 async def test_what_can_never_succeed_is_given_up_at_once(
-    storage: Storage, waiting: Waiting, caplog: pytest.LogCaptureFixture
+    storage: Node, waiting: Waiting, caplog: pytest.LogCaptureFixture
 ) -> None:
     work = Work(GiveUp("there is no such mailbox"))
     await storage.jobs.add(job := fresh_job())
@@ -195,7 +195,7 @@ async def test_what_can_never_succeed_is_given_up_at_once(
     assert "there is no such mailbox; given up" in record.getMessage()
 
 
-async def test_what_still_fails_after_three_days_is_given_up(storage: Storage, waiting: Waiting) -> None:
+async def test_what_still_fails_after_three_days_is_given_up(storage: Node, waiting: Waiting) -> None:
     work = Work(*[TryLater("down")] * 9)
     await storage.jobs.add(fresh_job(seconds_ago=3 * DAY - 60), fresh_job(seconds_ago=3 * DAY + 1))
     async with running(storage, work, Patience()):
@@ -207,7 +207,7 @@ async def everything_has_failed(waiting: Waiting) -> bool:
     return all(job.last_error is not None for job in await waiting())
 
 
-async def test_what_was_given_up_is_kept_for_a_month(storage: Storage, waiting: Waiting) -> None:
+async def test_what_was_given_up_is_kept_for_a_month(storage: Node, waiting: Waiting) -> None:
     await storage.jobs.add(fresh_job(seconds_ago=REMEMBERED_FOR + 60), fresh_job(seconds_ago=REMEMBERED_FOR - 60))
     await storage.jobs.add(fresh_job("unknown", seconds_ago=REMEMBERED_FOR + 60))
     async with running(storage, Work(*[GiveUp("no")] * 2), Patience(first=3600, most=60 * DAY)) as runner:
@@ -217,7 +217,7 @@ async def test_what_was_given_up_is_kept_for_a_month(storage: Storage, waiting: 
 
 
 async def test_a_handler_that_crashes_harms_no_other_job_and_its_words_are_not_kept(
-    storage: Storage, waiting: Waiting, caplog: pytest.LogCaptureFixture
+    storage: Node, waiting: Waiting, caplog: pytest.LogCaptureFixture
 ) -> None:
     words = "ada@example.com has the token 0123456789"
     work, others = Work(ValueError(words), TimeoutError(words), KeyError(words)), Work()
@@ -234,7 +234,7 @@ async def test_a_handler_that_crashes_harms_no_other_job_and_its_words_are_not_k
     assert "ValueError" in caplog.text
 
 
-async def test_a_kind_that_nobody_knows_waits_for_a_release_that_does(nodes: list[Storage], waiting: Waiting) -> None:
+async def test_a_kind_that_nobody_knows_waits_for_a_release_that_does(nodes: list[Node], waiting: Waiting) -> None:
     work = Work()
     await nodes[0].jobs.add(fresh_job("from the future"))
     async with running(nodes[0], {}, Patience(first=1)):
@@ -248,7 +248,7 @@ class Note(msgspec.Struct):
     text: str
 
 
-async def test_a_job_under_another_secret_waits_for_who_has_it(nodes: list[Storage], waiting: Waiting) -> None:
+async def test_a_job_under_another_secret_waits_for_who_has_it(nodes: list[Node], waiting: Waiting) -> None:
     mine, theirs = (JobSealer(MasterSecret(f"the secret of node {number}")) for number in (1, 2))
     opened: list[Any] = []
 
@@ -271,7 +271,7 @@ async def test_a_job_under_another_secret_waits_for_who_has_it(nodes: list[Stora
 # --- what takes too long -------------------------------------------------------------------------
 
 
-async def test_a_job_that_hangs_is_tried_again_and_keeps_no_others_waiting(storage: Storage, waiting: Waiting) -> None:
+async def test_a_job_that_hangs_is_tried_again_and_keeps_no_others_waiting(storage: Node, waiting: Waiting) -> None:
     work = Work()
     await storage.jobs.add(*[fresh_job("hangs") for _ in range(AT_ONCE - 1)])
     async with running(storage, {"hangs": hang, "note": work}, Patience(first=3600), time_limit=3.0):
@@ -283,7 +283,7 @@ async def test_a_job_that_hangs_is_tried_again_and_keeps_no_others_waiting(stora
     assert await waiting() == [Seen(1, "it took more than 3 seconds", False)] * (AT_ONCE - 1)
 
 
-async def test_when_all_hang_the_rest_is_done_once_their_time_is_up(storage: Storage) -> None:
+async def test_when_all_hang_the_rest_is_done_once_their_time_is_up(storage: Node) -> None:
     work = Work()
     await storage.jobs.add(*[fresh_job("hangs") for _ in range(AT_ONCE)])
     await asyncio.sleep(0.05)
@@ -292,7 +292,7 @@ async def test_when_all_hang_the_rest_is_done_once_their_time_is_up(storage: Sto
         await eventually(lambda: len(work.done) == 1)
 
 
-async def test_the_job_of_a_worker_that_died_is_done_by_another(nodes: list[Storage], waiting: Waiting) -> None:
+async def test_the_job_of_a_worker_that_died_is_done_by_another(nodes: list[Node], waiting: Waiting) -> None:
     work = Work()
     await nodes[0].jobs.add(fresh_job())
     assert len(await nodes[0].jobs.claim(1, 1)) == 1
@@ -304,7 +304,7 @@ async def test_the_job_of_a_worker_that_died_is_done_by_another(nodes: list[Stor
 # --- stopping ------------------------------------------------------------------------------------
 
 
-async def test_a_stop_lets_what_is_under_way_finish_and_takes_nothing_new(storage: Storage, waiting: Waiting) -> None:
+async def test_a_stop_lets_what_is_under_way_finish_and_takes_nothing_new(storage: Node, waiting: Waiting) -> None:
     begun, done = asyncio.Event(), asyncio.Event()
 
     async def take_a_while(claimed: ClaimedJob) -> None:
@@ -323,9 +323,7 @@ async def test_a_stop_lets_what_is_under_way_finish_and_takes_nothing_new(storag
     assert await waiting() == [Seen(0, None, False)]
 
 
-async def test_a_stop_hands_what_does_not_finish_to_another_node_at_once(
-    nodes: list[Storage], waiting: Waiting
-) -> None:
+async def test_a_stop_hands_what_does_not_finish_to_another_node_at_once(nodes: list[Node], waiting: Waiting) -> None:
     begun, work = asyncio.Event(), Work()
 
     async def never_end(claimed: ClaimedJob) -> None:
@@ -341,7 +339,7 @@ async def test_a_stop_hands_what_does_not_finish_to_another_node_at_once(
     assert work.attempts == [2]
 
 
-async def test_a_runner_that_has_nothing_to_do_stops_at_once(storage: Storage) -> None:
+async def test_a_runner_that_has_nothing_to_do_stops_at_once(storage: Node) -> None:
     async with asyncio.timeout(0.4), running(storage, Work()):
         await asyncio.sleep(0.05)
 
@@ -358,7 +356,7 @@ async def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def test_a_runner_waits_for_the_database_and_goes_on(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    storage = await open_storage(f"sqlite:///{file}")
+    storage = await open_node(f"sqlite:///{file}")
     away = file.with_suffix(".away")
     await storage.jobs.add(fresh_job())
     file.rename(away)
@@ -372,7 +370,7 @@ async def test_a_runner_waits_for_the_database_and_goes_on(file: Path, caplog: p
 
 
 async def test_what_was_done_while_the_database_was_away_is_not_done_again(file: Path) -> None:
-    storage = await open_storage(f"sqlite:///{file}")
+    storage = await open_node(f"sqlite:///{file}")
     away = file.with_suffix(".away")
     attempts: list[int] = []
 

@@ -15,17 +15,20 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import make_url
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.model import Position, Resource, Session, SortKey, User
-from kingpost.storage import CannotOpen, ResourceListing, SealedKey, Storage
+from kingpost.resources.store import ResourceListing
+from kingpost.storage import CannotOpen
 from kingpost.storage.consequences import Consequences
 from kingpost.storage.listing import Listing
 from kingpost.storage.sql import migration
 from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Query, Row
+from kingpost.storage.sql.opening import migrate, open_database
 from kingpost.storage.sql.resources import SQLResources
 from kingpost.storage.sql.schema import metadata
-from kingpost.storage.sql.storage import migrate, open_database, open_storage
 from kingpost.storage.sql.users import SQLUsers
+from tests.nodes import Node, open_node
 from tests.storage.samples import (
     LONG_AGO,
     add_admin,
@@ -106,25 +109,25 @@ async def test_many_migrations_at_once_make_the_schema_once(database_url: str) -
 async def test_many_servers_that_open_an_empty_sqlite_file_at_once_all_do(tmp_path: Path) -> None:
     for attempt in range(5):
         url = f"sqlite:///{tmp_path}/{attempt}.db"
-        outcomes = await race(*[open_storage(url) for _ in range(NODES)])
+        outcomes = await race(*[open_node(url) for _ in range(NODES)])
         assert tally(outcomes) == {"won": NODES}, outcomes
         await asyncio.gather(*[storage.close() for storage in outcomes])
 
 
 async def test_a_second_migration_leaves_all_data_as_it_was(database_url: str) -> None:
     await migrate(database_url)
-    storage = await open_storage(database_url)
+    storage = await open_node(database_url)
     user = await add_user(storage)
     await migrate(database_url)
     assert await storage.users.find(user.id) is not None
     await storage.close()
 
 
-async def data_of(storage: Storage, user: User, session: Session, resource: Resource) -> list[Any]:
+async def data_of(storage: Node, user: User, session: Session, resource: Resource) -> list[Any]:
     """All that is kept about an account and what is its own, by the ways that the application takes."""
     return [
         await storage.users.find(user.id),
-        await storage.users.find_credentials(user.email.lower()),
+        await storage.credentials.find_credentials(user.email.lower()),
         await storage.sessions.list(user.id, LONG_AGO, LONG_AGO),
         await storage.resources.find(resource.id),
         await storage.signing_keys.list(),
@@ -137,7 +140,7 @@ async def test_a_database_of_the_first_release_keeps_all_its_data(
     with monkeypatch.context() as first_release:
         first_release.setattr(migration, "HEAD", "0001")
         await migrate(database_url)
-        storage = await open_storage(database_url)
+        storage = await open_node(database_url)
         user = await add_user(storage, name="Ada", metadata={"n": 1}, roles=("user", "admin"))
         session, resource = await add_session(storage, user.id), await add_resource(storage, user.id)
         await storage.signing_keys.add_first(SealedKey(user.id, "ES256", b"sealed", user.created_at))
@@ -147,7 +150,7 @@ async def test_a_database_of_the_first_release_keeps_all_its_data(
 
     assert await race(*[migrate(database_url) for _ in range(NODES)]) == [None] * NODES
     assert await version(database_url) == [(migration.HEAD,)]
-    storage = await open_storage(database_url)
+    storage = await open_node(database_url)
     assert plain(await data_of(storage, user, session, resource)) == plain(before)
     assert await entries_of(storage) == []
     # What came with the second release works on what the first has left.
@@ -173,14 +176,14 @@ async def sentence_of(opening: Callable[[str], Awaitable[Any]], url: str) -> str
 
 @pytest.mark.postgresql
 async def test_a_server_asks_for_the_migration_of_an_empty_postgresql(fresh_postgresql_url: str) -> None:
-    assert await sentence_of(open_storage, fresh_postgresql_url) == "The database is empty: run `kingpost migrate`."
+    assert await sentence_of(open_node, fresh_postgresql_url) == "The database is empty: run `kingpost migrate`."
 
 
 @pytest.mark.postgresql
 async def test_a_server_asks_for_the_migration_of_an_older_postgresql(fresh_postgresql_url: str) -> None:
     await migrate(fresh_postgresql_url)
     await version(fresh_postgresql_url, "UPDATE alembic_version SET version_num = '0000'")
-    sentence = await sentence_of(open_storage, fresh_postgresql_url)
+    sentence = await sentence_of(open_node, fresh_postgresql_url)
     assert sentence == (
         f"The database has schema 0000, this release needs schema {migration.HEAD}: run `kingpost migrate`."
     )
@@ -189,7 +192,7 @@ async def test_a_server_asks_for_the_migration_of_an_older_postgresql(fresh_post
 async def test_nobody_touches_a_newer_schema(database_url: str) -> None:
     await migrate(database_url)
     await version(database_url, "UPDATE alembic_version SET version_num = '9999'")
-    for opening in (open_storage, migrate):
+    for opening in (open_node, migrate):
         assert "newer" in await sentence_of(opening, database_url)
     assert await version(database_url) == [("9999",)]
 
@@ -206,7 +209,7 @@ async def test_nobody_touches_a_newer_schema(database_url: str) -> None:
     ],
 )
 async def test_a_url_that_leads_nowhere_is_told_in_a_sentence(url: str) -> None:
-    await sentence_of(open_storage, url)
+    await sentence_of(open_node, url)
 
 
 # --- what a page costs ---------------------------------------------------------------------------
@@ -270,7 +273,7 @@ SORTS = [(SortKey(field, down),) for field in ("created_at", "updated_at", "id")
 @pytest.mark.timeout(300)
 async def test_the_thousandth_page_costs_what_the_first_did(database_url: str) -> None:
     await migrate(database_url)
-    storage = await open_storage(database_url)
+    storage = await open_node(database_url)
     owner, other = (await add_user(storage)).id, (await add_user(storage)).id
     # Every tenth row is of another type and another owner, all along.
     rows = [new_resource(other, type="other") if n % 10 == 5 else new_resource(owner) for n in range(ROWS)]
@@ -310,7 +313,7 @@ async def test_the_thousandth_page_costs_what_the_first_did(database_url: str) -
 @pytest.mark.parametrize("field", ["created_at", "updated_at", "email", "id"])
 async def test_accounts_are_paged_through_an_index(database_url: str, field: str) -> None:
     await migrate(database_url)
-    storage = await open_storage(database_url)
+    storage = await open_node(database_url)
     await asyncio.gather(*[add_user(storage) for _ in range(300)])
     await storage.close()
     database = await open_database(database_url)

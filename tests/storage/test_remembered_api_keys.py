@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
+from kingpost.accounts.users.store import UserChange
 from kingpost.auth.api_keys import service as api_keys
 from kingpost.auth.api_keys.key_format import new_key
 from kingpost.auth.api_keys.service import BELIEVED_FOR, APIKeys, NewAPIKey
+from kingpost.auth.api_keys.store import APIKey, APIKeyStore
 from kingpost.jobs.sealing import JobSealer
 from kingpost.mail import Messages
-from kingpost.model import APIKey, Origin, Principal, User
+from kingpost.model import Context, Principal, User
 from kingpost.problems import Unauthenticated, Unavailable
 from kingpost.secret import MasterSecret
-from kingpost.storage import Storage, UserChange
-from kingpost.storage.api_keys import APIKeys as StoredKeys
+from tests.nodes import Node
 from tests.storage.samples import add_admin, add_user
 
 SECRET = MasterSecret("the master secret of the tests, long enough")
@@ -26,7 +27,7 @@ BOTH = frozenset({"users:read", "resources:write"})
 class Watched:
     """The keys of a real database, with every look-up counted. Answers can be held back on their way."""
 
-    def __init__(self, stored: StoredKeys) -> None:
+    def __init__(self, stored: APIKeyStore) -> None:
         self._stored = stored
         self.asked = 0
         self.answered = asyncio.Event()
@@ -56,10 +57,10 @@ class Watched:
 class World:
     """One process's keys over a watched database, with a clock that stands still, and an account with a key."""
 
-    def __init__(self, storage: Storage, user: User) -> None:
+    def __init__(self, storage: Node, user: User) -> None:
         self.storage = storage
         self.user = user
-        self.principal = Principal(user.id, None, frozenset(user.roles))
+        self.context = Context(Principal(user.id, None, frozenset(user.roles)))
         self.watched = Watched(storage.api_keys)
         self.now = 1000.0
         messages = Messages(JobSealer(SECRET))
@@ -67,7 +68,7 @@ class World:
 
     async def make(self) -> tuple[APIKey, str]:
         new = NewAPIKey("a machine", ("users:read", "resources:write"))
-        return await self.keys.create(self.principal, new, Origin())
+        return await self.keys.create(self.context, new)
 
     async def is_good(self, text: str) -> bool:
         try:
@@ -79,7 +80,7 @@ class World:
 
 
 @pytest.fixture
-async def world(storage: Storage) -> World:
+async def world(storage: Node) -> World:
     await add_admin(storage)
     return World(storage, await add_user(storage, roles=("user", "editor")))
 
@@ -99,7 +100,7 @@ async def test_it_is_looked_up_twice_a_second_at_most(world: World) -> None:
         assert world.watched.asked == asked
 
 
-async def test_what_changed_elsewhere_is_believed_no_longer_than_that(nodes: list[Storage], world: World) -> None:
+async def test_what_changed_elsewhere_is_believed_no_longer_than_that(nodes: list[Node], world: World) -> None:
     key, text = await world.make()
     assert await world.is_good(text)
     await nodes[1].users.change(world.user.id, UserChange(roles=("user",)), LATER, None)
@@ -130,7 +131,7 @@ async def test_what_is_no_key_is_not_looked_up(world: World) -> None:
 
 async def test_unknown_and_revoked_keys_are_remembered_nowhere(world: World) -> None:
     key, text = await world.make()
-    await world.keys.revoke(world.principal, key.id, Origin())
+    await world.keys.revoke(world.context, key.id)
     for unknown in (new_key(), text):
         before = world.watched.asked
         assert not await world.is_good(unknown)
@@ -149,7 +150,7 @@ async def test_memory_is_bounded_and_the_oldest_goes_first(world: World, monkeyp
 
 
 async def revoked(world: World, key: APIKey) -> None:
-    await world.keys.revoke(world.principal, key.id, Origin())
+    await world.keys.revoke(world.context, key.id)
 
 
 async def suspended(world: World, key: APIKey) -> None:
@@ -229,11 +230,11 @@ async def test_a_use_that_cannot_be_noted_is_no_refusal(world: World) -> None:
     world.watched.is_read_only = True
     assert await world.is_good(text)
     world.watched.is_read_only = False
-    (unnoted,) = await world.keys.list(world.principal)
+    (unnoted,) = await world.keys.list(world.user.id)
     assert unnoted.last_used_at is None
     world.now += BELIEVED_FOR
     assert await world.is_good(text)
-    (noted,) = await world.keys.list(world.principal)
+    (noted,) = await world.keys.list(world.user.id)
     assert noted.last_used_at is not None
 
 

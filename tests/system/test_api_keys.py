@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kingpost.auth.scopes import SCOPES
+from kingpost.auth.api_keys.scopes import SCOPES
 from tests.servers import PostgreSQLServer
 from tests.system.conftest import Serve
 from tests.system.running import PASSWORD, Client, Server, eventually, kingpost

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from kingpost import clock
+from kingpost.accounts.users.store import UserChange
 from kingpost.model import AuditEntry
-from kingpost.storage import UserChange
-from kingpost.storage.sql.storage import open_storage
+from tests.nodes import open_node
 from tests.storage.samples import raw
 from tests.system.certificates import make_certificate
 from tests.system.conftest import Serve, factory
@@ -48,8 +48,8 @@ def admin(server: Server) -> Client:
 
 
 async def fill(home: Path) -> None:
-    storage = await open_storage(f"sqlite:///{home}/kingpost.db")
-    found = await storage.users.find_credentials(EMAIL)
+    storage = await open_node(f"sqlite:///{home}/kingpost.db")
+    found = await storage.credentials.find_credentials(EMAIL)
     assert found is not None
     await storage.users.change(found.user.id, UserChange(roles=("user", "admin")), clock.now(), None)
     entries = []

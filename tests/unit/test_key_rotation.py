@@ -10,15 +10,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kingpost import clock
+from kingpost.audit.store import AuditListing
 from kingpost.auth.signing_keys.ring import PUBLISHED_BEFORE_USE, KeyRing, SigningKey
 from kingpost.auth.signing_keys.rotation import DAY, SLACK, KeyRotation
-from kingpost.model import AuditEntry, SortKey
+from kingpost.auth.signing_keys.store import SealedKey
+from kingpost.model import OPERATOR, AuditEntry, SortKey
 from kingpost.problems import Conflict, NotFound
 from kingpost.secret import MasterSecret
-from kingpost.storage import SealedKey, Storage
-from kingpost.storage.audit import AuditListing
 from kingpost.storage.consequences import NONE, Consequences
-from kingpost.storage.sql.storage import open_storage
+from tests.nodes import Node, open_node
 
 SECRET = MasterSecret("one secret")
 LIFETIME = 600
@@ -27,18 +27,18 @@ OVER = PUBLISHED_BEFORE_USE + LIFETIME + SLACK
 
 
 @pytest.fixture
-async def storage(tmp_path: Path) -> AsyncGenerator[Storage]:
-    opened = await open_storage(f"sqlite:///{tmp_path}/kingpost.db")
+async def storage(tmp_path: Path) -> AsyncGenerator[Node]:
+    opened = await open_node(f"sqlite:///{tmp_path}/kingpost.db")
     yield opened
     await opened.close()
 
 
-def rotation_on(storage: Storage, days: int = 90) -> tuple[KeyRotation, KeyRing]:
+def rotation_on(storage: Node, days: int = 90) -> tuple[KeyRotation, KeyRing]:
     ring = KeyRing(storage.signing_keys, SECRET)
     return KeyRotation(storage.signing_keys, ring, SECRET, token_lifetime=LIFETIME, rotation_days=days), ring
 
 
-async def keys_of_ages(storage: Storage, *ages: float) -> list[str]:
+async def keys_of_ages(storage: Node, *ages: float) -> list[str]:
     """Store keys that were made so many seconds ago, oldest first; return their ids."""
     ids: list[str] = []
     for age in ages:
@@ -55,11 +55,11 @@ async def states(rotation: KeyRotation) -> list[str]:
     return [life.state for life in await rotation.list()]
 
 
-async def ids(storage: Storage) -> list[str]:
+async def ids(storage: Node) -> list[str]:
     return [key.id for key in await storage.signing_keys.list()]
 
 
-async def told(storage: Storage) -> list[tuple[str, str, str | None]]:
+async def told(storage: Node) -> list[tuple[str, str, str | None]]:
     """What the audit log tells, oldest first: action, who, which key."""
     page = await storage.audit.list(AuditListing((SortKey("id"),), 100))
     entries: list[AuditEntry] = sorted(page.items, key=lambda entry: entry.id)
@@ -67,14 +67,14 @@ async def told(storage: Storage) -> list[tuple[str, str, str | None]]:
     return [(entry.action, entry.actor_type, entry.target_id) for entry in entries]
 
 
-async def test_a_lone_key_signs_from_the_start_and_without_an_end(storage: Storage) -> None:
+async def test_a_lone_key_signs_from_the_start_and_without_an_end(storage: Node) -> None:
     await keys_of_ages(storage, 5)
     rotation, _ = rotation_on(storage)
     (life,) = await rotation.list()
     assert (life.state, life.signs_from, life.verifies_until) == ("signing", life.created_at, None)
 
 
-async def test_each_key_is_verifying_signing_or_next(storage: Storage) -> None:
+async def test_each_key_is_verifying_signing_or_next(storage: Node) -> None:
     await keys_of_ages(storage, 30_000, 20_000, PUBLISHED_BEFORE_USE + 5, PUBLISHED_BEFORE_USE - 5, 1)
     rotation, ring = rotation_on(storage)
     lives = await rotation.list()
@@ -85,10 +85,10 @@ async def test_each_key_is_verifying_signing_or_next(storage: Storage) -> None:
         assert life.verifies_until == clock.shifted(successor.signs_from, LIFETIME + SLACK)
 
 
-async def test_the_operator_makes_the_next_key(storage: Storage) -> None:
+async def test_the_operator_makes_the_next_key(storage: Node) -> None:
     (first,) = await keys_of_ages(storage, 5)
     rotation, ring = rotation_on(storage)
-    made = await rotation.rotate("operator")
+    made = await rotation.rotate(OPERATOR)
     assert made.state == "next"
     assert await ids(storage) == [first, made.id]
     assert ring.signing_key().id == first
@@ -96,7 +96,7 @@ async def test_the_operator_makes_the_next_key(storage: Storage) -> None:
     assert await told(storage) == [("signing_key.created", "operator", made.id)]
 
 
-async def test_of_operators_who_rotate_at_the_same_moment_the_slower_is_told(storage: Storage) -> None:
+async def test_of_operators_who_rotate_at_the_same_moment_the_slower_is_told(storage: Node) -> None:
     (first,) = await keys_of_ages(storage, 5)
     rotation, ring = rotation_on(storage)
 
@@ -113,23 +113,23 @@ async def test_of_operators_who_rotate_at_the_same_moment_the_slower_is_told(sto
     stored: Any = Overtaken()
     slower = KeyRotation(stored, ring, SECRET, token_lifetime=LIFETIME, rotation_days=90)
     with pytest.raises(Conflict, match="at the same moment"):
-        await slower.rotate("operator")
+        await slower.rotate(OPERATOR)
     assert len(await ids(storage)) == 2
     assert await told(storage) == []
     assert await states(rotation) == ["signing", "next"]
     assert ring.signing_key().id == first
 
 
-async def test_a_key_from_the_future_stops_the_next_with_a_sentence(storage: Storage) -> None:
+async def test_a_key_from_the_future_stops_the_next_with_a_sentence(storage: Node) -> None:
     await keys_of_ages(storage, 20, -DAY)
     rotation, _ = rotation_on(storage)
     with pytest.raises(Conflict, match="in the future: check your machines' clocks"):
-        await rotation.rotate("operator")
+        await rotation.rotate(OPERATOR)
     await rotation.keep_up()
     assert await states(rotation) == ["signing", "next"]
 
 
-async def test_housekeeping_makes_a_key_when_the_newest_is_old_and_not_before(storage: Storage) -> None:
+async def test_housekeeping_makes_a_key_when_the_newest_is_old_and_not_before(storage: Node) -> None:
     await keys_of_ages(storage, 90 * DAY - 60)
     rotation, _ = rotation_on(storage)
     await rotation.keep_up()
@@ -144,14 +144,14 @@ async def test_housekeeping_makes_a_key_when_the_newest_is_old_and_not_before(st
 
 
 @pytest.mark.parametrize("days", [0, 10**12])
-async def test_housekeeping_can_be_told_to_make_none(storage: Storage, days: int) -> None:
+async def test_housekeeping_can_be_told_to_make_none(storage: Node, days: int) -> None:
     await keys_of_ages(storage, 10 * 365 * DAY)
     rotation, _ = rotation_on(storage, days)
     await rotation.keep_up()
     assert await states(rotation) == ["signing"]
 
 
-async def test_of_many_nodes_exactly_one_makes_the_next_key(storage: Storage) -> None:
+async def test_of_many_nodes_exactly_one_makes_the_next_key(storage: Node) -> None:
     await keys_of_ages(storage, 100 * DAY)
     nodes = [rotation_on(storage) for _ in range(8)]
     await asyncio.gather(*(rotation.keep_up() for rotation, _ in nodes))
@@ -161,7 +161,7 @@ async def test_of_many_nodes_exactly_one_makes_the_next_key(storage: Storage) ->
         assert [key.id for key in ring.keys] == await ids(storage)
 
 
-async def test_a_key_goes_when_its_last_token_has_expired_and_not_before(storage: Storage) -> None:
+async def test_a_key_goes_when_its_last_token_has_expired_and_not_before(storage: Node) -> None:
     old, kept, signing = await keys_of_ages(storage, 30_000, OVER + 30, OVER - 30)
     nodes = [rotation_on(storage) for _ in range(4)]
     await asyncio.gather(*(rotation.keep_up() for rotation, _ in nodes))
@@ -172,37 +172,37 @@ async def test_a_key_goes_when_its_last_token_has_expired_and_not_before(storage
         assert ring.holds(kept)
 
 
-async def test_the_only_key_stays_however_old_it_is(storage: Storage) -> None:
+async def test_the_only_key_stays_however_old_it_is(storage: Node) -> None:
     (only,) = await keys_of_ages(storage, 1000 * DAY)
     rotation, _ = rotation_on(storage, days=0)
     await rotation.keep_up()
     assert await ids(storage) == [only]
 
 
-async def test_a_retired_key_is_gone_at_once(storage: Storage) -> None:
+async def test_a_retired_key_is_gone_at_once(storage: Node) -> None:
     first, second = await keys_of_ages(storage, 30_000, 20_000)
     rotation, ring = rotation_on(storage)
     await ring.load()
-    signing = await rotation.retire(first, "operator")
+    signing = await rotation.retire(OPERATOR, first)
     assert (signing.id, signing.state) == (second, "signing")
     assert await ids(storage) == [second]
     assert await ring.find(first) is None
     assert await told(storage) == [("signing_key.retired", "operator", first)]
 
 
-async def test_when_the_signing_key_is_retired_the_next_signs_at_once(storage: Storage) -> None:
+async def test_when_the_signing_key_is_retired_the_next_signs_at_once(storage: Node) -> None:
     signing, following = await keys_of_ages(storage, 20_000, 3)
     rotation, ring = rotation_on(storage)
-    assert (await rotation.retire(signing, "operator")).id == following
+    assert (await rotation.retire(OPERATOR, signing)).id == following
     assert ring.signing_key().id == following
 
 
-async def test_the_only_key_is_not_retired(storage: Storage) -> None:
+async def test_the_only_key_is_not_retired(storage: Node) -> None:
     (only,) = await keys_of_ages(storage, 20_000)
     rotation, _ = rotation_on(storage)
     with pytest.raises(Conflict, match="This is the only signing key: rotate first"):
-        await rotation.retire(only, "operator")
+        await rotation.retire(OPERATOR, only)
     with pytest.raises(NotFound, match="There is no such signing key"):
-        await rotation.retire("another", "operator")
+        await rotation.retire(OPERATOR, "another")
     assert await ids(storage) == [only]
     assert await told(storage) == []

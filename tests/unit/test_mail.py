@@ -11,6 +11,7 @@ import pytest
 
 from kingpost import settings
 from kingpost.jobs.sealing import JobSealer, TryLater, UnreadableJob
+from kingpost.jobs.store import ClaimedJob
 from kingpost.mail import TEMPLATES, VALUES, Mail, Messages, TemplateName, masked
 from kingpost.mail.delivery import Delivery
 from kingpost.mail.envelope import Envelope, Letter, Sender
@@ -19,7 +20,6 @@ from kingpost.mail.templates import PAGES, SAMPLES, Templates
 from kingpost.secret import MasterSecret
 from kingpost.settings import InvalidSettings, Settings
 from kingpost.storage.consequences import SealedJob
-from kingpost.storage.jobs import ClaimedJob
 
 URL = "https://api.example.com"
 SEALER = JobSealer(MasterSecret("a secret"))

@@ -13,9 +13,9 @@ from joserfc.jwk import ECKey
 from kingpost import clock
 from kingpost.auth.signing_keys import ring as signing
 from kingpost.auth.signing_keys.ring import PUBLISHED_BEFORE_USE, KeyRing, SigningKey, SigningKeyError, WrongSecret
+from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.problems import Unavailable
 from kingpost.secret import MasterSecret
-from kingpost.storage import SealedKey
 from kingpost.storage.consequences import NONE, Consequences
 
 SECRET = MasterSecret("one secret")

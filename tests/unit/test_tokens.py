@@ -20,10 +20,10 @@ from joserfc.jwk import ECKey, KeySet, OctKey
 from kingpost import base64url, clock
 from kingpost.auth.sessions.access_tokens import AccessTokens, VerifiedToken, VerifiedTokens
 from kingpost.auth.signing_keys.ring import KeyRing, SigningKey
+from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.model import Principal
 from kingpost.problems import Unauthenticated
 from kingpost.secret import MasterSecret
-from kingpost.storage import SealedKey
 from kingpost.storage.consequences import NONE, Consequences
 
 ISSUER = "https://api.kingpost.test"

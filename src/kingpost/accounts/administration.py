@@ -4,14 +4,16 @@ import re
 from typing import Any
 
 from kingpost import audit, clock
-from kingpost.accounts.users.service import Accounts, NewAccount
+from kingpost.accounts.registration.service import NewAccount, Registration
+from kingpost.accounts.users.store import UserChange, UserStore
 from kingpost.audit.entries import Action
 from kingpost.auth.passwords.hashing import PasswordHasher, PasswordRules
+from kingpost.auth.passwords.store import CredentialStore
+from kingpost.auth.sessions.store import SessionStore
 from kingpost.emails import InvalidEmail, address
 from kingpost.mail import Messages
-from kingpost.model import AuditEntry, Origin, Page, Status, User
+from kingpost.model import OPERATOR, AuditEntry, Page, Status, User
 from kingpost.problems import Fault, InvalidRequest, NotFound
-from kingpost.storage import Storage, UserChange
 from kingpost.storage.consequences import Consequences
 from kingpost.storage.listing import Listing
 
@@ -22,10 +24,19 @@ class Administration:
     """Accounts as their operator handles them. Servers that run hear of it as they hear of each other."""
 
     def __init__(
-        self, storage: Storage, accounts: Accounts, hasher: PasswordHasher, rules: PasswordRules, messages: Messages
+        self,
+        users: UserStore,
+        credentials: CredentialStore,
+        sessions: SessionStore,
+        registration: Registration,
+        hasher: PasswordHasher,
+        rules: PasswordRules,
+        messages: Messages,
     ) -> None:
-        self._storage = storage
-        self._accounts = accounts
+        self._users = users
+        self._credentials = credentials
+        self._sessions = sessions
+        self._registration = registration
         self._hasher = hasher
         self._rules = rules
         self._messages = messages
@@ -37,18 +48,18 @@ class Administration:
             NotFound: there is none.
         """
         by_id = ID.fullmatch(who.lower()) is not None
-        user = await (self._storage.users.find(who.lower()) if by_id else self._find_by_email(who))
+        user = await (self._users.find(who.lower()) if by_id else self._find_by_email(who))
         if user is None:
             raise NotFound("No account has this id or e-mail address")
         return user
 
     async def list(self, listing: Listing, status: Status | None, role: str | None) -> Page[User]:
         """Accounts, a page at a time: all, or those with a status or a role."""
-        return await self._storage.users.list(listing, status=status, role=role)
+        return await self._users.list(listing, status=status, role=role)
 
     async def create(self, new: NewAccount, roles: tuple[str, ...]) -> User:
         """Create an account, for whose address the operator vouches. Raises as `Accounts.create` does."""
-        return await self._accounts.create(new, roles, "operator", Origin(), email_verified=True)
+        return await self._registration.create(OPERATOR, new, roles, email_verified=True)
 
     async def set_roles(self, user: User, roles: tuple[str, ...]) -> User:
         """Give an account these roles and no others.
@@ -77,13 +88,13 @@ class Administration:
         consequences = Consequences(
             (_entry("user.password_changed", user),), (self._messages.job("password-changed", user.email, user.id),)
         )
-        ended = await self._storage.users.change_password(user.id, password_hash, clock.now(), None, consequences)
+        ended = await self._credentials.change_password(user.id, password_hash, clock.now(), None, consequences)
         return len(ended)
 
     async def end_sessions(self, user: User) -> int:
         """End all sessions of an account; return how many there were."""
         entry = _entry("session.ended", user, sessions="all")
-        return len(await self._storage.sessions.end_all(user.id, consequences=Consequences((entry,))))
+        return len(await self._sessions.end_all(user.id, consequences=Consequences((entry,))))
 
     async def delete(self, user: User) -> None:
         """Delete an account with all that it owns.
@@ -92,20 +103,19 @@ class Administration:
             NotFound: it is gone already.
             Conflict: no active administrator would be left.
         """
-        await self._storage.users.delete(user.id, None, Consequences((_entry("user.deleted", user),)))
+        await self._users.delete(user.id, None, Consequences((_entry("user.deleted", user),)))
 
     async def _find_by_email(self, email: str) -> User | None:
         try:
-            credentials = await self._storage.users.find_credentials(address(email).key)
+            return await self._users.find_by_email(address(email).key)
         except InvalidEmail:
             return None
-        return None if credentials is None else credentials.user
 
     async def _change(self, user: User, change: UserChange, **details: Any) -> User:
         entry = _entry("user.changed", user, fields=[], **details)
-        changed, _ = await self._storage.users.change(user.id, change, clock.now(), None, Consequences((entry,)))
+        changed, _ = await self._users.change(user.id, change, clock.now(), None, Consequences((entry,)))
         return changed
 
 
 def _entry(action: Action, user: User, **details: Any) -> AuditEntry:
-    return audit.entry(action, "user", user.id, "operator", Origin(), **details)
+    return audit.entry(OPERATOR, action, "user", user.id, **details)

@@ -1,11 +1,11 @@
-"""What the audit log says: entries about who did what to which account or key."""
+"""Entries of the audit log: who did what to which account or key."""
 
 from typing import Any, Literal
 
 import msgspec
 
 from kingpost import clock
-from kingpost.model import ActorType, AuditEntry, Origin, Principal, TargetType
+from kingpost.model import ActorType, AuditEntry, Context, Principal, TargetType
 
 type Action = Literal[
     "user.created",
@@ -32,23 +32,20 @@ type Action = Literal[
     "audit.exported",
 ]
 
-type Actor = Principal | Literal["operator", "system"] | None
-"""Who acts: a caller, the operator at the command line, the server by itself, or a stranger."""
-
 
 def entry(
-    action: Action, target_type: TargetType, target_id: str | None, actor: Actor, origin: Origin, **details: Any
+    context: Context, action: Action, target_type: TargetType, target_id: str | None, **details: Any
 ) -> AuditEntry:
-    """An entry about something that happens now.
+    """Return an entry about something that happens now.
 
     Args:
+        context: who does it, and from where.
         action: what happens.
-        target_type, target_id: what it happens to; the id is None where there is nothing (yet).
-        actor: who does it.
-        origin: from where.
-        details: whatever helps an investigation. Never a secret, a name, an address of any kind.
+        target_type, target_id: what it happens to; the id is None if there is nothing (yet).
+        details: what helps an investigation. Never a secret, a name, or an address of any kind.
     """
     entry_id, now = clock.new_id()
+    actor, origin = context.actor, context.origin
     actor_type: ActorType
     if isinstance(actor, Principal):
         actor_type, actor_id = "user", actor.user_id

@@ -1,4 +1,4 @@
-"""The audit log on the wire."""
+"""The audit log over HTTP."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import cast
@@ -7,32 +7,33 @@ import msgspec
 
 from kingpost import clock
 from kingpost.audit.schemas import AuditEntryBody, AuditExportQuery, AuditList, AuditQuery
-from kingpost.audit.service import AuditFilter
-from kingpost.http.app.call import PRIVATE, Answer, Call, StreamedAnswer, answer
+from kingpost.audit.service import AuditFilter, AuditLog
+from kingpost.audit.store import AuditListing
+from kingpost.http.app.answers import PRIVATE, Answer, StreamedAnswer, answer
+from kingpost.http.app.call import Call
 from kingpost.http.app.pages import listing, next_page
+from kingpost.http.app.router import Route, Tag, Who
 from kingpost.model import AuditEntry
 from kingpost.problems import Fault, InvalidRequest
-from kingpost.storage.audit import AuditListing
 
+AUDIT_LOG = Tag("Audit log", "Who did what to which account, session or key. For administrators.", place=60)
 NDJSON = "application/x-ndjson"
 ATTACHMENT = (b"content-disposition", b'attachment; filename="audit.ndjson"')
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
-async def list_audit(call: Call) -> Answer:
+async def list_audit(call: Call, audit_log: AuditLog) -> Answer:
     wanted = _wanted(call.query)
     part, binding = listing(call)
-    page = await call.features.audit_log.list(
-        AuditListing(**msgspec.structs.asdict(part) | msgspec.structs.asdict(wanted))
-    )
+    page = await audit_log.list(AuditListing(**msgspec.structs.asdict(part) | msgspec.structs.asdict(wanted)))
     cursor, headers = next_page(call, page.next, binding)
     total = msgspec.UNSET if page.total is None else page.total
     return answer(AuditList(cast(list[AuditEntryBody], page.items), cursor, total), PRIVATE, *headers)
 
 
-async def export_audit(call: Call) -> Answer:
-    pages = await call.features.audit_log.export(call.caller, _wanted(call.query), call.origin)
+async def export_audit(call: Call, audit_log: AuditLog) -> Answer:
+    pages = await audit_log.export(call.context, _wanted(call.query))
     return StreamedAnswer(_lines(pages), [PRIVATE, ATTACHMENT], NDJSON)
 
 
@@ -54,3 +55,34 @@ def _wanted(query: AuditQuery | AuditExportQuery) -> AuditFilter:
     if faults:
         raise InvalidRequest.of(*faults)
     return AuditFilter(query.actor, query.target, query.action, **times)
+
+
+ROUTES: tuple[Route[AuditLog], ...] = (
+    Route(
+        method="GET",
+        path="/api/audit",
+        handler=list_audit,
+        who=Who.ADMIN,
+        scope="audit:read",
+        tag=AUDIT_LOG,
+        summary="Read the audit log",
+        query=AuditQuery,
+        result=AuditList,
+        headers=("Link",),
+    ),
+    Route(
+        method="GET",
+        path="/api/audit/export",
+        handler=export_audit,
+        who=Who.ADMIN,
+        scope="audit:read",
+        tag=AUDIT_LOG,
+        summary="Take the audit log along",
+        description="One entry a line, oldest first, up to the moment of the request. A file that broke off is no "
+        "whole response.",
+        query=AuditExportQuery,
+        result=AuditEntryBody,
+        media_type=NDJSON,
+        headers=("Content-Disposition",),
+    ),
+)

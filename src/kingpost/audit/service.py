@@ -6,9 +6,8 @@ from typing import Any
 import msgspec
 
 from kingpost import audit, clock
-from kingpost.model import AuditEntry, Origin, Page, Principal, SortKey
-from kingpost.storage.audit import AuditListing
-from kingpost.storage.audit import AuditLog as StoredAuditLog
+from kingpost.audit.store import AuditListing, AuditStore
+from kingpost.model import AuditEntry, Context, Page, SortKey
 
 OLDEST_FIRST = (SortKey("id"),)
 SWEPT = 60 * 60
@@ -30,21 +29,19 @@ class AuditFilter(msgspec.Struct, frozen=True, omit_defaults=True):
 class AuditLog:
     """What administrators may see of the audit log: all of it. That they are administrators, the route says."""
 
-    def __init__(self, log: StoredAuditLog) -> None:
+    def __init__(self, log: AuditStore) -> None:
         self._log = log
 
     async def list(self, listing: AuditListing) -> Page[AuditEntry]:
         """Entries, a page at a time."""
         return await self._log.list(listing)
 
-    async def export(
-        self, principal: Principal, wanted: AuditFilter, origin: Origin
-    ) -> AsyncGenerator[Sequence[AuditEntry]]:
+    async def export(self, context: Context, wanted: AuditFilter) -> AsyncGenerator[Sequence[AuditEntry]]:
         """All entries that are wanted and were made before now, oldest first, a page at a time.
 
         That they were exported, and which, is an entry itself. It is stored before this returns.
         """
-        entry = audit.entry("audit.exported", "audit_log", None, principal, origin, filter=_given(wanted))
+        entry = audit.entry(context, "audit.exported", "audit_log", None, filter=_given(wanted))
         await self._log.add(entry)
         # An end: else a walk would follow the log for as long as others write faster than the client reads.
         until = min(wanted.until or entry.created_at, entry.created_at)
@@ -56,7 +53,7 @@ class AuditLog:
         await self._log.forget_addresses_of_deleted(clock.after(-SWEPT))
 
 
-async def pages(log: StoredAuditLog, listing: AuditListing) -> AsyncGenerator[Sequence[AuditEntry]]:
+async def pages(log: AuditStore, listing: AuditListing) -> AsyncGenerator[Sequence[AuditEntry]]:
     """All entries of a listing, a page at a time. Between two pages nothing of the database is held."""
     while True:
         page = await log.list(listing)

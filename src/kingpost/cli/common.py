@@ -15,7 +15,7 @@ from kingpost import settings
 from kingpost.settings import InvalidSettings, Settings
 
 if TYPE_CHECKING:
-    from kingpost.http.app.call import Features
+    from kingpost.main import Running
 
 
 def load(**flags: Any) -> Settings:
@@ -68,12 +68,12 @@ def one_sentence() -> Iterator[None]:
 
 
 @one_sentence()
-def with_features[T](work: "Callable[[Features], Awaitable[T]]") -> T:
-    """Do work with all features beside the servers that run, and return its result."""
+def with_kingpost[T](work: "Callable[[Running], Awaitable[T]]") -> T:
+    """Run work with all services, beside the servers that may be running, and return its result."""
     from kingpost import main as composition  # noqa: PLC0415
 
     async def work_in_place() -> T:
-        async with composition.running(load(), background=False) as features:
-            return await work(features)
+        async with composition.running(load(), background=False) as kingpost:
+            return await work(kingpost)
 
     return run(work_in_place())

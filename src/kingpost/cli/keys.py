@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import click
 
 from kingpost.cli import output
-from kingpost.cli.common import with_features
+from kingpost.cli.common import with_kingpost
+from kingpost.model import OPERATOR
 
 if TYPE_CHECKING:
     from kingpost.auth.signing_keys.rotation import KeyLife
@@ -22,7 +23,7 @@ def keys() -> None:
 @output.as_json
 def list_keys(as_json: bool) -> None:
     """Show all keys, oldest first."""
-    lives = with_features(lambda features: features.key_rotation.list())
+    lives = with_kingpost(lambda kingpost: kingpost.auth.key_rotation.list())
     if as_json:
         output.echo_json({"items": lives})
     else:
@@ -33,7 +34,7 @@ def list_keys(as_json: bool) -> None:
 @output.as_json
 def rotate(as_json: bool) -> None:
     """Make the next key."""
-    made = with_features(lambda features: features.key_rotation.rotate("operator"))
+    made = with_kingpost(lambda kingpost: kingpost.auth.key_rotation.rotate(OPERATOR))
     if as_json:
         output.echo_json(made)
     else:
@@ -47,7 +48,7 @@ def retire(key_id: str, yes: bool) -> None:
     """Remove a key at once. What it has signed stops working: clients refresh, and go on."""
     if output.must_ask(yes):
         output.ask(f"All access tokens that {output.printable(key_id)} has signed stop working at once. Retire it?")
-    signing = with_features(lambda features: features.key_rotation.retire(key_id, "operator"))
+    signing = with_kingpost(lambda kingpost: kingpost.auth.key_rotation.retire(OPERATOR, key_id))
     output.echo(f"Key {key_id} is retired. Key {signing.id} signs.")
 
 

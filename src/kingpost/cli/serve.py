@@ -38,10 +38,10 @@ def serve(host: str, port: int, workers: int) -> None:
 @click.command()
 def migrate() -> None:
     """Bring the database's schema up to date. Safe from many nodes at once."""
-    from kingpost.storage.sql import storage  # noqa: PLC0415
+    from kingpost.storage.sql import opening  # noqa: PLC0415
 
     with one_sentence():
-        run(storage.migrate(load().database_url))
+        run(opening.migrate(load().database_url))
         click.echo("The database is up to date.")
 
 
@@ -49,7 +49,7 @@ def migrate() -> None:
 def openapi() -> None:
     """Print the OpenAPI document."""
     from kingpost.http.openapi import document  # noqa: PLC0415
-    from kingpost.routes import ROUTES  # noqa: PLC0415
+    from kingpost.main import ROUTES  # noqa: PLC0415
 
     with one_sentence():
         content = msgspec.json.encode(document.document(ROUTES, load().public_url))
@@ -83,10 +83,10 @@ def work(loaded: Settings, listener: socket.socket, when_ready: Callable[[], Non
     from kingpost.http.server import server  # noqa: PLC0415
 
     async def serving() -> None:
-        async with composition.running(loaded) as features:
+        async with composition.running(loaded) as kingpost:
             _start_listening(listener)
-            app = composition.application(features)
-            await server.serve(app, features.health, loaded, listener, when_ready)
+            app = kingpost.application
+            await server.serve(app, kingpost.readiness, loaded, listener, when_ready)
 
     log()
     _return_memory()

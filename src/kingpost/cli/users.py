@@ -7,11 +7,11 @@ import click
 import msgspec
 
 from kingpost.cli import output
-from kingpost.cli.common import with_features
+from kingpost.cli.common import with_kingpost
 
 if TYPE_CHECKING:
     from kingpost.accounts.administration import Administration
-    from kingpost.http.app.call import Features
+    from kingpost.main import Running
     from kingpost.model import Page, SortKey, Status, User
 
 PAGE = 500
@@ -27,7 +27,7 @@ class Role(click.ParamType[str]):
     name = "role"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from kingpost.http.app.fields import Role as Name  # noqa: PLC0415
+        from kingpost.accounts.users.schemas import Role as Name  # noqa: PLC0415
 
         try:
             return msgspec.convert(value, Name)
@@ -65,7 +65,7 @@ def list_users(
     status: "Status | None", role: str | None, sort: "tuple[SortKey, ...]", limit: int, as_json: bool
 ) -> None:
     """List accounts."""
-    found, total = with_features(lambda features: _list(features.administration, sort, limit, status, role))
+    found, total = with_kingpost(lambda kingpost: _list(kingpost.accounts.administration, sort, limit, status, role))
     if as_json:
         output.echo_json({"items": _bodies(found), "total": total})
         return
@@ -160,13 +160,13 @@ def end_sessions(who: str) -> None:
 @who_argument
 def disable_totp(who: str) -> None:
     """Remove an account's second factor, for one who has lost it: make sure first who is asking."""
-    from kingpost.model import Origin  # noqa: PLC0415
+    from kingpost.model import OPERATOR  # noqa: PLC0415
 
-    async def disable(features: "Features") -> None:
-        user = await features.administration.find(who)
-        await features.second_factors.remove("operator", user.id, Origin())
+    async def disable(kingpost: "Running") -> None:
+        user = await kingpost.accounts.administration.find(who)
+        await kingpost.auth.second_factors.remove(OPERATOR, user.id)
 
-    with_features(disable)
+    with_kingpost(disable)
     output.echo(f"{output.printable(who)} signs in without a second factor now.")
 
 
@@ -179,7 +179,7 @@ def delete(who: str, yes: bool) -> None:
     user = _on(who, lambda administration, user: _itself(user))
     if asks:
         output.ask(f"Delete {output.printable(user.email)} ({user.id}) with all that it owns?")
-    with_features(lambda features: features.administration.delete(user))
+    with_kingpost(lambda kingpost: kingpost.accounts.administration.delete(user))
     output.echo(f"{output.printable(user.email)} ({user.id}) is deleted.")
 
 
@@ -189,7 +189,7 @@ def _on[T](who: str, work: "Callable[[Administration, User], Awaitable[T]]") -> 
     async def find_and_work(administration: "Administration") -> T:
         return await work(administration, await administration.find(who))
 
-    return with_features(lambda features: find_and_work(features.administration))
+    return with_kingpost(lambda kingpost: find_and_work(kingpost.accounts.administration))
 
 
 async def _itself(user: "User") -> "User":
@@ -197,10 +197,10 @@ async def _itself(user: "User") -> "User":
 
 
 def _create(email: str, roles: tuple[str, ...]) -> "User":
-    from kingpost.accounts.users.service import NewAccount  # noqa: PLC0415
+    from kingpost.accounts.registration.service import NewAccount  # noqa: PLC0415
 
     new = NewAccount(email, output.password())
-    return with_features(lambda features: features.administration.create(new, roles))
+    return with_kingpost(lambda kingpost: kingpost.accounts.administration.create(new, roles))
 
 
 async def _list(

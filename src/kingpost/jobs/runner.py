@@ -14,9 +14,9 @@ import msgspec
 
 from kingpost import clock
 from kingpost.jobs.sealing import GiveUp, TryLater, UnreadableJob
+from kingpost.jobs.store import ClaimedJob, JobStore
 from kingpost.problems import Unavailable
 from kingpost.storage.consequences import Superseded
-from kingpost.storage.jobs import ClaimedJob, Jobs
 
 POLL_EVERY = 0.5
 """Seconds between two looks for jobs that are due."""
@@ -69,7 +69,7 @@ class JobRunner:
 
     def __init__(
         self,
-        jobs: Jobs,
+        jobs: JobStore,
         handlers: Mapping[str, Handler],
         patience: Patience = Patience(),  # noqa: B008 - it is frozen
         time_limit: float = TIME_LIMIT,

@@ -6,13 +6,13 @@ from jinja2 import TemplateError
 
 from kingpost.emails import InvalidEmail
 from kingpost.jobs.sealing import GiveUp, JobSealer, TryLater
+from kingpost.jobs.store import ClaimedJob
 from kingpost.mail import Mail
 from kingpost.mail.envelope import Sender, Transport
 from kingpost.mail.outbox import Outbox
 from kingpost.mail.smtp import SMTPTransport
 from kingpost.mail.templates import Templates
 from kingpost.settings import Settings
-from kingpost.storage.jobs import ClaimedJob
 
 
 class Delivery:

@@ -1,12 +1,26 @@
 """What requests and responses about resources hold."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from kingpost.http.app.fields import END, Cursor, Data, Id, Time, TypeName
+from kingpost.http.app.fields import END, Cursor, Id, Time
 from kingpost.http.app.lists import ListQuery, sorting
+
+TypeName = Annotated[
+    str,
+    Meta(
+        pattern="^[A-Za-z][A-Za-z0-9_.-]{0,62}" + END,
+        description="What kind of resource this is: a letter, then letters, digits, `_`, `.` and `-`.",
+        examples=["movie"],
+    ),
+]
+
+Data = Annotated[
+    dict[str, Any],
+    Meta(description="The document itself: any JSON object.", examples=[{"title": "Alien", "year": 1979}]),
+]
 
 
 class CreateResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,13 +6,12 @@ from typing import Any
 import msgspec
 
 from kingpost import clock
-from kingpost.jsontools import strict as strict_json
+from kingpost.jsontools import strict
 from kingpost.jsontools.strict import JSONLimits
-from kingpost.model import Page, Principal, Resource
-from kingpost.policy import Action, may
+from kingpost.model import Context, Page, Principal, Resource
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, TooLarge, Unavailable, VersionMismatch
-from kingpost.storage import ResourceListing
-from kingpost.storage import Resources as StoredResources
+from kingpost.resources.access import Action, may
+from kingpost.resources.store import ResourceListing, ResourceStore
 
 PATIENCE = 100
 """How often a patch without `If-Match` is applied anew because others were faster."""
@@ -25,16 +24,16 @@ type Patch = Callable[[dict[str, Any]], Any]
 class Resources:
     """What callers may do with resources."""
 
-    def __init__(self, resources: StoredResources, limits: JSONLimits, size_limit: int) -> None:
+    def __init__(self, resources: ResourceStore, limits: JSONLimits, size_limit: int) -> None:
         """`size_limit` is how many bytes of JSON a patched document may have."""
         self._resources = resources
         self._limits = limits
         self._size_limit = size_limit
 
-    async def create(self, principal: Principal, type_name: str, data: dict[str, Any]) -> Resource:
+    async def create(self, context: Context, type_name: str, data: dict[str, Any]) -> Resource:
         """Store a new resource that belongs to the caller."""
         resource_id, now = clock.new_id()
-        resource = Resource(resource_id, type_name, principal.user_id, _encode(data), 1, now, now)
+        resource = Resource(resource_id, type_name, context.caller.user_id, _encode(data), 1, now, now)
         await self._resources.create(resource)
         return resource
 
@@ -57,7 +56,7 @@ class Resources:
 
     async def replace(
         self,
-        principal: Principal,
+        context: Context,
         resource_id: str,
         data: dict[str, Any],
         type_name: str | None,
@@ -70,14 +69,12 @@ class Resources:
             InvalidRequest: `type_name` names another type than the resource has.
             VersionMismatch: it has another version.
         """
-        resource = await self._permitted(principal, "update", resource_id)
+        resource = await self._permitted(context.caller, "update", resource_id)
         if type_name not in (None, resource.type):
             raise InvalidRequest.of(Fault("The type of a resource cannot change", "immutable", pointer="/type"))
         return await self._resources.replace(resource_id, _encode(data), clock.now(), versions)
 
-    async def patch(
-        self, principal: Principal, resource_id: str, patch: Patch, versions: Sequence[int] | None
-    ) -> Resource:
+    async def patch(self, context: Context, resource_id: str, patch: Patch, versions: Sequence[int] | None) -> Resource:
         """Apply a patch to `{"data": …}`.
 
         The patch is applied to the version that was read and written only if that version still stands.
@@ -89,7 +86,7 @@ class Resources:
             TooLarge, InvalidRequest: the result is larger or deeper than a document may be.
             Unavailable: others were faster too many times.
         """
-        resource = await self._permitted(principal, "update", resource_id)
+        resource = await self._permitted(context.caller, "update", resource_id)
         if versions is not None and resource.version not in versions:
             raise VersionMismatch(resource)
         for _ in range(PATIENCE):
@@ -102,13 +99,13 @@ class Resources:
                 resource = mismatch.current
         raise Unavailable("Too many writers change this resource at the same time")
 
-    async def delete(self, principal: Principal, resource_id: str, versions: Sequence[int] | None) -> None:
+    async def delete(self, context: Context, resource_id: str, versions: Sequence[int] | None) -> None:
         """Delete a resource.
 
         Raises:
             NotFound, Forbidden, VersionMismatch: as for `replace`.
         """
-        await self._permitted(principal, "delete", resource_id)
+        await self._permitted(context.caller, "delete", resource_id)
         await self._resources.delete(resource_id, versions)
 
     def _patched(self, resource: Resource, patch: Patch) -> msgspec.Raw:
@@ -116,7 +113,7 @@ class Resources:
         if len(document) > self._size_limit:
             raise TooLarge("The patched document would be too large")
         # The result may be deeper than what came in, and a JSON Patch may put anything anywhere.
-        match strict_json.decode(document, self._limits):
+        match strict.decode(document, self._limits):
             case {"data": dict(data), **others} if not others:
                 return _encode(data)
         raise InvalidRequest.of(Fault("A patch leaves data as an object, and nothing beside it", "type", pointer=""))

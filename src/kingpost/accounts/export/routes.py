@@ -1,4 +1,4 @@
-"""The export of an account on the wire."""
+"""The export of an account over HTTP."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, cast
@@ -7,6 +7,7 @@ import msgspec
 
 from kingpost import clock
 from kingpost.accounts.export.schemas import (
+    AccountExportBody,
     AccountHead,
     ExportedJob,
     ExportedKey,
@@ -14,14 +15,18 @@ from kingpost.accounts.export.schemas import (
     ExportedSession,
     ExportedToken,
 )
-from kingpost.accounts.export.service import AccountExport
+from kingpost.accounts.export.service import AccountExport, Exports
 from kingpost.accounts.users.schemas import UserBody
-from kingpost.http.app.call import PRIVATE, Answer, Call, StreamedAnswer
+from kingpost.http.app.answers import PRIVATE, Answer, StreamedAnswer
+from kingpost.http.app.call import Call
+from kingpost.http.app.router import Route, Who
+from kingpost.problems import Forbidden, NotFound
+from kingpost.tags import USERS
 
 
-async def export_user(call: Call) -> Answer:
+async def export_user(call: Call, exports: Exports) -> Answer:
     user_id = call.path["id"]
-    export = await call.features.exports.export(call.caller, user_id, call.origin)
+    export = await exports.export(call.context, user_id)
     attachment = (b"content-disposition", f'attachment; filename="account-{user_id}.json"'.encode())
     return StreamedAnswer(_document(export), [PRIVATE, attachment])
 
@@ -55,3 +60,20 @@ async def _items(pages: AsyncIterator[Sequence[Any]]) -> AsyncGenerator[bytes]:
         if page:
             yield separator + msgspec.json.encode(page)[1:-1]
             separator = b","
+
+
+ROUTES: tuple[Route[Exports], ...] = (
+    Route(
+        method="GET",
+        path="/api/users/{id}/export",
+        handler=export_user,
+        who=Who.CALLER,
+        scope="users:read",
+        tag=USERS,
+        summary="Take along everything that is kept about an account",
+        description="With an API key this needs the scope `resources:read` as well.",
+        result=AccountExportBody,
+        headers=("Content-Disposition",),
+        problems=(Forbidden, NotFound),
+    ),
+)

@@ -5,9 +5,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from kingpost.accounts.users.schemas import UserBody
+from kingpost.accounts.users.schemas import DisplayName, UserBody
 from kingpost.audit.schemas import AuditEntryBody
-from kingpost.http.app.fields import DisplayName, Email, Id, Time
+from kingpost.http.app.fields import Email, Id, Time
 from kingpost.resources.schemas import ResourceBody
 
 Device = Annotated[str, Meta(examples=["curl/8.14.1"])]

@@ -5,13 +5,12 @@ from collections.abc import AsyncGenerator, Sequence
 import msgspec
 
 from kingpost import audit
+from kingpost.accounts.export.store import AccountRecords, RecordStore
 from kingpost.audit.service import OLDEST_FIRST, pages
-from kingpost.model import AuditEntry, Origin, Principal, Resource
-from kingpost.policy import may_touch_account
+from kingpost.audit.store import AuditListing, AuditStore
+from kingpost.model import AuditEntry, Context, Resource
 from kingpost.problems import Forbidden, NotFound
-from kingpost.storage import ResourceListing, Storage
-from kingpost.storage.audit import AuditListing
-from kingpost.storage.records import AccountRecords
+from kingpost.resources.store import ResourceListing, ResourceStore
 
 ENTRIES = 200
 """Audit entries that are held in memory at a time."""
@@ -30,10 +29,12 @@ class AccountExport(msgspec.Struct, frozen=True):
 class Exports:
     """Gives people what is kept about them."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, records: RecordStore, audit_log: AuditStore, resources: ResourceStore) -> None:
+        self._records = records
+        self._audit_log = audit_log
+        self._stored_resources = resources
 
-    async def export(self, principal: Principal, user_id: str, origin: Origin) -> AccountExport:
+    async def export(self, context: Context, user_id: str) -> AccountExport:
         """Everything that is kept about an account. That it was exported is in the audit log before this returns.
 
         Raises:
@@ -41,19 +42,20 @@ class Exports:
                 API key that may not read resources.
             NotFound: there is no such account.
         """
+        principal = context.caller
         if principal.scopes is not None and "resources:read" not in principal.scopes:
             raise Forbidden("An export holds resources: this needs an API key with the scope resources:read, too")
-        records = await self._storage.records.find(user_id)
+        records = await self._records.find(user_id)
         if records is None:
             raise NotFound()
-        if not may_touch_account(principal, user_id):
+        if not principal.may_manage(user_id):
             raise Forbidden()
-        await self._storage.audit.add(audit.entry("user.exported", "user", user_id, principal, origin))
+        await self._audit_log.add(audit.entry(context, "user.exported", "user", user_id))
         return AccountExport(records, self._entries(user_id), self._resources(user_id))
 
     async def _entries(self, user_id: str) -> AsyncGenerator[Sequence[AuditEntry]]:
         """What the account did, then what others did to it."""
-        log = self._storage.audit
+        log = self._audit_log
         async for entries in pages(log, AuditListing(OLDEST_FIRST, ENTRIES, actor_id=user_id)):
             yield entries
         async for entries in pages(log, AuditListing(OLDEST_FIRST, ENTRIES, target_id=user_id)):
@@ -62,7 +64,7 @@ class Exports:
     async def _resources(self, user_id: str) -> AsyncGenerator[Sequence[Resource]]:
         listing = ResourceListing(OLDEST_FIRST, RESOURCES, owner_id=user_id)
         while True:
-            page = await self._storage.resources.list(listing)
+            page = await self._stored_resources.list(listing)
             yield page.items
             if page.next is None:
                 return

@@ -9,8 +9,10 @@ from importlib.resources import files
 
 import msgspec
 
-from kingpost.http.app.call import NO_STORE, Answer, Call
-from kingpost.http.app.operations import HTML_UTF_8, PUBLIC
+from kingpost.http.app.answers import HTML, HTML_UTF_8, NO_STORE, PUBLIC, Answer
+from kingpost.http.app.call import Call
+from kingpost.http.app.operations import OPERATIONS
+from kingpost.http.app.router import Route, Who
 from kingpost.problems import NotFound
 
 
@@ -32,15 +34,15 @@ ASSETS = {
 }
 
 
-async def verify_email(call: Call) -> Answer:
+async def verify_email(call: Call, _: None) -> Answer:
     return Answer(200, _file("verify.html"), [NO_STORE], HTML_UTF_8, CSP)
 
 
-async def reset_password(call: Call) -> Answer:
+async def reset_password(call: Call, _: None) -> Answer:
     return Answer(200, _file("reset.html"), [NO_STORE], HTML_UTF_8, CSP)
 
 
-async def asset(call: Call) -> Answer:
+async def asset(call: Call, _: None) -> Answer:
     name = call.path["asset"]
     if name not in ASSETS:
         raise NotFound()
@@ -50,3 +52,39 @@ async def asset(call: Call) -> Answer:
 @cache
 def _file(name: str) -> bytes:
     return files("kingpost.accounts.pages").joinpath("files", name).read_bytes()
+
+
+ROUTES: tuple[Route[None], ...] = (
+    Route(
+        method="GET",
+        path="/email/verify",
+        handler=verify_email,
+        who=Who.ANYONE,
+        tag=OPERATIONS,
+        summary="Where links to confirm an address lead",
+        query=LinkQuery,
+        media_type=HTML,
+        is_hidden=True,
+    ),
+    Route(
+        method="GET",
+        path="/password/reset",
+        handler=reset_password,
+        who=Who.ANYONE,
+        tag=OPERATIONS,
+        summary="Where links to a new password lead",
+        query=LinkQuery,
+        media_type=HTML,
+        is_hidden=True,
+    ),
+    Route(
+        method="GET",
+        path="/mail/{asset}",
+        handler=asset,
+        who=Who.ANYONE,
+        tag=OPERATIONS,
+        media_type="*/*",
+        summary="What these two pages need",
+        is_hidden=True,
+    ),
+)

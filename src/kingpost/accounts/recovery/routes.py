@@ -1,38 +1,44 @@
-"""Proving an address and choosing a new password, on the wire."""
+"""Recovery over HTTP."""
 
-from kingpost.accounts.recovery.schemas import Accepted, ForgotPassword, ResendVerification, ResetPassword, VerifyEmail
-from kingpost.http.app.call import NO_STORE, Answer, Call, answer
+from collections.abc import Iterable
+from typing import Any
 
-ACCEPTED = Accepted("If there is something to do, a mail will say so: look into the mailbox.")
-
-
-async def verify_email(call: Call) -> Answer:
-    body: VerifyEmail = call.body
-    await call.features.verification.verify(body.token, call.origin)
-    return Answer(204, b"", [NO_STORE])
-
-
-async def resend_verification(call: Call) -> Answer:
-    body: ResendVerification | None = call.body
-    if body is None:
-        await call.features.verification.resend_own(await call.authenticate(), call.origin)
-    else:
-        await call.features.verification.resend(body.email, call.origin)
-    return accepted()
+from kingpost.accounts.recovery.schemas import ResetPassword
+from kingpost.accounts.recovery.service import Recovery
+from kingpost.http.app.answers import NO_STORE, Answer
+from kingpost.http.app.call import Call
+from kingpost.http.app.input import Rules
+from kingpost.http.app.router import Route, Who
+from kingpost.problems import Fault
+from kingpost.tags import RECOVERY
 
 
-async def forgot_password(call: Call) -> Answer:
-    body: ForgotPassword = call.body
-    await call.features.recovery.forgot(body.email, call.origin)
-    return accepted()
-
-
-async def reset_password(call: Call) -> Answer:
+async def reset_password(call: Call, recovery: Recovery) -> Answer:
     body: ResetPassword = call.body
-    await call.features.recovery.reset(body.token, body.new_password, call.origin)
+    await recovery.reset(call.context, body.token, body.new_password)
     return Answer(204, b"", [NO_STORE])
 
 
-def accepted() -> Answer:
-    """The one answer for all addresses, whether they have accounts or not."""
-    return answer(ACCEPTED, NO_STORE, status=202)
+def new_password_rules(recovery: Recovery) -> Rules:
+    """Return the rules of a new password, which are reported together with the schema's faults."""
+
+    def rules(document: dict[str, Any]) -> Iterable[Fault]:
+        new = document.get("new_password")
+        return recovery.faults(new, "") if isinstance(new, str) else ()
+
+    return rules
+
+
+ROUTES: tuple[Route[Recovery], ...] = (
+    Route(
+        method="POST",
+        path="/api/auth/password/reset",
+        handler=reset_password,
+        who=Who.ANYONE,
+        tag=RECOVERY,
+        summary="Set a new password with the token of a link, and end all sessions",
+        body=ResetPassword,
+        rules=new_password_rules,
+        status=204,
+    ),
+)

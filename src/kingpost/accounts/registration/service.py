@@ -1,75 +1,172 @@
-"""Signing up: at once, or by way of the mailbox so that nobody learns which addresses have accounts."""
+"""Signing up: at once, or by way of the mailbox, so that no answer reveals which addresses have accounts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
-from kingpost.accounts.mail_requests import RequestedMail
-from kingpost.accounts.users.service import Accounts, CheckedAccount, NewAccount
-from kingpost.emails import address
+from kingpost import audit, clock
+from kingpost.accounts.mail_requests.service import MailRequests
+from kingpost.accounts.users.service import metadata_faults
+from kingpost.accounts.users.store import UserStore
+from kingpost.accounts.verification.service import Verification
+from kingpost.auth.passwords.hashing import PasswordHasher, PasswordRules
+from kingpost.emails import address, email_faults
 from kingpost.jobs.runner import Handler
 from kingpost.jobs.sealing import JobSealer
-from kingpost.model import DEFAULT_ROLES, Origin, Principal, User
-from kingpost.problems import Conflict, Forbidden
+from kingpost.jobs.store import ClaimedJob, JobStore
+from kingpost.model import DEFAULT_ROLES, Context, Origin, User
+from kingpost.problems import Conflict, Fault, Forbidden, InvalidRequest
 from kingpost.settings import SignUpMode
-from kingpost.storage import Users
-from kingpost.storage.jobs import ClaimedJob, Jobs
+from kingpost.storage.consequences import NONE, Claim
 
 SIGN_UP = "user.sign-up"
 
 
+class NewAccount(msgspec.Struct, frozen=True):
+    """The account that is wanted."""
+
+    email: str
+    password: str
+    name: str | None = None
+    metadata: dict[str, Any] = {}
+
+
+class CheckedAccount(msgspec.Struct, frozen=True):
+    """A new account that breaks no rule, in the form in which it may wait to be stored."""
+
+    email: str
+    password_hash: str
+    name: str | None
+    metadata: dict[str, Any]
+
+
 class SignUpRequest(msgspec.Struct, frozen=True):
-    """An account that somebody wants, and from where."""
+    """A sign-up that is enqueued, and where it came from."""
 
     account: CheckedAccount
     origin: Origin
 
 
 class Registration:
-    """Decides who may sign up, and how."""
+    """Decides who may sign up, and how, and creates accounts."""
 
     def __init__(
-        self, accounts: Accounts, users: Users, jobs: Jobs, sealer: JobSealer, mail: RequestedMail, mode: SignUpMode
+        self,
+        users: UserStore,
+        hasher: PasswordHasher,
+        rules: PasswordRules,
+        verification: Verification,
+        jobs: JobStore,
+        sealer: JobSealer,
+        mail_requests: MailRequests,
+        mode: SignUpMode,
     ) -> None:
-        self._accounts = accounts
         self._users = users
+        self._hasher = hasher
+        self._rules = rules
+        self._verification = verification
         self._jobs = jobs
         self._sealer = sealer
-        self._mail = mail
+        self._mail_requests = mail_requests
         self._mode = mode
 
-    async def sign_up(self, principal: Principal | None, new: NewAccount, origin: Origin) -> User | None:
+    async def sign_up(self, context: Context, new: NewAccount) -> User | None:
         """Create an account with the default roles, and return it.
 
-        Where addresses have to be verified, a stranger's account is created later, if the address has none, and
-        the result is None in any case: nothing is looked up before this returns, so that neither result nor time
-        tells whether there is one. Administrators create accounts at once, however the server is set.
+        Where addresses have to be verified, an anonymous sign-up is enqueued and the result is always None:
+        nothing is looked up before this returns, so that neither result nor time reveals whether the address has an
+        account. Administrators create accounts at once, however the server is set.
 
         Raises:
-            Forbidden: sign-up is closed and the caller is no administrator.
+            Forbidden: sign-up is closed and the caller is not an administrator.
             InvalidRequest: the address, the password or the metadata breaks a rule.
             Conflict: the address has an account.
             Unavailable: too many passwords are being hashed.
         """
-        by_admin = principal is not None and principal.is_admin
+        by_admin = context.actor is not None and context.caller.is_admin
         if self._mode == "closed" and not by_admin:
             raise Forbidden("Sign-up is closed: ask an administrator for an account")
         if self._mode == "open" or by_admin:
-            return await self._accounts.create(new, DEFAULT_ROLES, principal, origin)
-        account = await self._accounts.check(new)
-        await self._jobs.add(self._sealer.seal(SIGN_UP, SignUpRequest(account, origin), None))
+            return await self.create(context, new, DEFAULT_ROLES)
+        account = await self._check(new)
+        await self._jobs.add(self._sealer.seal(SIGN_UP, SignUpRequest(account, context.origin), None))
         return None
 
-    def handlers(self) -> Mapping[str, Handler]:
-        """What does the jobs that are stored here, by kind."""
-        return {SIGN_UP: self._create}
+    async def create(
+        self, context: Context, new: NewAccount, roles: tuple[str, ...], *, email_verified: bool = False
+    ) -> User:
+        """Create an account with any roles. Whether the actor may do so is for the caller to decide.
 
-    async def _create(self, claimed: ClaimedJob) -> None:
+        Raises:
+            InvalidRequest, Conflict, Unavailable: as for `sign_up`.
+        """
+        return await self._store(context, await self._check(new), roles, email_verified=email_verified)
+
+    def faults(self, new: NewAccount) -> Iterable[Fault]:
+        """Yield the rules of address, password and metadata that a new account breaks."""
+        yield from email_faults(new.email)
+        yield from self.password_faults(new.password, new.email)
+        yield from metadata_faults(new.metadata)
+
+    def password_faults(self, password: str, email: str) -> Iterable[Fault]:
+        """Yield the rules that a password breaks for the owner of an address; an empty address breaks none."""
+        for code, detail in self._rules.faults(password, email):
+            yield Fault(detail, code, pointer="/password")
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the handlers of the jobs that are enqueued here, by kind."""
+        return {SIGN_UP: self._create_enqueued}
+
+    async def _check(self, new: NewAccount) -> CheckedAccount:
+        """Apply the rules and hash the password, without looking anything up."""
+        faults = list(self.faults(new))
+        if faults:
+            raise InvalidRequest.of(*faults)
+        return CheckedAccount(new.email, await self._hasher.hash(new.password), new.name, new.metadata)
+
+    async def _store(
+        self,
+        context: Context,
+        new: CheckedAccount,
+        roles: tuple[str, ...],
+        *,
+        email_verified: bool = False,
+        finishes: Claim | None = None,
+    ) -> User:
+        """Store a new account, and send a link that verifies its address unless it is verified already.
+
+        Raises:
+            Conflict: the address has an account.
+            Superseded: another worker has claimed the job that this finishes.
+        """
+        email = address(new.email)
+        user_id, now = clock.new_id()
+        user = User(
+            id=user_id,
+            email=email.address,
+            email_verified=email_verified,
+            name=new.name,
+            metadata=msgspec.Raw(msgspec.json.encode(new.metadata)),
+            roles=roles,
+            status="active",
+            version=1,
+            created_at=now,
+            updated_at=now,
+        )
+        entry = audit.entry(context, "user.created", "user", user.id, roles=roles)
+        asked = NONE if email_verified else self._verification.request(user.id, email)
+        consequences = msgspec.structs.replace(asked, audit=(entry,), finishes=finishes)
+        await self._users.create(user, email.key, new.password_hash, consequences)
+        return user
+
+    async def _create_enqueued(self, claimed: ClaimedJob) -> None:
         request = self._sealer.open(claimed.job, SignUpRequest)
+        context = Context(None, request.origin)
         try:
-            await self._accounts.store(request.account, DEFAULT_ROLES, None, request.origin, finishes=claimed.claim)
+            await self._store(context, request.account, DEFAULT_ROLES, finishes=claimed.claim)
         except Conflict:
-            credentials = await self._users.find_credentials(address(request.account.email).key)
-            if credentials is None:  # It was deleted in this moment: another try will create it.
+            user = await self._users.find_by_email(address(request.account.email).key)
+            if user is None:  # It was deleted in this moment: another attempt will create it.
                 raise
-            await self._mail.send("set-password", credentials.user, request.origin, claimed.claim)
+            await self._mail_requests.send(context, "set-password", user, claimed.claim)

@@ -1,93 +1,81 @@
-"""Accounts on the wire."""
+"""Accounts over HTTP."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from kingpost.accounts.recovery.routes import accepted
-from kingpost.accounts.users.schemas import ChangePassword, ChangeUser, ReplaceUser, SignUp, UserBody, UserList
-from kingpost.accounts.users.service import AccountChange, NewAccount
-from kingpost.http.app.call import NO_STORE, PRIVATE, Answer, Call, Features, answer
+from kingpost.accounts.users.schemas import ChangeUser, ReplaceUser, UserBody, UserList, UserQuery
+from kingpost.accounts.users.service import AccountChange, Users, metadata_faults
+from kingpost.emails import email_faults
+from kingpost.http.app.answers import NO_STORE, PRIVATE, Answer, answer
+from kingpost.http.app.call import Call, Machine
 from kingpost.http.app.etags import format_etag, if_match, if_none_match
 from kingpost.http.app.input import Rules, parse_body
 from kingpost.http.app.pages import listing, next_page
+from kingpost.http.app.router import Route, Who
 from kingpost.http.app.schemas import JSONPatch
-from kingpost.jsontools import json_patch, merge_patch
-from kingpost.jsontools import strict as strict_json
-from kingpost.jsontools.strict import JSONLimits
+from kingpost.jsontools import json_patch, merge_patch, strict
 from kingpost.model import User
-from kingpost.problems import Fault
-from kingpost.settings import Settings
+from kingpost.problems import Conflict, Fault, Forbidden, NotFound, RateLimited, VersionMismatch
+from kingpost.tags import USERS
 
 
-async def create_user(call: Call) -> Answer:
-    new: SignUp = call.body
-    principal = None if call.header(b"authorization") is None else await call.authenticate()
-    account = NewAccount(new.email, new.password, new.name, new.metadata)
-    user = await call.features.registration.sign_up(principal, account, call.origin)
-    if user is None:
-        return accepted()
-    location = (b"location", f"/api/v1/users/{user.id}".encode())
-    return answer(UserBody.of(user), NO_STORE, location, _etag(user), status=201)
-
-
-def account_rules(features: Features) -> Rules:
-    """Rules of address, password and metadata, told together with what the schema has to say."""
+def account_rules(users: Users) -> Rules:
+    """Return the rules of address and metadata, which are reported together with the schema's faults."""
 
     def rules(document: dict[str, Any]) -> Iterable[Fault]:
-        email, password, metadata = (document.get(name) for name in ("email", "password", "metadata"))
-        known = NewAccount(
-            email if isinstance(email, str) else "",
-            password if isinstance(password, str) else "",
-            metadata=metadata if isinstance(metadata, dict) else {},
-        )
-        told = [name for name, value in (("/email", email), ("/password", password)) if isinstance(value, str)]
-        return [f for f in features.accounts.faults(known) if f.pointer in (*told, "/metadata")]
+        email, metadata = document.get("email"), document.get("metadata")
+        if isinstance(email, str):
+            yield from email_faults(email)
+        if isinstance(metadata, dict):
+            yield from metadata_faults(metadata)
 
     return rules
 
 
-async def get_me(call: Call) -> Answer:
-    return await _get(call, call.caller.user_id)
+async def get_me(call: Call, users: Users) -> Answer:
+    return await _get(call, users, call.caller.user_id)
 
 
-async def get_user(call: Call) -> Answer:
-    return await _get(call, call.path["id"])
+async def get_user(call: Call, users: Users) -> Answer:
+    return await _get(call, users, call.path["id"])
 
 
-async def _get(call: Call, user_id: str) -> Answer:
-    user = await call.features.accounts.read(call.caller, user_id)
+async def _get(call: Call, users: Users, user_id: str) -> Answer:
+    user = await users.read(call.caller, user_id)
     if if_none_match(call.header(b"if-none-match"), user.version):
         return Answer(304, b"", [PRIVATE, _etag(user)])
     return answer(UserBody.of(user), PRIVATE, _etag(user))
 
 
-async def list_users(call: Call) -> Answer:
+async def list_users(call: Call, users: Users) -> Answer:
     part, binding = listing(call)
-    page = await call.features.accounts.list(part)
+    page = await users.list(part)
     cursor, headers = next_page(call, page.next, binding)
     items = [UserBody.of(user) for user in page.items]
     return answer(UserList(items, cursor, **({} if page.total is None else {"total": page.total})), PRIVATE, *headers)
 
 
-async def replace_user(call: Call) -> Answer:
+async def replace_user(call: Call, users: Users) -> Answer:
     body: ReplaceUser = call.body
     change = AccountChange(body.email, body.name, body.metadata, body.roles, body.status, body.current_password)
     versions = if_match(call.header(b"if-match"))
-    return _changed(await call.features.accounts.replace(call.caller, call.path["id"], change, versions, call.origin))
+    with _current_as_body():
+        return _changed(await users.replace(call.context, call.path["id"], change, versions))
 
 
-async def patch_user(call: Call) -> Answer:
+async def patch_user(call: Call, users: Users) -> Answer:
     body: ChangeUser | JSONPatch = call.body
     versions = if_match(call.header(b"if-match"))
-    settings = call.features.settings
 
     def patch(user: User) -> AccountChange:
-        return _json_patched(user, body, settings) if isinstance(body, JSONPatch) else _merged(user, body)
+        return _json_patched(user, body, call.machine) if isinstance(body, JSONPatch) else _merged(user, body)
 
-    return _changed(await call.features.accounts.patch(call.caller, call.path["id"], patch, versions, call.origin))
+    with _current_as_body():
+        return _changed(await users.patch(call.context, call.path["id"], patch, versions))
 
 
 def _merged(user: User, body: ChangeUser) -> AccountChange:
@@ -97,7 +85,7 @@ def _merged(user: User, body: ChangeUser) -> AccountChange:
     return AccountChange(body.email, body.name, metadata, body.roles, body.status, body.current_password)
 
 
-def _json_patched(user: User, patch: JSONPatch, settings: Settings) -> AccountChange:
+def _json_patched(user: User, patch: JSONPatch, machine: Machine) -> AccountChange:
     before = {
         "email": user.email,
         "name": user.name,
@@ -105,10 +93,9 @@ def _json_patched(user: User, patch: JSONPatch, settings: Settings) -> AccountCh
         "roles": user.roles,
         "status": user.status,
     }
-    patched = json_patch.apply(before, patch.operations, settings.body_limit)
+    patched = json_patch.apply(before, patch.operations, machine.body_limit)
     # The result may be deeper than what came in.
-    limits = JSONLimits(depth=settings.json_depth, keys=settings.json_keys)
-    after = parse_body(strict_json.decode(msgspec.json.encode(patched), limits), ReplaceUser, None)
+    after = parse_body(strict.decode(msgspec.json.encode(patched), machine.json_limits), ReplaceUser, None)
     return AccountChange(
         after.email,
         after.name,
@@ -124,30 +111,109 @@ def _changed(user: User) -> Answer:
     return answer(UserBody.of(user), PRIVATE, _etag(user))
 
 
-async def change_password(call: Call) -> Answer:
-    body: ChangePassword = call.body
-    await call.features.accounts.change_password(
-        call.caller, call.path["id"], body.current_password, body.new_password, call.origin
-    )
-    return Answer(204, b"", [NO_STORE])
-
-
-def new_password_rules(features: Features) -> Rules:
-    """Rules of a new password, told together with what the schema has to say."""
-
-    def rules(document: dict[str, Any]) -> Iterable[Fault]:
-        new = document.get("new_password")
-        known = features.accounts.faults(NewAccount("", new)) if isinstance(new, str) else ()
-        return [Fault(f.detail, f.code, pointer="/new_password") for f in known if f.pointer == "/password"]
-
-    return rules
-
-
-async def delete_user(call: Call) -> Answer:
+async def delete_user(call: Call, users: Users) -> Answer:
     versions = if_match(call.header(b"if-match"))
-    await call.features.accounts.delete(call.caller, call.path["id"], versions, call.origin)
+    with _current_as_body():
+        await users.delete(call.context, call.path["id"], versions)
     return Answer(204, b"", [NO_STORE])
+
+
+@contextlib.contextmanager
+def _current_as_body() -> Iterator[None]:
+    """Show the current account of a `VersionMismatch` as clients see accounts."""
+    try:
+        yield
+    except VersionMismatch as mismatch:
+        raise VersionMismatch(UserBody.of(mismatch.current)) from None
 
 
 def _etag(user: User) -> tuple[bytes, bytes]:
     return b"etag", format_etag(user.version).encode()
+
+
+_JSON_PATCH = (
+    {"op": "test", "path": "/name", "value": "Ada Lovelace"},
+    {"op": "replace", "path": "/name", "value": "Ada King"},
+)
+
+ROUTES: tuple[Route[Users], ...] = (
+    Route(
+        method="GET",
+        path="/api/users",
+        handler=list_users,
+        who=Who.ADMIN,
+        scope="users:read",
+        tag=USERS,
+        summary="List accounts",
+        query=UserQuery,
+        result=UserList,
+        headers=("Link",),
+    ),
+    Route(
+        method="GET",
+        path="/api/users/me",
+        handler=get_me,
+        who=Who.CALLER,
+        scope="users:read",
+        tag=USERS,
+        summary="Read your own account",
+        result=UserBody,
+        headers=("ETag",),
+        problems=(NotFound,),
+    ),
+    Route(
+        method="GET",
+        path="/api/users/{id}",
+        handler=get_user,
+        who=Who.CALLER,
+        scope="users:read",
+        tag=USERS,
+        summary="Read an account",
+        result=UserBody,
+        headers=("ETag",),
+        problems=(Forbidden, NotFound),
+    ),
+    Route(
+        method="PUT",
+        path="/api/users/{id}",
+        handler=replace_user,
+        who=Who.CALLER,
+        scope="users:write",
+        tag=USERS,
+        summary="Replace an account",
+        body=ReplaceUser,
+        rules=account_rules,
+        result=UserBody,
+        headers=("ETag",),
+        preconditions=True,
+        problems=(Conflict, Forbidden, NotFound, RateLimited),
+    ),
+    Route(
+        method="PATCH",
+        path="/api/users/{id}",
+        handler=patch_user,
+        who=Who.CALLER,
+        scope="users:write",
+        tag=USERS,
+        summary="Change an account",
+        body=ChangeUser,
+        json_patch_example=_JSON_PATCH,
+        rules=account_rules,
+        result=UserBody,
+        headers=("ETag",),
+        preconditions=True,
+        problems=(Conflict, Forbidden, NotFound, RateLimited),
+    ),
+    Route(
+        method="DELETE",
+        path="/api/users/{id}",
+        handler=delete_user,
+        who=Who.CALLER,
+        scope="users:write",
+        tag=USERS,
+        summary="Delete an account with all that it owns",
+        status=204,
+        preconditions=True,
+        problems=(Conflict, Forbidden, NotFound),
+    ),
+)

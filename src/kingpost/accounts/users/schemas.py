@@ -1,33 +1,26 @@
 """What requests and responses about accounts hold."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from kingpost.http.app.fields import (
-    AnyPassword,
-    Cursor,
-    DisplayName,
-    Email,
-    Id,
-    Password,
-    Roles,
-    StoredMetadata,
-    Time,
-    UserMetadata,
-)
+from kingpost.http.app.fields import END, AnyPassword, Cursor, Email, Id, Time
 from kingpost.http.app.lists import ListQuery, sorting
 from kingpost.model import User
 
+DisplayName = Annotated[str, Meta(max_length=200, examples=["Ada Lovelace"])]
 
-class SignUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A new account."""
+_USER_METADATA = Meta(description="The user's own JSON object, 4 KiB at most.", examples=[{"theme": "dark"}])
 
-    email: Email
-    password: Password
-    name: DisplayName | None = None
-    metadata: UserMetadata = {}
+UserMetadata = Annotated[dict[str, Any], _USER_METADATA]
+
+StoredMetadata = Annotated[msgspec.Raw, _USER_METADATA, Meta(extra_json_schema={"type": "object"})]
+"""The same as it comes from storage: JSON text that is handed through."""
+
+Role = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}" + END, examples=["user"])]
+
+Roles = Annotated[tuple[Role, ...], Meta(max_length=32)]
 
 
 class ReplaceUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,13 +43,6 @@ class ChangeUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     roles: Roles | UnsetType = UNSET
     status: Literal["active", "suspended"] | UnsetType = UNSET
     current_password: Annotated[AnyPassword, Meta(description="Needed to change one's own `email`.")] | None = None
-
-
-class ChangePassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A new password, and the present one as proof."""
-
-    current_password: AnyPassword
-    new_password: Annotated[Password, Meta(examples=["staple battery horse"])]
 
 
 class UserBody(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Accounts: creating, reading, changing, deleting."""
+"""Reading, changing and deleting accounts."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -6,43 +6,21 @@ from typing import Any, Literal
 import msgspec
 
 from kingpost import audit, clock
+from kingpost.accounts.users.store import UserChange, UserStore
 from kingpost.accounts.verification.service import Verification
-from kingpost.audit.entries import Actor
-from kingpost.auth.passwords.hashing import PasswordHasher, PasswordRules
 from kingpost.auth.passwords.proof import Reauthentication
 from kingpost.auth.revocations.service import Revocations
 from kingpost.emails import address, email_faults
 from kingpost.guessing import Guessing
-from kingpost.mail import Messages
-from kingpost.model import Origin, Page, Principal, User
-from kingpost.policy import may_touch_account
+from kingpost.model import Context, Page, Principal, User
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unavailable, VersionMismatch
-from kingpost.storage import UserChange, Users
-from kingpost.storage.consequences import NONE, Claim, Consequences
+from kingpost.storage.consequences import NONE, Consequences
 from kingpost.storage.listing import Listing
 
 METADATA_LIMIT = 4096
 """Bytes of JSON that an account's metadata may have."""
 PATIENCE = 100
 """How often a patch is applied anew because another writer was faster."""
-
-
-class NewAccount(msgspec.Struct, frozen=True):
-    """What a sign-up tells."""
-
-    email: str
-    password: str
-    name: str | None = None
-    metadata: dict[str, Any] = {}
-
-
-class CheckedAccount(msgspec.Struct, frozen=True):
-    """A new account that breaks no rule, in the form in which it may wait to be stored."""
-
-    email: str
-    password_hash: str
-    name: str | None
-    metadata: dict[str, Any]
 
 
 class AccountChange(msgspec.Struct, frozen=True):
@@ -56,89 +34,22 @@ class AccountChange(msgspec.Struct, frozen=True):
     current_password: str | None = None
 
 
-class Accounts:
+class Users:
     """What callers may do with accounts."""
 
     def __init__(
         self,
-        users: Users,
-        hasher: PasswordHasher,
-        rules: PasswordRules,
+        users: UserStore,
         revocations: Revocations,
         reauthentication: Reauthentication,
         guessing: Guessing,
         verification: Verification,
-        messages: Messages,
     ) -> None:
         self._users = users
-        self._hasher = hasher
-        self._rules = rules
         self._revocations = revocations
         self._reauthentication = reauthentication
         self._guessing = guessing
         self._verification = verification
-        self._messages = messages
-
-    async def create(
-        self, new: NewAccount, roles: tuple[str, ...], actor: Actor, origin: Origin, *, email_verified: bool = False
-    ) -> User:
-        """Create an account with any roles, with no question of who asks. Raises as `check` and `store` do."""
-        return await self.store(await self.check(new), roles, actor, origin, email_verified=email_verified)
-
-    async def check(self, new: NewAccount) -> CheckedAccount:
-        """Apply the rules and hash the password; look nothing up.
-
-        Raises:
-            InvalidRequest: the address, the password or the metadata breaks a rule.
-            Unavailable: too many passwords are being hashed.
-        """
-        faults = list(self.faults(new))
-        if faults:
-            raise InvalidRequest.of(*faults)
-        return CheckedAccount(new.email, await self._hasher.hash(new.password), new.name, new.metadata)
-
-    async def store(
-        self,
-        new: CheckedAccount,
-        roles: tuple[str, ...],
-        actor: Actor,
-        origin: Origin,
-        *,
-        email_verified: bool = False,
-        finishes: Claim | None = None,
-    ) -> User:
-        """Store a new account, and have its address verified unless it is already.
-
-        Raises:
-            Conflict: the address has an account.
-            Superseded: the job that this finishes is another worker's.
-        """
-        email = address(new.email)
-        user_id, now = clock.new_id()
-        user = User(
-            id=user_id,
-            email=email.address,
-            email_verified=email_verified,
-            name=new.name,
-            metadata=msgspec.Raw(msgspec.json.encode(new.metadata)),
-            roles=roles,
-            status="active",
-            version=1,
-            created_at=now,
-            updated_at=now,
-        )
-        entry = audit.entry("user.created", "user", user.id, actor, origin, roles=roles)
-        asked = NONE if email_verified else self._verification.request(user.id, email)
-        consequences = msgspec.structs.replace(asked, audit=(entry,), finishes=finishes)
-        await self._users.create(user, email.key, new.password_hash, consequences)
-        return user
-
-    def faults(self, new: NewAccount) -> Iterable[Fault]:
-        """The rules of address, password and metadata that a new account breaks."""
-        yield from email_faults(new.email)
-        for code, detail in self._rules.faults(new.password, new.email):
-            yield Fault(detail, code, pointer="/password")
-        yield from metadata_faults(new.metadata)
 
     async def read(self, principal: Principal, user_id: str) -> User:
         """One account.
@@ -147,7 +58,7 @@ class Accounts:
             Forbidden: it is neither the caller's own nor is the caller an administrator.
             NotFound: there is none.
         """
-        if not may_touch_account(principal, user_id):
+        if not principal.may_manage(user_id):
             # Ids cannot be guessed, so a missing account may say so.
             raise NotFound() if await self._users.find(user_id) is None else Forbidden()
         user = await self._users.find(user_id)
@@ -160,12 +71,7 @@ class Accounts:
         return await self._users.list(listing)
 
     async def replace(
-        self,
-        principal: Principal,
-        user_id: str,
-        change: AccountChange,
-        versions: Sequence[int] | None,
-        origin: Origin,
+        self, context: Context, user_id: str, change: AccountChange, versions: Sequence[int] | None
     ) -> User:
         """Change an account. `versions` are those that `If-Match` names; None means any.
 
@@ -179,15 +85,14 @@ class Accounts:
             InvalidRequest: the new values break a rule, or `current_password` is missing for a new address.
             NotFound, VersionMismatch, Conflict: as for storage's `change`.
         """
-        return await self._change(principal, await self.read(principal, user_id), change, versions, origin)
+        return await self._change(context, await self.read(context.caller, user_id), change, versions)
 
     async def patch(
         self,
-        principal: Principal,
+        context: Context,
         user_id: str,
         patch: Callable[[User], AccountChange],
         versions: Sequence[int] | None,
-        origin: Origin,
     ) -> User:
         """Change an account by what a pure function makes of it.
 
@@ -199,12 +104,12 @@ class Accounts:
             Forbidden, InvalidRequest, NotFound, VersionMismatch, Conflict: as for `replace`.
             Unavailable: others were faster too many times.
         """
-        user = await self.read(principal, user_id)
+        user = await self.read(context.caller, user_id)
         if versions is not None and user.version not in versions:
             raise VersionMismatch(user)
         for _ in range(PATIENCE):
             try:
-                return await self._change(principal, user, patch(user), (user.version,), origin)
+                return await self._change(context, user, patch(user), (user.version,))
             except VersionMismatch as mismatch:
                 if versions is not None:
                     raise
@@ -212,13 +117,9 @@ class Accounts:
         raise Unavailable("Too many writers change this account at the same time")
 
     async def _change(
-        self,
-        principal: Principal,
-        user: User,
-        change: AccountChange,
-        versions: Sequence[int] | None,
-        origin: Origin,
+        self, context: Context, user: User, change: AccountChange, versions: Sequence[int] | None
     ) -> User:
+        principal = context.caller
         decides_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
         if decides_access and not principal.is_admin:
             raise Forbidden("Roles and status are set by administrators")
@@ -230,13 +131,13 @@ class Accounts:
         if faults:
             raise InvalidRequest.of(*faults)
         if needs_proof and change.current_password is not None:
-            await self._reauthentication.prove(principal, change.current_password, origin)
+            await self._reauthentication.prove(context, change.current_password)
             await self._guessing.letter(user.id)
         new, asked = self._address_change(principal, user, change)
         new = msgspec.structs.replace(new, name=change.name, roles=change.roles, status=change.status)
         if change.metadata is not msgspec.UNSET:
             new = msgspec.structs.replace(new, metadata=msgspec.Raw(msgspec.json.encode(change.metadata)))
-        entry = audit.entry("user.changed", "user", user.id, principal, origin, **_told(new, asked))
+        entry = audit.entry(context, "user.changed", "user", user.id, **_told(new, asked))
         consequences = msgspec.structs.replace(asked, audit=(entry,))
         changed, ended = await self._users.change(user.id, new, clock.now(), versions, consequences)
         self._revocations.add(ended)
@@ -248,47 +149,24 @@ class Accounts:
     def _address_change(
         self, principal: Principal, user: User, change: AccountChange
     ) -> tuple[UserChange, Consequences]:
-        """What becomes of the address at once, and what goes with it."""
+        """Return what changes in the account at once, and the effects of a new address."""
         if change.email is msgspec.UNSET or change.email == user.email:
             return UserChange(), NONE
         email = address(change.email)
         if self._verification.waits_for(principal, user):
             return UserChange(), self._verification.ask(user, email)
-        return self._verification.move(user, email)
+        change_at_once = UserChange(email=email.address, email_key=email.key, email_verified=False)
+        return change_at_once, self._verification.move(user, email)
 
-    async def change_password(self, principal: Principal, user_id: str, current: str, new: str, origin: Origin) -> None:
-        """Set a new password and end all of the account's other sessions.
-
-        Raises:
-            Forbidden: it is another's account, or the current password is wrong.
-            RateLimited: it was wrong too many times.
-            InvalidRequest: the new password breaks a rule.
-            NotFound: there is no such account.
-        """
-        user = await self.read(principal, user_id)
-        if principal.user_id != user_id:
-            raise Forbidden("A password is changed by its own account only")
-        faults = self._rules.faults(new, user.email)
-        if faults:
-            raise InvalidRequest.of(*[Fault(detail, code, pointer="/new_password") for code, detail in faults])
-        await self._reauthentication.prove(principal, current, origin)
-        entry = audit.entry("user.password_changed", "user", user_id, principal, origin)
-        consequences = Consequences((entry,), (self._messages.job("password-changed", user.email, user_id),))
-        password_hash = await self._hasher.hash(new)
-        ended = await self._users.change_password(
-            user_id, password_hash, clock.now(), principal.own_session, consequences
-        )
-        self._revocations.add(ended)
-
-    async def delete(self, principal: Principal, user_id: str, versions: Sequence[int] | None, origin: Origin) -> None:
+    async def delete(self, context: Context, user_id: str, versions: Sequence[int] | None) -> None:
         """Delete an account with all that it owns.
 
         Raises:
             Forbidden, NotFound: as for `read`.
             VersionMismatch, Conflict: as for storage's `delete`.
         """
-        await self.read(principal, user_id)
-        entry = audit.entry("user.deleted", "user", user_id, principal, origin)
+        await self.read(context.caller, user_id)
+        entry = audit.entry(context, "user.deleted", "user", user_id)
         self._revocations.add(await self._users.delete(user_id, versions, Consequences((entry,))))
         self._revocations.account_changed(user_id)
 

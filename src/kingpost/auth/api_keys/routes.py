@@ -1,37 +1,77 @@
-"""API keys on the wire."""
+"""API keys over HTTP."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from kingpost.auth.api_keys.schemas import APIKeyBody, APIKeyList, CreateAPIKey, CreatedAPIKeyBody
-from kingpost.auth.api_keys.service import NewAPIKey
-from kingpost.http.app.call import NO_STORE, PRIVATE, Answer, Call, Features, answer
+from kingpost.auth.api_keys.service import APIKeys, NewAPIKey
+from kingpost.http.app.answers import NO_STORE, PRIVATE, Answer, answer
+from kingpost.http.app.call import Call
 from kingpost.http.app.input import Rules
-from kingpost.problems import Fault
+from kingpost.http.app.router import Route, Tag, Who
+from kingpost.problems import Conflict, Fault, Forbidden, NotFound
+
+API_KEYS = Tag("API keys", "Credentials for machines, each with scopes of its own.", place=40)
 
 
-async def create_api_key(call: Call) -> Answer:
+async def create_api_key(call: Call, api_keys: APIKeys) -> Answer:
     body: CreateAPIKey = call.body
-    new = NewAPIKey(body.name, body.scopes, body.expires_at)
-    key, text = await call.features.api_keys.create(call.caller, new, call.origin)
+    key, text = await api_keys.create(call.context, NewAPIKey(body.name, body.scopes, body.expires_at))
     return answer(CreatedAPIKeyBody.of(key, key=text), NO_STORE, status=201)
 
 
-def api_key_rules(features: Features) -> Rules:
-    """Rules of scopes and expiry, told together with what the schema has to say."""
+def api_key_rules(api_keys: APIKeys) -> Rules:
+    """Return the rules of scopes and expiry, which are reported together with the schema's faults."""
 
     def rules(document: dict[str, Any]) -> Iterable[Fault]:
         expires_at = document.get("expires_at")
-        return features.api_keys.faults(NewAPIKey("", (), expires_at if isinstance(expires_at, str) else None))
+        return api_keys.faults(NewAPIKey("", (), expires_at if isinstance(expires_at, str) else None))
 
     return rules
 
 
-async def list_api_keys(call: Call) -> Answer:
-    keys = await call.features.api_keys.list(call.caller)
+async def list_api_keys(call: Call, api_keys: APIKeys) -> Answer:
+    keys = await api_keys.list(call.caller.user_id)
     return answer(APIKeyList([APIKeyBody.of(key) for key in keys], next_cursor=None), PRIVATE)
 
 
-async def revoke_api_key(call: Call) -> Answer:
-    await call.features.api_keys.revoke(call.caller, call.path["id"], call.origin)
+async def revoke_api_key(call: Call, api_keys: APIKeys) -> Answer:
+    await api_keys.revoke(call.context, call.path["id"])
     return Answer(204, b"", [NO_STORE])
+
+
+ROUTES: tuple[Route[APIKeys], ...] = (
+    Route(
+        method="POST",
+        path="/api/api-keys",
+        handler=create_api_key,
+        who=Who.CALLER,
+        tag=API_KEYS,
+        summary="Make an API key",
+        description="The answer is the only one that ever holds the key.",
+        body=CreateAPIKey,
+        rules=api_key_rules,
+        result=CreatedAPIKeyBody,
+        status=201,
+        problems=(Conflict,),
+    ),
+    Route(
+        method="GET",
+        path="/api/api-keys",
+        handler=list_api_keys,
+        who=Who.CALLER,
+        tag=API_KEYS,
+        summary="List your API keys",
+        result=APIKeyList,
+    ),
+    Route(
+        method="DELETE",
+        path="/api/api-keys/{id}",
+        handler=revoke_api_key,
+        who=Who.CALLER,
+        tag=API_KEYS,
+        summary="Revoke one of your API keys; as an administrator anybody's",
+        status=204,
+        problems=(Forbidden, NotFound),
+    ),
+)

@@ -5,9 +5,9 @@ from typing import Annotated, Self, cast
 import msgspec
 from msgspec import Meta
 
-from kingpost.auth.scopes import EXPLANATIONS, SCOPES, Scope
+from kingpost.auth.api_keys.scopes import EXPLANATIONS, SCOPES, Scope
+from kingpost.auth.api_keys.store import APIKey
 from kingpost.http.app.fields import Id, Time
-from kingpost.model import APIKey
 
 _SCOPES_EXAMPLE = ["resources:read", "resources:write"]
 

@@ -9,16 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from kingpost import audit, clock
+from kingpost.accounts.users.store import UserStore
 from kingpost.auth.api_keys import key_format
-from kingpost.auth.scopes import Scope
+from kingpost.auth.api_keys.scopes import Scope
+from kingpost.auth.api_keys.store import USE_IS_NOTED_EVERY, APIKey, APIKeyStore
 from kingpost.mail import Messages
-from kingpost.model import APIKey, Origin, Principal
-from kingpost.policy import may_touch_account
+from kingpost.model import Context, Principal
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unauthenticated, Unavailable
 from kingpost.secret import MasterSecret
-from kingpost.storage import Users
-from kingpost.storage.api_keys import USE_IS_NOTED_EVERY
-from kingpost.storage.api_keys import APIKeys as StoredKeys
 from kingpost.storage.consequences import Consequences
 
 MOST_KEYS = 100
@@ -54,8 +52,8 @@ class APIKeys:
 
     def __init__(
         self,
-        stored: StoredKeys,
-        users: Users,
+        stored: APIKeyStore,
+        users: UserStore,
         messages: Messages,
         secret: MasterSecret,
         *,
@@ -69,7 +67,7 @@ class APIKeys:
         self._known: dict[str, _Known] = {}
         self._asking: dict[str, asyncio.Task[Principal]] = {}
 
-    async def create(self, principal: Principal, new: NewAPIKey, origin: Origin) -> tuple[APIKey, str]:
+    async def create(self, context: Context, new: NewAPIKey) -> tuple[APIKey, str]:
         """Make a key for the caller; return what is kept of it, and the key itself, which nobody sees again.
 
         The account's owner is told by mail: a key would outlive the session of whoever stole that.
@@ -83,6 +81,7 @@ class APIKeys:
         faults = list(self.faults(new))
         if faults:
             raise InvalidRequest.of(*faults)
+        principal = context.caller
         owner = await self._users.find(principal.user_id)
         if owner is None:
             raise Unauthenticated("The account is gone")
@@ -100,7 +99,7 @@ class APIKeys:
             last_used_at=None,
         )
         details = {"scopes": key.scopes, "expires_at": expires_at}
-        entry = audit.entry("api_key.created", "api_key", key_id, principal, origin, **details)
+        entry = audit.entry(context, "api_key.created", "api_key", key_id, **details)
         notice = self._messages.job("api-key-created", owner.email, owner.id, hint=key.hint)
         await self._stored.create(
             key, self._hash(text), MOST_KEYS, Consequences((entry,), (notice,), session_id=principal.session_id)
@@ -120,11 +119,11 @@ class APIKeys:
                 if is_over:
                     yield Fault("This time is over", "past", pointer="/expires_at")
 
-    async def list(self, principal: Principal) -> Sequence[APIKey]:
-        """The caller's keys, newest first, expired ones included."""
-        return await self._stored.list(principal.user_id)
+    async def list(self, user_id: str) -> Sequence[APIKey]:
+        """Return an account's keys, newest first, expired ones included."""
+        return await self._stored.list(user_id)
 
-    async def revoke(self, principal: Principal, key_id: str, origin: Origin) -> None:
+    async def revoke(self, context: Context, key_id: str) -> None:
         """Delete a key: one of the caller's own, or as an administrator anybody's.
 
         Raises:
@@ -134,10 +133,10 @@ class APIKeys:
         owner_id = await self._stored.find_owner(key_id)
         if owner_id is None:
             raise NotFound()
-        if not may_touch_account(principal, owner_id):
+        if not context.caller.may_manage(owner_id):
             # Ids cannot be guessed, so a missing key may say so.
             raise Forbidden()
-        entry = audit.entry("api_key.revoked", "api_key", key_id, principal, origin, user_id=owner_id)
+        entry = audit.entry(context, "api_key.revoked", "api_key", key_id, user_id=owner_id)
         if not await self._stored.delete(key_id, Consequences((entry,))):
             raise NotFound()
         self.forget(owner_id)

@@ -1,58 +1,73 @@
-"""Proof, from somebody who is signed in, to be the account's owner: a stolen access token is not enough."""
+"""Proof that a signed-in caller is the account's owner, for what a stolen access token must not allow."""
+
+from typing import Protocol
 
 from kingpost import audit, clock
+from kingpost.audit.store import AuditStore
 from kingpost.auth.passwords.hashing import PasswordHasher
+from kingpost.auth.passwords.store import CredentialStore
 from kingpost.guessing import Guessing
-from kingpost.model import Origin, Principal
+from kingpost.model import Context, Session
 from kingpost.problems import Forbidden
-from kingpost.storage import Sessions, Users
-from kingpost.storage.audit import AuditLog
 
 LATELY = 15 * 60
-"""Seconds after a login for which it is proof enough of what needs no more than that."""
+"""Seconds after a login for which the login itself is proof enough to enrol a second factor."""
+
+
+class SessionFinder(Protocol):
+    """What this needs of the store of sessions, which itself depends on passwords."""
+
+    async def find(self, session_id: str) -> Session | None:
+        """Return the session, or None if it has ended."""
+        ...
 
 
 class Reauthentication:
-    """Asks for the password again, before what a thief must not do."""
+    """Asks a signed-in caller for the password again."""
 
     def __init__(
-        self, users: Users, sessions: Sessions, audit_log: AuditLog, hasher: PasswordHasher, guessing: Guessing
+        self,
+        credentials: CredentialStore,
+        sessions: SessionFinder,
+        audit_log: AuditStore,
+        hasher: PasswordHasher,
+        guessing: Guessing,
     ) -> None:
-        self._users = users
+        self._credentials = credentials
         self._sessions = sessions
         self._audit_log = audit_log
         self._hasher = hasher
         self._guessing = guessing
 
-    async def prove(self, principal: Principal, password: str, origin: Origin) -> None:
-        """Return if this is the password of the caller's account. One that is not is noted in the audit log.
+    async def prove(self, context: Context, password: str) -> None:
+        """Return if this is the password of the caller's account. A wrong one is recorded in the audit log.
 
         Raises:
             Forbidden: it is not.
             RateLimited: there were too many wrong ones.
             Unavailable: too many passwords are being checked.
         """
-        user_id = principal.user_id
+        user_id = context.caller.user_id
         async with await self._guessing.proof(user_id) as guess:
-            if not await self._hasher.verify(await self._users.find_password_hash(user_id), password):
-                await self.refuse(principal, "password", origin)
+            if not await self._hasher.verify(await self._credentials.find_password_hash(user_id), password):
+                await self.refuse(context, "password")
                 raise Forbidden("The current password is wrong")
             await guess.succeeded()
 
-    async def refuse(self, principal: Principal, reason: str, origin: Origin) -> None:
-        """Note that somebody who is signed in failed to prove to be the owner: an intruder, perhaps."""
-        entry = audit.entry("user.proof_refused", "user", principal.user_id, principal, origin, reason=reason)
+    async def refuse(self, context: Context, reason: str) -> None:
+        """Record that a signed-in caller failed to prove ownership: perhaps an intruder."""
+        entry = audit.entry(context, "user.proof_refused", "user", context.caller.user_id, reason=reason)
         await self._audit_log.add(entry)
 
-    async def prove_lately(self, principal: Principal, password: str | None, origin: Origin) -> None:
-        """Return if this is the caller's password; without one, if its session was started a short while ago.
+    async def prove_lately(self, context: Context, password: str | None) -> None:
+        """Return if this is the caller's password; without one, if the session started a short while ago.
 
         Raises:
             Forbidden, RateLimited, Unavailable: as for `prove`.
         """
         if password is not None:
-            await self.prove(principal, password, origin)
+            await self.prove(context, password)
             return
-        session = await self._sessions.find(principal.own_session)
+        session = await self._sessions.find(context.caller.own_session)
         if session is None or session.created_at < clock.after(-LATELY):
             raise Forbidden("The login was too long ago: send your password too, or log in again")

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable
 from msgspec import structs
 
 from kingpost import clock
+from kingpost.auth.revocations.store import RevocationStore
 from kingpost.auth.signing_keys.ring import KeyRing
 from kingpost.model import Principal
 from kingpost.problems import Unauthenticated, Unavailable
-from kingpost.storage import Sessions, Users
 
 POLL_EVERY = 0.3
 """Seconds between two polls; with `TRUSTED_FOR` it keeps the promise of one second on all nodes."""
@@ -34,10 +34,9 @@ logger = logging.getLogger("kingpost.revocations")
 class Revocations:
     """The recently ended sessions and the recently set roles, as this process knows them."""
 
-    def __init__(self, users: Users, sessions: Sessions, keys: KeyRing, remember_for: int) -> None:
+    def __init__(self, stored: RevocationStore, keys: KeyRing, remember_for: int) -> None:
         """`remember_for` is how long an access token may outlive what it says, in seconds."""
-        self._users = users
-        self._sessions = sessions
+        self._stored = stored
         self._keys = keys
         self._remember_for = remember_for
         self._ended: dict[str, float] = {}
@@ -97,18 +96,16 @@ class Revocations:
             await self._keys.keep_up()
             if not self._keys.holds(key_id):
                 raise Unauthenticated("The key that signed the access token has been retired")
-        if principal.session_id not in self._ended and await self._sessions.is_alive(
-            principal.own_session, clock.now()
-        ):
-            user = await self._users.find(principal.user_id)
-            if user is not None:
-                return structs.replace(principal, roles=frozenset(user.roles))
+        if principal.session_id not in self._ended:
+            roles = await self._stored.find_roles(principal.own_session, clock.now())
+            if roles is not None:
+                return structs.replace(principal, roles=frozenset(roles))
         raise Unauthenticated("The session has ended")
 
     async def _poll(self, seconds: int) -> None:
         started = time.monotonic()
-        self.add(await self._sessions.ended_within(seconds))
-        for user_id, roles in await self._users.roles_changed_within(seconds):
+        self.add(await self._stored.ended_within(seconds))
+        for user_id, roles in await self._stored.roles_changed_within(seconds):
             self.set_roles(user_id, roles)
         await self._keys.keep_up()
         self._trusted_until = started + TRUSTED_FOR

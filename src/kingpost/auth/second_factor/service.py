@@ -9,19 +9,18 @@ import msgspec
 import segno
 
 from kingpost import audit, clock
-from kingpost.audit.entries import Action, Actor
+from kingpost.accounts.users.store import UserStore
+from kingpost.audit.entries import Action
 from kingpost.auth.passwords.proof import Reauthentication
 from kingpost.auth.second_factor import recovery_codes, totp
 from kingpost.auth.second_factor.recovery_codes import RecoveryCodes
+from kingpost.auth.second_factor.store import SecondFactor, SecondFactorStore
 from kingpost.auth.second_factor.totp import TOTPSealer, UnreadableSecret
 from kingpost.guessing import Guessing
 from kingpost.mail import Messages, TemplateName
-from kingpost.model import Origin, Principal, User
+from kingpost.model import Context, Principal, User
 from kingpost.problems import Conflict, Fault, Forbidden, InvalidRequest, NotFound, Unauthenticated
-from kingpost.storage import Users
 from kingpost.storage.consequences import Consequences
-from kingpost.storage.second_factors import SecondFactor
-from kingpost.storage.second_factors import SecondFactors as StoredSecondFactors
 
 logger = logging.getLogger("kingpost.second_factor")
 
@@ -39,8 +38,8 @@ class SecondFactors:
 
     def __init__(
         self,
-        stored: StoredSecondFactors,
-        users: Users,
+        stored: SecondFactorStore,
+        users: UserStore,
         sealer: TOTPSealer,
         codes: RecoveryCodes,
         reauthentication: Reauthentication,
@@ -66,7 +65,7 @@ class SecondFactors:
         factor = await self._stored.find(user_id)
         return None if factor is None or factor.confirmed_at is None else factor
 
-    async def begin(self, principal: Principal, password: str | None, origin: Origin) -> Enrolment:
+    async def begin(self, context: Context, password: str | None) -> Enrolment:
         """Make a new secret. It asks nothing of logins before `confirm`, and replaces one that was not confirmed.
 
         A session that was started a while ago needs the password as well: who has stolen an access token must not
@@ -78,8 +77,8 @@ class SecondFactors:
             Conflict: the account has a second factor.
             Unauthenticated: the account is gone.
         """
-        await self._reauthentication.prove_lately(principal, password, origin)
-        user = await self._users.find(principal.user_id)
+        await self._reauthentication.prove_lately(context, password)
+        user = await self._users.find(context.caller.user_id)
         if user is None:
             raise Unauthenticated("The account is gone")
         secret = totp.new_secret()
@@ -87,7 +86,7 @@ class SecondFactors:
         uri = totp.provisioning_uri(secret, user.email, self._issuer)
         return Enrolment(secret, uri, qr_svg(uri))
 
-    async def confirm(self, principal: Principal, otp: str, origin: Origin) -> Sequence[str]:
+    async def confirm(self, context: Context, otp: str) -> Sequence[str]:
         """Put the second factor into force, proved by its first code, and return its recovery codes.
 
         Raises:
@@ -95,8 +94,9 @@ class SecondFactors:
             InvalidRequest: the code is wrong.
             RateLimited: there were too many wrong ones.
         """
-        factor = await self._stored.find(principal.user_id)
-        user = await self._users.find(principal.user_id)
+        caller = context.caller
+        factor = await self._stored.find(caller.user_id)
+        user = await self._users.find(caller.user_id)
         if user is None or factor is None or factor.confirmed_at is not None:
             raise Conflict("There is nothing to confirm: begin with POST /auth/totp")
         # Limited too, or who stole an access token might confirm, by trying, what the owner has begun.
@@ -107,24 +107,24 @@ class SecondFactors:
             await guess.succeeded()
         codes = recovery_codes.new_codes()
         hashes = [self._codes.hash(user.id, code) for code in codes]
-        told = self._told("second_factor.enabled", "second-factor-enabled", user, principal, origin)
-        told = msgspec.structs.replace(told, session_id=principal.session_id)
+        told = self._told(context, "second_factor.enabled", "second-factor-enabled", user)
+        told = msgspec.structs.replace(told, session_id=caller.session_id)
         await self._stored.confirm(user.id, factor.sealed, step, hashes, clock.now(), told)
         return codes
 
-    async def passes(self, factor: SecondFactor, otp: str, actor: Actor, origin: Origin) -> bool:
+    async def passes(self, context: Context, factor: SecondFactor, otp: str) -> bool:
         """Whether a code of the app or a recovery code is good. It is used up by that.
 
         Raises:
             RateLimited: there were too many wrong ones.
         """
         async with await self._guessing.code(factor.user_id) as guess:
-            is_good = await self._use(factor, otp, actor, origin)
+            is_good = await self._use(context, factor, otp)
             if is_good:
                 await guess.succeeded()
             return is_good
 
-    async def disable(self, principal: Principal, password: str, otp: str, origin: Origin) -> None:
+    async def disable(self, context: Context, password: str, otp: str) -> None:
         """Remove the caller's own second factor.
 
         Raises:
@@ -132,16 +132,17 @@ class SecondFactors:
             Forbidden: the password or the code is wrong.
             RateLimited: there were too many wrong ones.
         """
-        factor = await self.find(principal.user_id)
+        caller = context.caller
+        factor = await self.find(caller.user_id)
         if factor is None:
             raise _none()
-        await self._reauthentication.prove(principal, password, origin)
-        if not await self.passes(factor, otp, principal, origin):
-            await self._reauthentication.refuse(principal, "second_factor", origin)
+        await self._reauthentication.prove(context, password)
+        if not await self.passes(context, factor, otp):
+            await self._reauthentication.refuse(context, "second_factor")
             raise Forbidden("The code is wrong or has been used")
-        await self._remove(principal, await self._users.find(principal.user_id), origin)
+        await self._remove(context, await self._users.find(caller.user_id))
 
-    async def remove(self, actor: Actor, user_id: str, origin: Origin) -> None:
+    async def remove(self, context: Context, user_id: str) -> None:
         """Remove the second factor of somebody who has lost it.
 
         Raises:
@@ -151,25 +152,26 @@ class SecondFactors:
         user = await self._users.find(user_id)
         if user is None:
             raise NotFound()
+        actor = context.actor
         if isinstance(actor, Principal):
             if not actor.is_admin:
                 raise Forbidden("This is for administrators")
             if actor.user_id == user_id:
                 raise Forbidden("Disable your own second factor with DELETE /auth/totp")
-        await self._remove(actor, user, origin)
+        await self._remove(context, user)
 
-    async def _remove(self, actor: Actor, user: User | None, origin: Origin) -> None:
+    async def _remove(self, context: Context, user: User | None) -> None:
         if user is None:
             raise NotFound()
-        told = self._told("second_factor.disabled", "second-factor-disabled", user, actor, origin)
+        told = self._told(context, "second_factor.disabled", "second-factor-disabled", user)
         if not await self._stored.remove(user.id, told):
             raise _none()
 
-    async def _use(self, factor: SecondFactor, otp: str, actor: Actor, origin: Origin) -> bool:
+    async def _use(self, context: Context, factor: SecondFactor, otp: str) -> bool:
         step = self._matching_step(factor, otp)
         if step is not None:
             return await self._stored.use_step(factor.user_id, factor.sealed, step)
-        entry = audit.entry("second_factor.recovery_code_used", "user", factor.user_id, actor, origin)
+        entry = audit.entry(context, "second_factor.recovery_code_used", "user", factor.user_id)
         code_hash = self._codes.hash(factor.user_id, otp)
         return await self._stored.use_recovery_code(factor.user_id, code_hash, Consequences((entry,))) is not None
 
@@ -182,9 +184,9 @@ class SecondFactors:
             return None
         return totp.matching_step(secret, otp, self._seconds())
 
-    def _told(self, action: Action, template: TemplateName, user: User, actor: Actor, origin: Origin) -> Consequences:
+    def _told(self, context: Context, action: Action, template: TemplateName, user: User) -> Consequences:
         """The audit log's entry about a change, and the message to the account's owner."""
-        entry = audit.entry(action, "user", user.id, actor, origin)
+        entry = audit.entry(context, action, "user", user.id)
         return Consequences((entry,), (self._messages.job(template, user.email, user.id),))
 
 

@@ -1,60 +1,60 @@
-"""Signing in and out on the wire."""
+"""Signing in and out over HTTP."""
 
 from collections.abc import Sequence
 
 from kingpost.accounts.users.schemas import UserBody
 from kingpost.auth.sessions.schemas import GrantBody, Login, Logout, Refresh, SessionBody, SessionList
-from kingpost.auth.sessions.service import Grant
-from kingpost.http.app.call import NO_STORE, PRIVATE, Answer, Call, answer
+from kingpost.auth.sessions.service import Grant, Sessions
+from kingpost.http.app.answers import NO_STORE, PRIVATE, Answer, answer
+from kingpost.http.app.call import Call
+from kingpost.http.app.router import Route, Who
 from kingpost.model import Session
+from kingpost.problems import Forbidden, InvalidCredentials, MfaRequired, NotFound, RateLimited, Unauthenticated
+from kingpost.tags import SIGN_IN, USERS
 
 
-async def login(call: Call) -> Answer:
+async def login(call: Call, sessions: Sessions) -> Answer:
     body: Login = call.body
-    return _granted(await call.features.sessions.login(body.email, body.password, body.otp, call.origin))
+    return _granted(await sessions.login(call.context, body.email, body.password, body.otp))
 
 
-async def refresh(call: Call) -> Answer:
+async def refresh(call: Call, sessions: Sessions) -> Answer:
     body: Refresh = call.body
-    return _granted(await call.features.sessions.refresh(body.refresh_token, call.origin))
+    return _granted(await sessions.refresh(call.context, body.refresh_token))
 
 
-async def logout(call: Call) -> Answer:
+async def logout(call: Call, sessions: Sessions) -> Answer:
     body: Logout = call.body or Logout()
-    sessions = call.features.sessions
     if body.refresh_token is not None:
         # It is proof enough: clients send it along with an access token that has expired or been revoked.
-        await sessions.logout_with(body.refresh_token, call.origin, everywhere=body.everywhere)
+        await sessions.logout_with(call.context, body.refresh_token, everywhere=body.everywhere)
     else:
-        await sessions.logout(await call.authenticate(), call.origin, everywhere=body.everywhere)
+        await call.authenticate()
+        await sessions.logout(call.context, everywhere=body.everywhere)
     return Answer(204, b"", [NO_STORE])
 
 
-async def list_sessions(call: Call) -> Answer:
-    return _listed(call, await call.features.sessions.list(call.caller.user_id))
+async def list_sessions(call: Call, sessions: Sessions) -> Answer:
+    return _listed(call, await sessions.list(call.caller.user_id))
 
 
-async def list_user_sessions(call: Call) -> Answer:
-    return _listed(call, await call.features.sessions.list_of(call.caller, call.path["id"]))
+async def list_user_sessions(call: Call, sessions: Sessions) -> Answer:
+    return _listed(call, await sessions.list_of(call.caller, call.path["id"]))
 
 
-async def end_session(call: Call) -> Answer:
-    await call.features.sessions.end(call.caller, call.path["id"], call.origin)
+async def end_session(call: Call, sessions: Sessions) -> Answer:
+    await sessions.end(call.context, call.path["id"])
     return Answer(204, b"", [NO_STORE])
 
 
-async def end_other_sessions(call: Call) -> Answer:
-    await call.features.sessions.end_others(call.caller, call.origin)
+async def end_other_sessions(call: Call, sessions: Sessions) -> Answer:
+    await sessions.end_others(call.context)
     return Answer(204, b"", [NO_STORE])
 
 
-async def end_user_sessions(call: Call) -> Answer:
-    await call.features.sessions.end_all_of(call.caller, call.path["id"], call.origin)
+async def end_user_sessions(call: Call, sessions: Sessions) -> Answer:
+    await sessions.end_all_of(call.context, call.path["id"])
     return Answer(204, b"", [NO_STORE])
-
-
-async def jwks(call: Call) -> Answer:
-    return answer(call.features.keys.jwks(), (b"cache-control", b"public, max-age=300"))
 
 
 def _listed(call: Call, sessions: Sequence[Session]) -> Answer:
@@ -72,3 +72,89 @@ def _granted(grant: Grant) -> Answer:
         user=UserBody.of(grant.user),
     )
     return answer(body, NO_STORE)
+
+
+ROUTES: tuple[Route[Sessions], ...] = (
+    Route(
+        method="POST",
+        path="/api/auth/login",
+        handler=login,
+        who=Who.ANYONE,
+        tag=SIGN_IN,
+        summary="Log in",
+        body=Login,
+        result=GrantBody,
+        problems=(InvalidCredentials, MfaRequired, RateLimited),
+    ),
+    Route(
+        method="POST",
+        path="/api/auth/refresh",
+        handler=refresh,
+        who=Who.ANYONE,
+        tag=SIGN_IN,
+        summary="Exchange a refresh token for new tokens",
+        body=Refresh,
+        result=GrantBody,
+        problems=(Unauthenticated,),
+    ),
+    Route(
+        method="POST",
+        path="/api/auth/logout",
+        handler=logout,
+        who=Who.ANYONE_OR_CALLER,
+        tag=SIGN_IN,
+        summary="Log out",
+        body=Logout,
+        body_optional=True,
+        status=204,
+        problems=(Unauthenticated,),
+    ),
+    Route(
+        method="GET",
+        path="/api/auth/sessions",
+        handler=list_sessions,
+        who=Who.CALLER,
+        tag=SIGN_IN,
+        summary="List your sessions",
+        result=SessionList,
+    ),
+    Route(
+        method="DELETE",
+        path="/api/auth/sessions/{id}",
+        handler=end_session,
+        who=Who.CALLER,
+        tag=SIGN_IN,
+        summary="End one of your sessions; as an administrator anybody's",
+        status=204,
+        problems=(Forbidden, NotFound),
+    ),
+    Route(
+        method="DELETE",
+        path="/api/auth/sessions",
+        handler=end_other_sessions,
+        who=Who.CALLER,
+        tag=SIGN_IN,
+        summary="End all your sessions but this one",
+        status=204,
+    ),
+    Route(
+        method="GET",
+        path="/api/users/{id}/sessions",
+        handler=list_user_sessions,
+        who=Who.CALLER,
+        tag=USERS,
+        summary="List an account's sessions",
+        result=SessionList,
+        problems=(Forbidden, NotFound),
+    ),
+    Route(
+        method="DELETE",
+        path="/api/users/{id}/sessions",
+        handler=end_user_sessions,
+        who=Who.CALLER,
+        tag=USERS,
+        summary="End all sessions of an account",
+        status=204,
+        problems=(Forbidden, NotFound),
+    ),
+)

@@ -7,8 +7,20 @@ from msgspec import Meta
 
 from kingpost.accounts.users.schemas import UserBody
 from kingpost.auth.second_factor.schemas import OneTimeCode
-from kingpost.http.app.fields import REFRESH_TOKENS, AccessToken, AnyPassword, Email, Id, RefreshToken, Time
+from kingpost.http.app.fields import AnyPassword, Email, Id, Time
 from kingpost.model import Session
+
+AccessToken = Annotated[
+    str,
+    Meta(
+        description="A JWT (RFC 9068), to be sent as `Authorization: Bearer …`.",
+        examples=["eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIwMTlhYmMzZSJ9.c2lnbmF0dXJl"],
+    ),
+]
+
+RefreshToken = Annotated[str, Meta(description="Opaque. Each one can be exchanged once.", max_length=1024)]
+
+REFRESH_TOKENS = ["kQx1ZtB0d3Jm5q8uVw2yA4c6e9g7h0jLnPrTsXzKbMo"]
 
 
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,27 +84,3 @@ class SessionList(msgspec.Struct, frozen=True):
 
     items: list[SessionBody]
     next_cursor: None
-
-
-class JSONWebKeySet(msgspec.Struct, frozen=True):
-    """The public keys of access tokens (RFC 7517, section 5)."""
-
-    keys: Annotated[
-        list[dict[str, str]],
-        Meta(
-            description="One JSON Web Key for each signing key.",
-            examples=[
-                [
-                    {
-                        "kid": "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a",
-                        "use": "sig",
-                        "alg": "ES256",
-                        "kty": "EC",
-                        "crv": "P-256",
-                        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
-                        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
-                    }
-                ]
-            ],
-        ),
-    ]

@@ -7,22 +7,21 @@ from typing import Literal
 import msgspec
 
 from kingpost import audit, clock
-from kingpost.audit.entries import Actor
+from kingpost.accounts.users.store import UserStore
+from kingpost.audit.store import AuditStore
 from kingpost.auth.passwords.hashing import PasswordHasher
+from kingpost.auth.passwords.store import Credentials, CredentialStore
 from kingpost.auth.revocations.service import Revocations
 from kingpost.auth.second_factor.service import SecondFactors
+from kingpost.auth.second_factor.store import SecondFactor
 from kingpost.auth.sessions.access_tokens import AccessTokens, VerifiedTokens
 from kingpost.auth.sessions.refresh_tokens import RefreshToken, RefreshTokens
+from kingpost.auth.sessions.store import SessionStore
 from kingpost.emails import InvalidEmail, address
 from kingpost.guessing import Guessing
-from kingpost.model import Origin, Principal, Session, User
-from kingpost.policy import may_touch_account
+from kingpost.model import Context, Principal, Session, User
 from kingpost.problems import Forbidden, InvalidCredentials, MfaRequired, NotFound, Unauthenticated
-from kingpost.storage import Credentials, Users
-from kingpost.storage import Sessions as StoredSessions
-from kingpost.storage.audit import AuditLog
 from kingpost.storage.consequences import Consequences
-from kingpost.storage.second_factors import SecondFactor
 
 DAY = 24 * 60 * 60
 IDLE_LIFETIME = 30 * DAY
@@ -51,9 +50,10 @@ class Sessions:
 
     def __init__(
         self,
-        users: Users,
-        sessions: StoredSessions,
-        audit_log: AuditLog,
+        credentials: CredentialStore,
+        users: UserStore,
+        sessions: SessionStore,
+        audit_log: AuditStore,
         hasher: PasswordHasher,
         guessing: Guessing,
         second_factors: SecondFactors,
@@ -65,6 +65,7 @@ class Sessions:
     ) -> None:
         """`verified_only` keeps out accounts whose address has not been confirmed."""
         self._users = users
+        self._credentials = credentials
         self._sessions = sessions
         self._audit_log = audit_log
         self._hasher = hasher
@@ -91,7 +92,7 @@ class Sessions:
         principal = verified.principal
         return self._revocations.present(principal) or await self._revocations.look_up(principal, verified.key_id)
 
-    async def login(self, email: str, password: str, otp: str | None, origin: Origin) -> Grant:
+    async def login(self, context: Context, email: str, password: str, otp: str | None) -> Grant:
         """Start a session.
 
         Raises:
@@ -105,35 +106,35 @@ class Sessions:
             key, is_address = address(email).key, True
         except InvalidEmail:
             key, is_address = email, False
-        async with await self._guessing.password(key, origin.address) as guess:
-            credentials = await self._users.find_credentials(key) if is_address else None
+        async with await self._guessing.password(key, context.origin.address) as guess:
+            credentials = await self._credentials.find_credentials(key) if is_address else None
             # An unknown address costs a hash as well, so that time does not tell either.
             right = await self._hasher.verify(credentials.password_hash if credentials else None, password)
             if credentials is None or not right:
-                raise await self._refused(credentials, "password", origin)
+                raise await self._refused(context, credentials, "password")
             user = credentials.user
             if user.status != "active" or (self._verified_only and not user.email_verified):
-                raise await self._refused(credentials, "status", origin)
+                raise await self._refused(context, credentials, "status")
             factor = await self._second_factors.find(user.id)
             if factor is not None and not otp:
                 # The first half of a login is no failure, and no success that failures would be forgotten for.
                 await guess.withdraw()
                 raise MfaRequired()
-            if factor is not None and not await self._second_factors.passes(factor, otp or "", None, origin):
-                raise await self._refused(credentials, "second_factor", origin)
+            if factor is not None and not await self._second_factors.passes(context, factor, otp or ""):
+                raise await self._refused(context, credentials, "second_factor")
             await guess.succeeded()
-        grant = await self._start(credentials, password, factor, origin)
+        grant = await self._start(context, credentials, password, factor)
         await self._upgrade_hash(credentials, password)
         return grant
 
-    async def _refused(self, credentials: Credentials | None, reason: Refusal, origin: Origin) -> InvalidCredentials:
+    async def _refused(self, context: Context, credentials: Credentials | None, reason: Refusal) -> InvalidCredentials:
         """The answer to a login, after it was noted: one insert, whether there is such an account or not."""
         user_id = None if credentials is None else credentials.user.id
-        await self._audit_log.add(audit.entry("session.refused", "user", user_id, None, origin, reason=reason))
+        await self._audit_log.add(audit.entry(context, "session.refused", "user", user_id, reason=reason))
         return InvalidCredentials()
 
     async def _start(
-        self, credentials: Credentials, password: str, factor: SecondFactor | None, origin: Origin
+        self, context: Context, credentials: Credentials, password: str, factor: SecondFactor | None
     ) -> Grant:
         """Store a session, if what the login was checked against still holds.
 
@@ -143,16 +144,17 @@ class Sessions:
         user = credentials.user
         session_id, now = clock.new_id()
         expires_at = clock.after(ABSOLUTE_LIFETIME)
+        origin = context.origin
         session = Session(session_id, user.id, origin.device, origin.address, now, now, expires_at)
         token = self._refresh_tokens.first(session_id)
-        actor = Principal(user.id, session_id, frozenset(user.roles))
-        told = self._entry("session.started", user.id, actor, origin, session_id=session_id)
+        signed_in = Context(Principal(user.id, session_id, frozenset(user.roles)), origin)
+        told = self._entry(signed_in, "session.started", user.id, session_id=session_id)
         sealed = None if factor is None else factor.sealed
         try:
             await self._sessions.create(session, token.hash, credentials.password_hash, told, second_factor=sealed)
         except Unauthenticated:
             # Another login may have upgraded the hash of this same password meanwhile.
-            present = await self._users.find_password_hash(user.id)
+            present = await self._credentials.find_password_hash(user.id)
             if present == credentials.password_hash or not await self._hasher.verify(present, password):
                 raise InvalidCredentials() from None
             try:
@@ -167,11 +169,11 @@ class Sessions:
             return
         try:
             new = await self._hasher.hash(password)
-            await self._users.upgrade_password_hash(credentials.user.id, credentials.password_hash, new)
+            await self._credentials.upgrade_password_hash(credentials.user.id, credentials.password_hash, new)
         except Exception:
             logger.exception("the password hash of %s could not be upgraded", credentials.user.id)
 
-    async def refresh(self, text: str, origin: Origin) -> Grant:
+    async def refresh(self, context: Context, text: str) -> Grant:
         """Exchange a refresh token for a new pair.
 
         Raises:
@@ -181,7 +183,7 @@ class Sessions:
         successor = self._refresh_tokens.successor(token)
 
         def reused(user_id: str) -> Consequences:
-            return self._entry("session.refresh_token_reused", user_id, None, origin, session_id=token.session_id)
+            return self._entry(context, "session.refresh_token_reused", user_id, session_id=token.session_id)
 
         rotation = await self._sessions.rotate(
             token.session_id,
@@ -197,15 +199,16 @@ class Sessions:
             raise Unauthenticated("The refresh token has been used or has expired, and its session has ended")
         return self._grant(rotation.user, rotation.session, successor)
 
-    async def logout(self, principal: Principal, origin: Origin, *, everywhere: bool) -> None:
+    async def logout(self, context: Context, *, everywhere: bool) -> None:
         """End the caller's session, or all sessions of its account."""
+        caller = context.caller
         if everywhere:
-            await self._end_all(principal, principal.user_id, origin)
+            await self._end_all(context, caller.user_id)
         else:
-            await self._end(principal, principal.own_session, principal.user_id, origin)
-        self._revocations.add([principal.own_session])
+            await self._end(context, caller.own_session, caller.user_id)
+        self._revocations.add([caller.own_session])
 
-    async def logout_with(self, text: str, origin: Origin, *, everywhere: bool) -> None:
+    async def logout_with(self, context: Context, text: str, *, everywhere: bool) -> None:
         """End the session of a refresh token, whether it is alive or not.
 
         Raises:
@@ -215,9 +218,9 @@ class Sessions:
         session = await self._sessions.find(token.session_id)
         if session is not None:
             # Who holds the token acts for the account. Once its session is over it speaks for nobody.
-            actor = Principal(session.user_id, session.id, frozenset())
-            if await self._end(actor, session.id, session.user_id, origin) and everywhere:
-                await self._end_all(actor, session.user_id, origin)
+            owner = Context(Principal(session.user_id, session.id, frozenset()), context.origin)
+            if await self._end(owner, session.id, session.user_id) and everywhere:
+                await self._end_all(owner, session.user_id)
         self._revocations.add([token.session_id])
 
     async def list(self, user_id: str) -> Sequence[Session]:
@@ -234,7 +237,7 @@ class Sessions:
         await self._check_account(principal, user_id)
         return await self.list(user_id)
 
-    async def end(self, principal: Principal, session_id: str, origin: Origin) -> None:
+    async def end(self, context: Context, session_id: str) -> None:
         """End one of the caller's sessions; an administrator may end anybody's.
 
         Raises:
@@ -244,20 +247,21 @@ class Sessions:
         session = await self._sessions.find(session_id)
         if session is None:
             raise NotFound()
-        if not may_touch_account(principal, session.user_id):
+        if not context.caller.may_manage(session.user_id):
             # Ids cannot be guessed, so a missing session may say so.
             raise Forbidden()
-        if not await self._end(principal, session_id, session.user_id, origin):
+        if not await self._end(context, session_id, session.user_id):
             raise NotFound()
 
-    async def end_others(self, principal: Principal, origin: Origin) -> None:
+    async def end_others(self, context: Context) -> None:
         """End all of the caller's sessions but the one that asks."""
-        await self._end_all(principal, principal.user_id, origin, kept=principal.own_session)
+        caller = context.caller
+        await self._end_all(context, caller.user_id, kept=caller.own_session)
 
-    async def end_all_of(self, principal: Principal, user_id: str, origin: Origin) -> None:
+    async def end_all_of(self, context: Context, user_id: str) -> None:
         """End all sessions of an account. Raises as `list_of` does."""
-        await self._check_account(principal, user_id)
-        await self._end_all(principal, user_id, origin)
+        await self._check_account(context.caller, user_id)
+        await self._end_all(context, user_id)
 
     async def sweep(self) -> None:
         """Drop the sessions that nobody can use any more."""
@@ -266,23 +270,23 @@ class Sessions:
     async def _check_account(self, principal: Principal, user_id: str) -> None:
         if await self._users.find(user_id) is None:
             raise NotFound()
-        if not may_touch_account(principal, user_id):
+        if not principal.may_manage(user_id):
             raise Forbidden()
 
-    async def _end(self, principal: Principal, session_id: str, user_id: str, origin: Origin) -> bool:
+    async def _end(self, context: Context, session_id: str, user_id: str) -> bool:
         """End one session; tell whether this call did."""
-        told = self._entry("session.ended", user_id, principal, origin, session_id=session_id)
+        told = self._entry(context, "session.ended", user_id, session_id=session_id)
         has_ended = await self._sessions.end(session_id, user_id, told) is not None
         self._revocations.add([session_id])
         return has_ended
 
-    async def _end_all(self, principal: Principal, user_id: str, origin: Origin, kept: str | None = None) -> None:
-        told = self._entry("session.ended", user_id, principal, origin, sessions="all" if kept is None else "others")
+    async def _end_all(self, context: Context, user_id: str, kept: str | None = None) -> None:
+        told = self._entry(context, "session.ended", user_id, sessions="all" if kept is None else "others")
         self._revocations.add(await self._sessions.end_all(user_id, keep_session=kept, consequences=told))
 
-    def _entry(self, action: audit.Action, user_id: str, actor: Actor, origin: Origin, **details: str) -> Consequences:
+    def _entry(self, context: Context, action: audit.Action, user_id: str, **details: str) -> Consequences:
         """An entry about a session. It is the account's: with that, the addresses in it are forgotten."""
-        return Consequences((audit.entry(action, "user", user_id, actor, origin, **details),))
+        return Consequences((audit.entry(context, action, "user", user_id, **details),))
 
     def _genuine(self, text: str) -> RefreshToken:
         token = self._refresh_tokens.parse(text)

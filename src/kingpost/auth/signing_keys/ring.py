@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kingpost import base64url, clock
+from kingpost.auth.signing_keys.store import SealedKey, SigningKeyStore
 from kingpost.secret import MasterSecret
-from kingpost.storage import SealedKey, SigningKeys
 
 ALGORITHM = "ES256"
 """ECDSA on P-256 with SHA-256 (RFC 7518, section 3.4): the one asymmetric algorithm every JWT library knows."""
@@ -127,7 +127,7 @@ class KeyRing:
 
     def __init__(
         self,
-        stored: SigningKeys,
+        stored: SigningKeyStore,
         secret: MasterSecret,
         *,
         monotonic: Callable[[], float] = time.monotonic,

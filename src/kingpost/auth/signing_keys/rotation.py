@@ -8,12 +8,11 @@ from typing import Literal
 import msgspec
 
 from kingpost import audit, clock
-from kingpost.audit.entries import Actor
 from kingpost.auth.signing_keys.ring import KeyRing, SigningKey
-from kingpost.model import Origin
+from kingpost.auth.signing_keys.store import SigningKeyStore
+from kingpost.model import SYSTEM, Context
 from kingpost.problems import Conflict, NotFound
 from kingpost.secret import MasterSecret
-from kingpost.storage import SigningKeys
 from kingpost.storage.consequences import Consequences
 
 DAY = 24 * 60 * 60
@@ -44,7 +43,7 @@ class KeyRotation:
     """
 
     def __init__(
-        self, stored: SigningKeys, ring: KeyRing, secret: MasterSecret, *, token_lifetime: int, rotation_days: int
+        self, stored: SigningKeyStore, ring: KeyRing, secret: MasterSecret, *, token_lifetime: int, rotation_days: int
     ) -> None:
         """Rotate the keys of a ring.
 
@@ -75,7 +74,7 @@ class KeyRotation:
             lives.append(KeyLife(key.id, key.created_at, state, self._ring.signs_from(key), until))
         return lives
 
-    async def rotate(self, actor: Actor) -> KeyLife:
+    async def rotate(self, context: Context) -> KeyLife:
         """Make the next key. It signs once every cached JWKS holds it.
 
         Raises:
@@ -87,19 +86,19 @@ class KeyRotation:
             raise Conflict(
                 f"The newest key was made at {newest.created_at}, in the future: check your machines' clocks"
             )
-        made = await self._add_after(newest, actor)
+        made = await self._add_after(context, newest)
         if made is None:
             raise Conflict("Another key was made at the same moment")
         return next(life for life in await self.list() if life.id == made.id)
 
-    async def retire(self, key_id: str, actor: Actor) -> KeyLife:
+    async def retire(self, context: Context, key_id: str) -> KeyLife:
         """Remove a key at once: what it has signed is refused everywhere within a second. Return what signs now.
 
         Raises:
             NotFound: there is no such key.
             Conflict: it is the only one.
         """
-        if not await self._remove(key_id, actor):
+        if not await self._remove(context, key_id):
             if not any(life.id == key_id for life in await self.list()):
                 raise NotFound("There is no such signing key")
             raise Conflict("This is the only signing key: rotate first")
@@ -116,21 +115,21 @@ class KeyRotation:
         await self._ring.keep_up()
         newest = self._ring.keys[-1]
         is_old = self._rotation_days > 0 and newest.created_at < clock.after(-self._rotation_days * DAY)
-        if is_old and (made := await self._add_after(newest, "system")):
+        if is_old and (made := await self._add_after(SYSTEM, newest)):
             logger.info("made signing key %s, the next to sign", made.id)
         long_ago = clock.after(-self._kept)
         for key, successor in pairwise(self._ring.keys):
             is_over = self._ring.signs_from(successor) < long_ago
-            if is_over and await self._remove(key.id, "system", superseded_by=successor.id):
+            if is_over and await self._remove(SYSTEM, key.id, superseded_by=successor.id):
                 logger.info("removed signing key %s, whose last token has expired", key.id)
         await self._ring.keep_up()
 
-    async def _add_after(self, newest: SigningKey, actor: Actor) -> SigningKey | None:
+    async def _add_after(self, context: Context, newest: SigningKey) -> SigningKey | None:
         key = SigningKey.generate()
-        entry = audit.entry("signing_key.created", "signing_key", key.id, actor, Origin())
+        entry = audit.entry(context, "signing_key.created", "signing_key", key.id)
         added = await self._stored.add_after(newest.id, key.seal(self._secret), Consequences((entry,)))
         return key if added else None
 
-    async def _remove(self, key_id: str, actor: Actor, *, superseded_by: str | None = None) -> bool:
-        entry = audit.entry("signing_key.retired", "signing_key", key_id, actor, Origin())
+    async def _remove(self, context: Context, key_id: str, *, superseded_by: str | None = None) -> bool:
+        entry = audit.entry(context, "signing_key.retired", "signing_key", key_id)
         return await self._stored.remove(key_id, Consequences((entry,)), superseded_by=superseded_by)

@@ -8,17 +8,18 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from kingpost import clock
 from kingpost.http.app import body, compression, cors
-from kingpost.http.app.call import Answer, Call, Features, Header, StreamedAnswer
-from kingpost.http.app.input import parse_body, parse_query
+from kingpost.http.app.answers import Answer, Header, StreamedAnswer
+from kingpost.http.app.call import Call, Machine
+from kingpost.http.app.input import Rules, parse_body, parse_query
 from kingpost.http.app.media_types import accepts
 from kingpost.http.app.problems import problem_answer
-from kingpost.http.app.router import Route, Router, Who
+from kingpost.http.app.router import Endpoint, Router, Who
 from kingpost.http.app.schemas import JSONPatch, JSONPatchOperation
 from kingpost.problems import (
     Fault,
@@ -32,7 +33,7 @@ from kingpost.problems import (
     NotFound,
     Problem,
 )
-from kingpost.settings import is_loopback
+from kingpost.settings import Settings, is_loopback
 
 type Scope = dict[str, Any]
 type Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -61,12 +62,11 @@ is_local = lru_cache(maxsize=1024)(is_loopback)
 class Application:
     """Answers HTTP requests."""
 
-    def __init__(self, features: Features, routes: Sequence[Route]) -> None:
-        self._features = features
-        self._settings = features.settings
-        self._router = Router(routes)
-        self._rules = {route.body: route.rules(features) for route in routes if route.rules is not None}
-        self._origins = self._settings.cors_origins
+    def __init__(self, settings: Settings, machine: Machine, endpoints: Iterable[Endpoint]) -> None:
+        self._settings = settings
+        self._machine = machine
+        self._router = Router(endpoints)
+        self._origins = settings.cors_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -92,16 +92,17 @@ class Application:
         found = self._router.match(scope["path"])
         if found is None:
             raise NotFound()
-        routes, path = found
-        route = routes.get(scope["method"])
-        if route is None:
+        endpoints, path = found
+        endpoint = endpoints.get(scope["method"])
+        if endpoint is None:
             if cors.is_preflight(scope["method"], headers, self._origins):
-                return cors.preflight(routes)
-            raise MethodNotAllowed(tuple(routes))
+                return cors.preflight(endpoints)
+            raise MethodNotAllowed(tuple(endpoints))
+        route = endpoint.route
         accept = headers.get(b"accept")
         if accept is not None and not accepts(accept.decode("latin-1"), route.media_type):
             raise NotAcceptable(f"This path answers with {route.media_type}")
-        call = Call(self._features, route, scope, headers, request_id)
+        call = Call(self._machine, route, scope, headers, request_id)
         if route.who is Who.CALLER or route.who is Who.ADMIN:
             principal = await call.authenticate()
             if route.who is Who.ADMIN and not principal.is_admin:
@@ -110,8 +111,9 @@ class Application:
             call.path = _path(path)
         call.query = parse_query(scope["query_string"], route.query)
         if route.body is not None:
-            await self._read_body(route, call, receive)
-        return await route.handler(call)
+            await self._read_body(call, endpoint.rules, receive)
+        answer: Answer = await route.handler(call, endpoint.service)
+        return answer
 
     def _check_transport(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         if scope["scheme"] == "http" and scope["path"] not in PROBES:
@@ -126,18 +128,19 @@ class Application:
         if b"host" not in headers and scope["http_version"] == "1.1":  # RFC 9112, section 3.2
             raise InvalidRequest.of(Fault("HTTP/1.1 requires this header", "required", header="Host"))
 
-    async def _read_body(self, route: Route, call: Call, receive: Receive) -> None:
+    async def _read_body(self, call: Call, rules: Rules | None, receive: Receive) -> None:
+        route, machine = call.route, self._machine
         assert route.body is not None
-        text = await body.read(call.headers, receive, self._settings.body_limit)
+        text = await body.read(call.headers, receive, machine.body_limit)
         if not text and route.body_optional:
             return
         content_type = call.header(b"content-type")
-        media_type, document = body.decode(route.method, content_type, call.headers, text, self._settings)
+        media_type, document = body.decode(route.method, content_type, call.headers, text, machine.json_limits)
         if media_type == body.JSON_PATCH:
             parse_body(document, list[JSONPatchOperation], None)
             call.body = JSONPatch(document)
         else:
-            call.body = parse_body(document, route.body, self._rules.get(route.body))
+            call.body = parse_body(document, route.body, rules)
 
     async def _send(
         self, scope: Scope, headers: dict[bytes, bytes], answer: Answer, request_id: str, send: Send
@@ -189,7 +192,8 @@ class Application:
         described: Sequence[Header],
     ) -> dict[str, Any]:
         """The message that starts a response; `described` are the headers that describe its body."""
-        out = [(b"x-request-id", request_id.encode()), *EVERYWHERE, answer.policy, *answer.headers, *described]
+        own = (b"x-request-id", request_id.encode()), *EVERYWHERE, answer.content_security_policy
+        out = [*own, *answer.headers, *described]
         if scope["scheme"] == "https":
             out.append(HSTS)
         if self._origins:

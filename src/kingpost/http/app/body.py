@@ -4,10 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from kingpost.http.app.media_types import parse_content_type
-from kingpost.jsontools import strict as strict_json
+from kingpost.jsontools import strict
 from kingpost.jsontools.strict import JSONLimits
 from kingpost.problems import Fault, InvalidRequest, TooLarge, UnsupportedMediaType
-from kingpost.settings import Settings
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -51,7 +50,7 @@ async def read(headers: Mapping[bytes, bytes], receive: Callable[[], Awaitable[d
 
 
 def decode(
-    method: str, content_type: str | None, headers: Mapping[bytes, bytes], text: bytes, settings: Settings
+    method: str, content_type: str | None, headers: Mapping[bytes, bytes], text: bytes, limits: JSONLimits
 ) -> tuple[str, Any]:
     """The media type of a body and the JSON in it: a list for a JSON Patch, otherwise a dict.
 
@@ -67,7 +66,7 @@ def decode(
         raise UnsupportedMediaType(f"The body must be {' or '.join(known)}")
     if parameters.get("charset", "utf-8").lower() not in UTF_8:
         raise UnsupportedMediaType("The body must be UTF-8")
-    document = strict_json.decode(text, JSONLimits(depth=settings.json_depth, keys=settings.json_keys))
+    document = strict.decode(text, limits)
     expected, name = (list, "array") if media_type == JSON_PATCH else (dict, "object")
     if not isinstance(document, expected):
         raise InvalidRequest.of(Fault(f"The body must be a JSON {name}", "type", pointer=""))

@@ -1,89 +1,54 @@
-"""One request and its answer, as handlers see them."""
+"""One request, as handlers see it."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from kingpost.accounts.administration import Administration
-from kingpost.accounts.export.service import Exports
-from kingpost.accounts.recovery.service import Recovery
-from kingpost.accounts.registration.service import Registration
-from kingpost.accounts.users.service import Accounts
-from kingpost.accounts.verification.service import Verification
-from kingpost.audit.service import AuditLog
-from kingpost.auth.api_keys.key_format import PREFIX as KEY_PREFIX
-from kingpost.auth.api_keys.service import APIKeys
-from kingpost.auth.second_factor.service import SecondFactors
-from kingpost.auth.sessions.service import Sessions
-from kingpost.auth.signing_keys.ring import KeyRing
-from kingpost.auth.signing_keys.rotation import KeyRotation
 from kingpost.http.app.cursors import Cursors
-from kingpost.jobs.runner import JobRunner
-from kingpost.model import Origin, Principal
+from kingpost.jsontools.strict import JSONLimits
+from kingpost.model import Context, Origin, Principal
 from kingpost.problems import Forbidden, Unauthenticated
-from kingpost.resources.service import Resources
-from kingpost.settings import Settings
-from kingpost.storage import Storage
 
 DEVICE_LENGTH = 200
-"""Characters of a user agent that are worth keeping."""
+"""Characters of a user agent that are kept."""
 
 if TYPE_CHECKING:
     from kingpost.http.app.router import Route
 
-type Header = tuple[bytes, bytes]
-
-JSON = "application/json"
-NO_STORE: Header = (b"cache-control", b"no-store")
-"""For answers that hold tokens."""
-PRIVATE: Header = (b"cache-control", b"private, no-cache")
-"""For what a signed-in caller reads: it may be kept, but is asked for again before each use."""
-STRICT_CSP: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+type Authenticate = Callable[[str], Awaitable[Principal]]
+"""Return the caller that a credential stands for, or raise `Unauthenticated`."""
 
 
-class Health:
-    """Whether this process takes new work. A draining one still answers, but wants no more."""
+class Machine(msgspec.Struct, frozen=True):
+    """What the HTTP machine offers to every handler, whatever the feature.
 
-    def __init__(self) -> None:
-        self.is_draining = False
+    Attributes:
+        credentials: the kinds of bearer credentials, by the prefix of their text. The first match decides.
+        cursors: writes and reads the cursors of lists.
+        body_limit: bytes that a body may have.
+        json_limits: how deep JSON may nest, and how many keys it may have.
+    """
 
-
-class Features(msgspec.Struct, frozen=True):
-    """All that handlers may call. Made once, by `main`."""
-
-    settings: Settings
-    storage: Storage
-    accounts: Accounts
-    registration: Registration
-    verification: Verification
-    recovery: Recovery
-    sessions: Sessions
-    second_factors: SecondFactors
-    api_keys: APIKeys
-    resources: Resources
-    keys: KeyRing
-    key_rotation: KeyRotation
-    administration: Administration
-    jobs: JobRunner
-    audit_log: AuditLog
-    exports: Exports
+    credentials: Sequence[tuple[str, Authenticate]]
     cursors: Cursors
-    health: Health
-    openapi: Callable[[], bytes]
+    body_limit: int
+    json_limits: JSONLimits
 
 
 class Call:
-    """A request that has been matched, authenticated, decoded and checked.
+    """A request that matches a route.
 
-    `path` holds the path's parameters, `query` and `body` what the route says they are.
+    The application fills it in while it checks the request. When the handler runs, `path` holds the path's
+    parameters, and `query` and `body` are values of the types that the route declares.
     """
 
     __slots__ = (
+        "_context",
         "body",
         "client_address",
-        "features",
         "headers",
+        "machine",
         "method",
         "path",
         "principal",
@@ -95,15 +60,15 @@ class Call:
 
     def __init__(
         self,
-        features: Features,
-        route: "Route",
+        machine: Machine,
+        route: "Route[Any]",
         scope: dict[str, Any],
         headers: dict[bytes, bytes],
         request_id: str,
     ) -> None:
+        self.machine = machine
         self.route = route
         self.request_id = request_id
-        self.features = features
         self.method: str = scope["method"]
         self.raw_path: str = scope["path"]
         self.headers = headers
@@ -113,18 +78,21 @@ class Call:
         self.path: dict[str, str] = {}
         self.query: Any = None
         self.body: Any = None
+        self._context: Context | None = None
 
     def header(self, name: bytes) -> str | None:
-        """A header's value by its lower-case name; several lines are joined by commas (RFC 9110, section 5.2)."""
+        """Return a header's value by its lower-case name. Several lines are joined by commas (RFC 9110, 5.2)."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
     async def authenticate(self) -> Principal:
-        """Tell who is calling, by an access token or an API key. Routes that need a caller have done so already.
+        """Identify the caller by an access token or an API key.
+
+        The application does this for routes that need a caller. Handlers call it where credentials are optional.
 
         Raises:
-            Unauthenticated: there is neither, or it is not good (any more).
-            Forbidden: it is an API key, and the route is not within its scopes.
+            Unauthenticated: there are no credentials, or they are not valid (any more).
+            Forbidden: the credential is an API key whose scopes do not include the route's.
         """
         authorization = self.headers.get(b"authorization")
         if authorization is None:
@@ -133,63 +101,31 @@ class Call:
         if scheme.lower() != b"bearer":
             raise Unauthenticated("Only bearer tokens are known here")
         text = token.strip().decode("latin-1")
-        keepers = self.features.api_keys if text.startswith(KEY_PREFIX) else self.features.sessions
-        principal = await keepers.authenticate(text)
+        authenticate = next(read for prefix, read in self.machine.credentials if text.startswith(prefix))
+        principal = await authenticate(text)
         if principal.scopes is not None and self.route.scope not in principal.scopes:
             scope = self.route.scope
             raise Forbidden(f"This needs an API key with the scope {scope}" if scope else "This is not for API keys")
         self.principal = principal
+        self._context = None
         return principal
 
     @property
-    def origin(self) -> Origin:
-        """Where the request comes from."""
-        agent = self.header(b"user-agent")
-        return Origin(self.client_address, agent and agent[:DEVICE_LENGTH], self.request_id)
+    def context(self) -> Context:
+        """Who acts in this request, and from where. It is built on first use: plain reads do without."""
+        if self._context is None:
+            agent = self.header(b"user-agent")
+            origin = Origin(self.client_address, agent and agent[:DEVICE_LENGTH], self.request_id)
+            self._context = Context(self.principal, origin)
+        return self._context
 
     @property
     def caller(self) -> Principal:
-        """Who is calling.
+        """The caller.
 
         Raises:
-            Unauthenticated: nobody is. Routes for callers never get this far.
+            Unauthenticated: the request has no credentials. Routes that need a caller never get this far.
         """
         if self.principal is None:
             raise Unauthenticated()
         return self.principal
-
-
-class Answer:
-    """A response. `headers` come beside those that every response has; `policy` is its Content-Security-Policy."""
-
-    __slots__ = ("body", "headers", "media_type", "policy", "status")
-
-    def __init__(
-        self,
-        status: int,
-        body: bytes = b"",
-        headers: Iterable[Header] = (),
-        media_type: str = JSON,
-        policy: Header = STRICT_CSP,
-    ) -> None:
-        self.status = status
-        self.body = body
-        self.headers = headers
-        self.media_type = media_type
-        self.policy = policy
-
-
-class StreamedAnswer(Answer):
-    """A response whose body is made while it is sent. What can be refused must be refused before there is one."""
-
-    __slots__ = ("chunks",)
-
-    def __init__(self, chunks: AsyncGenerator[bytes], headers: Iterable[Header], media_type: str = JSON) -> None:
-        """`chunks` are asked for as fast as the client reads, and closed when it goes away."""
-        super().__init__(200, b"", headers, media_type)
-        self.chunks = chunks
-
-
-def answer(value: Any, *headers: Header, status: int = 200) -> Answer:
-    """A value as a JSON response."""
-    return Answer(status, msgspec.json.encode(value), headers)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 import zstandard
 
-from kingpost.http.app.call import NO_STORE, Answer, StreamedAnswer
+from kingpost.http.app.answers import NO_STORE, Answer, StreamedAnswer
 from kingpost.http.app.media_types import Encoding, accepted_encoding
 
 WORTH_IT = 1024

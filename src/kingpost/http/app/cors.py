@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from kingpost.http.app.call import Answer, Header
+from kingpost.http.app.answers import Answer, Header
 
 EXPOSED = b"Content-Disposition, ETag, Link, Location, Retry-After, WWW-Authenticate, X-Request-ID"
 """What a script may read of a response, beside what it always may."""

@@ -1,8 +1,7 @@
 """Kinds of values that several bodies hold, with their rules and examples."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
 END = r"(?!\n)$"
@@ -42,45 +41,6 @@ Password = Annotated[
 ]
 
 AnyPassword = Annotated[str, Meta(examples=["correct horse battery"], extra_json_schema={"format": "password"})]
-
-DisplayName = Annotated[str, Meta(max_length=200, examples=["Ada Lovelace"])]
-
-_USER_METADATA = Meta(description="The user's own JSON object, 4 KiB at most.", examples=[{"theme": "dark"}])
-
-UserMetadata = Annotated[dict[str, Any], _USER_METADATA]
-
-StoredMetadata = Annotated[msgspec.Raw, _USER_METADATA, Meta(extra_json_schema={"type": "object"})]
-"""The same as it comes from storage: JSON text that is handed through."""
-
-Role = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}" + END, examples=["user"])]
-
-Roles = Annotated[tuple[Role, ...], Meta(max_length=32)]
-
-TypeName = Annotated[
-    str,
-    Meta(
-        pattern="^[A-Za-z][A-Za-z0-9_.-]{0,62}" + END,
-        description="What kind of resource this is: a letter, then letters, digits, `_`, `.` and `-`.",
-        examples=["movie"],
-    ),
-]
-
-Data = Annotated[
-    dict[str, Any],
-    Meta(description="The document itself: any JSON object.", examples=[{"title": "Alien", "year": 1979}]),
-]
-
-AccessToken = Annotated[
-    str,
-    Meta(
-        description="A JWT (RFC 9068), to be sent as `Authorization: Bearer …`.",
-        examples=["eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIwMTlhYmMzZSJ9.c2lnbmF0dXJl"],
-    ),
-]
-
-RefreshToken = Annotated[str, Meta(description="Opaque. Each one can be exchanged once.", max_length=1024)]
-
-REFRESH_TOKENS = ["kQx1ZtB0d3Jm5q8uVw2yA4c6e9g7h0jLnPrTsXzKbMo"]
 
 Cursor = Annotated[
     str,

@@ -6,7 +6,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from kingpost.http.app.call import Call, Header
+from kingpost.http.app.answers import Header
+from kingpost.http.app.call import Call
 from kingpost.http.app.lists import ListQuery
 from kingpost.model import Position, SortKey
 from kingpost.problems import Fault, InvalidRequest
@@ -37,7 +38,7 @@ def listing(call: Call) -> tuple[Listing, str]:
     query: ListQuery = call.query
     plan = _plan(call.raw_path, query)
     binding = f"{plan.binding} for {call.caller.user_id}"
-    after = None if query.cursor is None else call.features.cursors.decode(query.cursor, binding)
+    after = None if query.cursor is None else call.machine.cursors.decode(query.cursor, binding)
     return Listing(plan.sort, query.limit, after, plan.offset, query.count is not None), binding
 
 
@@ -45,7 +46,7 @@ def next_page(call: Call, position: Position | None, binding: str) -> tuple[str 
     """`next_cursor` and the `Link` header (RFC 8288) of a page that ends at a position."""
     if position is None:
         return None, []
-    cursor = call.features.cursors.encode(position, binding)
+    cursor = call.machine.cursors.encode(position, binding)
     return cursor, [(b"link", f'<{_plan(call.raw_path, call.query).link}{cursor}>; rel="next"'.encode())]
 
 

@@ -5,9 +5,7 @@ from typing import Any
 
 import msgspec
 
-from kingpost.accounts.users.schemas import UserBody
-from kingpost.http.app.call import NO_STORE, Answer
-from kingpost.model import User
+from kingpost.http.app.answers import NO_STORE, Answer
 from kingpost.problems import Problem, VersionMismatch
 
 MEDIA_TYPE = "application/problem+json"
@@ -26,7 +24,7 @@ def problem_answer(problem: Problem, path: str, request_id: str) -> Answer:
     if problem.faults:
         document["errors"] = problem.faults
     if isinstance(problem, VersionMismatch):
-        document["current"] = UserBody.of(problem.current) if isinstance(problem.current, User) else problem.current
+        document["current"] = problem.current
     headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
     return Answer(problem.status, msgspec.json.encode(document), [NO_STORE, *headers], MEDIA_TYPE)
 

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the routes alone."""
+"""The OpenAPI 3.1 document, made from routes and the types that they name."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from kingpost import __version__
+from kingpost.http.app.answers import JSON
 from kingpost.http.app.application import IDS, PROBES
 from kingpost.http.app.body import JSON_PATCH, MERGE_PATCH
-from kingpost.http.app.call import JSON
 from kingpost.http.app.router import VERSION, Route, Who
 from kingpost.http.app.schemas import JSONPatchOperation, ProblemBody
 from kingpost.http.openapi import parts
@@ -38,7 +38,7 @@ SECURITY: Mapping[Who, list[Schema]] = {
 }
 
 
-def document(routes: Sequence[Route], public_url: str, version: str = __version__) -> dict[str, Any]:
+def document(routes: Sequence[Route[Any]], public_url: str, version: str = __version__) -> dict[str, Any]:
     """The OpenAPI document.
 
     Args:
@@ -56,7 +56,7 @@ def document(routes: Sequence[Route], public_url: str, version: str = __version_
         "openapi": "3.1.0",
         "info": {**parts.INFO, "version": version},
         "servers": [{"url": public_url}],
-        "tags": [tag for tag in parts.TAGS if any(route.tag == tag["name"] for route in shown)],
+        "tags": _tags(shown),
         "paths": paths,
         "components": {
             "schemas": components,
@@ -68,13 +68,18 @@ def document(routes: Sequence[Route], public_url: str, version: str = __version_
     }
 
 
-def public_path(route: Route) -> str:
+def _tags(routes: Iterable[Route[Any]]) -> list[Schema]:
+    tags = sorted({route.tag for route in routes}, key=lambda tag: tag.place)
+    return [{"name": tag.name, "description": tag.description} for tag in tags]
+
+
+def public_path(route: Route[Any]) -> str:
     """A route's path as the document says it, with the version."""
     rest = route.path.removeprefix("/api/")
     return route.path if rest == route.path else f"/api/{VERSION}/{rest}"
 
 
-def problems_of(route: Route) -> dict[int, tuple[type[Problem], ...]]:
+def problems_of(route: Route[Any]) -> dict[int, tuple[type[Problem], ...]]:
     """All that can go wrong on a route, by status: what it declares, and what follows from the rest of it."""
     found: set[type[Problem]] = {*EVERYWHERE, *route.problems}
     if route.path not in PROBES:
@@ -91,13 +96,13 @@ def problems_of(route: Route) -> dict[int, tuple[type[Problem], ...]]:
     return by_status
 
 
-def _operation(route: Route, components: Mapping[str, Schema]) -> Schema:
+def _operation(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
     who = f"Who may call it: {route.who.value}."
     if route.who is not Who.ANYONE:
         who += f" With an API key: scope `{route.scope}`." if route.scope else " Not with an API key."
     operation: Schema = {
         "operationId": route.handler.__name__,
-        "tags": [route.tag],
+        "tags": [route.tag.name],
         "summary": route.summary,
         "description": f"{route.description}\n\n{who}" if route.description else who,
         "security": SECURITY[route.who],
@@ -109,7 +114,7 @@ def _operation(route: Route, components: Mapping[str, Schema]) -> Schema:
     return operation
 
 
-def _content(route: Route, components: Mapping[str, Schema]) -> Schema:
+def _content(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
     """The bodies that a route takes, by media type."""
     assert route.body is not None
     schema = reference(route.body)
@@ -117,17 +122,17 @@ def _content(route: Route, components: Mapping[str, Schema]) -> Schema:
     if route.method != "PATCH":
         return {JSON: content}
     operations = {"type": "array", "maxItems": MOST_OPERATIONS, "items": reference(JSONPatchOperation)}
-    json_patch = {"schema": operations, "example": parts.JSON_PATCHES[route.body]}
+    json_patch = {"schema": operations, "example": route.json_patch_example}
     return {MERGE_PATCH: content, JSON: content, JSON_PATCH: json_patch}
 
 
-def _path_parameters(route: Route) -> list[Schema]:
+def _path_parameters(route: Route[Any]) -> list[Schema]:
     names = [segment[1:-1] for segment in route.path.split("/") if segment.startswith("{")]
     text = {"in": "path", "required": True, "schema": {"type": "string"}}
     return [parts.parameter("id") if name in IDS else {"name": name, **text} for name in names]
 
 
-def _header_parameters(route: Route) -> list[Schema]:
+def _header_parameters(route: Route[Any]) -> list[Schema]:
     names = ["X-Request-ID"]
     if route.preconditions:
         names.append("If-Match")
@@ -136,12 +141,12 @@ def _header_parameters(route: Route) -> list[Schema]:
     return [parts.parameter(name) for name in names]
 
 
-def _is_conditional(route: Route) -> bool:
+def _is_conditional(route: Route[Any]) -> bool:
     """Whether it answers 304 to who has it already."""
     return route.method == "GET" and "ETag" in route.headers
 
 
-def _responses(route: Route, components: Mapping[str, Schema]) -> Schema:
+def _responses(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
     success: Schema = {"description": "Done.", "headers": parts.headers(*parts.ALWAYS, *route.headers)}
     if route.result is not None:
         schema = reference(route.result)
@@ -163,7 +168,7 @@ def _accepted(struct: type[msgspec.Struct], components: Mapping[str, Schema]) ->
     return {"description": struct.__doc__, "headers": parts.headers(*parts.ALWAYS), "content": content}
 
 
-def _problem_responses(routes: Iterable[Route]) -> dict[str, Schema]:
+def _problem_responses(routes: Iterable[Route[Any]]) -> dict[str, Schema]:
     """A response for each set of problems that share a status on some route."""
     sets = {problems for route in routes for problems in problems_of(route).values()}
     return {_name(problems): parts.problem_response(problems) for problems in sorted(sets, key=_name)}

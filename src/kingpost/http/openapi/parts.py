@@ -2,31 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
-from kingpost.accounts.users.schemas import ChangeUser
 from kingpost.http.app.problems import MEDIA_TYPE
 from kingpost.http.app.schemas import ProblemBody
 from kingpost.http.openapi.schemas import Schema, reference
 from kingpost.problems import InvalidRequest, Problem, VersionMismatch
-from kingpost.resources.schemas import PatchResource
 
 AN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 A_TIME = "2026-11-22T10:15:30.123Z"
 TEXT: Schema = {"type": "string"}
 # An example beside the schema, rather than in it, would be filled in on the page and sent with each call.
 A_TAG: Schema = {"type": "string", "examples": ['"3"']}
-JSON_PATCHES: Mapping[type[msgspec.Struct], list[Schema]] = {
-    ChangeUser: [
-        {"op": "test", "path": "/name", "value": "Ada Lovelace"},
-        {"op": "replace", "path": "/name", "value": "Ada King"},
-    ],
-    PatchResource: [
-        {"op": "test", "path": "/data/title", "value": "Alien"},
-        {"op": "replace", "path": "/data/year", "value": 1980},
-    ],
-}
-"""An example for each kind of body that a JSON Patch changes."""
 
 INFO: Schema = {
     "title": "Kingpost",
@@ -52,16 +37,6 @@ rather than overwrite someone else's; sent as `If-None-Match`, it makes a read a
 """,
     "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
 }
-
-TAGS: Sequence[Schema] = (
-    {"name": "Users", "description": "Accounts: your own, and for administrators all of them."},
-    {"name": "Sign-in", "description": "Tokens and the sessions behind them."},
-    {"name": "Recovery", "description": "Proving an address, and getting back in without the password: both by mail."},
-    {"name": "API keys", "description": "Credentials for machines, each with scopes of its own."},
-    {"name": "Resources", "description": "JSON documents of any type, each with an owner and a version."},
-    {"name": "Audit log", "description": "Who did what to which account, session or key. For administrators."},
-    {"name": "Operations", "description": "For those who run the server or verify its tokens."},
-)
 
 SECURITY_SCHEMES: Schema = {
     "bearerAuth": {

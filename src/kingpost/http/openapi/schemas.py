@@ -1,6 +1,5 @@
-"""JSON Schemas and examples of what requests and responses hold, out of the structs in `bodies/`."""
+"""JSON Schemas and examples of what requests and responses hold, made from structs."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,20 +8,43 @@ import msgspec
 type Schema = dict[str, Any]
 
 PREFIX = "#/components/schemas/"
-_BODY_NAME = re.compile(rf'"((?:{PREFIX})?[A-Z][A-Za-z]*)Body"')
+SUFFIX = "Body"
+"""What sets the struct of a representation apart from the value in our code: `UserBody` is published as `User`."""
 
 
 def schemas(types: Iterable[type[msgspec.Struct]]) -> dict[str, Schema]:
-    """The schemas of structs, and of those that they hold, by name."""
+    """Return the schemas of structs, and of those that they hold, by their published names."""
     _, components = msgspec.json.schema_components(types, ref_template=PREFIX + "{name}")
-    # `UserBody` is told from the model's `User` in our code only.
-    named = _BODY_NAME.sub(r'"\1"', msgspec.json.encode(components).decode())
-    return dict(sorted(msgspec.json.decode(named, type=dict[str, Schema]).items()))
+    decoded = msgspec.json.decode(msgspec.json.encode(components), type=dict[str, Schema])
+    named = {_published(name): schema | {"title": _published(name)} for name, schema in sorted(decoded.items())}
+    return {name: _with_published_references(schema) for name, schema in named.items()}
+
+
+def _published(name: str) -> str:
+    return name.removesuffix(SUFFIX)
+
+
+def _with_published_references(node: Any) -> Any:
+    """Return a schema whose references name schemas as they are published.
+
+    Only the value of a `$ref` changes: a text that looks like a name, in an example or an enumeration, stays.
+    """
+    match node:
+        case {"$ref": str(reference)}:
+            return {**node, "$ref": PREFIX + _published(reference.removeprefix(PREFIX))}
+        case dict():
+            return {
+                key: part if key in ("examples", "enum", "const", "default") else _with_published_references(part)
+                for key, part in node.items()
+            }
+        case list():
+            return [_with_published_references(part) for part in node]
+    return node
 
 
 def reference(struct: type[msgspec.Struct]) -> Schema:
-    """A reference to a struct's schema."""
-    return {"$ref": PREFIX + struct.__name__.removesuffix("Body")}
+    """Return a reference to a struct's schema."""
+    return {"$ref": PREFIX + _published(struct.__name__)}
 
 
 def example(schema: Schema, components: Mapping[str, Schema]) -> Any:

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from kingpost import clock
@@ -22,6 +23,17 @@ SLOWEST = 30.0
 _NOTHING = object()
 
 
+class ServerConfig(uvicorn.Config):
+    """uvicorn's configuration, and what its connections have to know beside it."""
+
+    def __init__(self, app: Any, *, header_limit: int, **options: Any) -> None:
+        """`header_limit` is in bytes."""
+        super().__init__(app, **options)
+        self.header_limit = header_limit
+        self.is_closing = False
+        """Whether the server has stopped listening."""
+
+
 class ClientDisconnected(OSError):
     """The client went away in the middle of a stream. Applications know it as an OSError (ASGI 2.4)."""
 
@@ -32,6 +44,7 @@ class Protocol(HttpToolsProtocol):
     An answer is written in one piece, but for streams.
     """
 
+    config: ServerConfig
     _head_size = 0
     _seen: object = _NOTHING
     """The request that was arriving when this connection was last looked at: its scope, None before the first."""
@@ -39,7 +52,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._watch = self.loop.call_later(SLOWEST, self._look)
-        if self.app.is_closing:
+        if self.config.is_closing:
             # Accepted in the very moment in which listening ended: nobody else would end it.
             transport.close()
 
@@ -54,7 +67,7 @@ class Protocol(HttpToolsProtocol):
             self._head_size = 0
             return
         self._head_size += len(data)
-        if self._head_size > self.app.header_limit + SLACK:
+        if self._head_size > self.config.header_limit + SLACK:
             self._refuse(HeadersTooLarge())
 
     def send_400_response(self, msg: str) -> None:
@@ -91,7 +104,7 @@ class Protocol(HttpToolsProtocol):
         headers = [
             (b"x-request-id", request_id.encode()),
             *EVERYWHERE,
-            answer.policy,
+            answer.content_security_policy,
             *answer.headers,
             (b"content-type", answer.media_type.encode()),
             (b"content-length", str(len(answer.body)).encode()),

@@ -12,8 +12,8 @@ import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from kingpost.http.app.application import Application
-from kingpost.http.app.call import Health
-from kingpost.http.server.protocol import Protocol
+from kingpost.http.app.operations import Readiness
+from kingpost.http.server.protocol import Protocol, ServerConfig
 from kingpost.settings import Settings
 
 KEEP_ALIVE = 75
@@ -26,18 +26,6 @@ and under load a turn is long: with a single one, the last of a thousand clients
 share the work of accepting anyway."""
 
 
-class Served:
-    """The application as connections see it: with the limit that guards it, and whether it is still served."""
-
-    def __init__(self, app: Any, header_limit: int) -> None:
-        self._app = app
-        self.header_limit = header_limit
-        self.is_closing = False
-
-    def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
-        return self._app(scope, receive, send)
-
-
 class Server(uvicorn.Server):
     """uvicorn's server, which drains before it stops.
 
@@ -48,32 +36,31 @@ class Server(uvicorn.Server):
 
     def __init__(
         self,
-        config: uvicorn.Config,
-        served: Served,
-        health: Health,
+        config: ServerConfig,
+        readiness: Readiness,
         drain_seconds: float,
         when_ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._when_ready = when_ready
-        self._served = served
-        self._health = health
+        self._config = config
+        self._readiness = readiness
         self._drain_seconds = drain_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        # By now signals are minded: who answers to this with Ctrl-C gets a clean end.
+        # Signal handlers are installed, so Ctrl-C from here on shuts down cleanly.
         self._when_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._served.is_closing = True
+        self._config.is_closing = True
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        is_first = not self._health.is_draining
-        self._health.is_draining = True
+        is_first = not self._readiness.is_draining
+        self._readiness.is_draining = True
         if sig == signal.SIGTERM and is_first and self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, self._stop)
         elif self.should_exit:
@@ -86,15 +73,15 @@ class Server(uvicorn.Server):
 
 
 async def serve(
-    app: Application, health: Health, settings: Settings, listener: socket.socket, when_ready: Callable[[], None]
+    app: Application, readiness: Readiness, settings: Settings, listener: socket.socket, when_ready: Callable[[], None]
 ) -> None:
     """Serve until told to stop by a signal; then return. `when_ready` is called once requests are served."""
     guarded: Any = app
     if settings.trusted_proxies:
         guarded = ProxyHeadersMiddleware(guarded, list(settings.trusted_proxies))
-    served = Served(guarded, settings.header_limit)
-    config = uvicorn.Config(
-        served,
+    config = ServerConfig(
+        guarded,
+        header_limit=settings.header_limit,
         http=Protocol,
         ws="none",
         lifespan="off",
@@ -112,7 +99,7 @@ async def serve(
     # dup() copies the time-out, and with it would make the listener blocking for every process that shares it.
     listener.setblocking(False)
     more = [listener.dup() for _ in range(ACCEPTORS - 1)] if settings.workers == 1 else []
-    await Server(config, served, health, settings.drain_seconds, when_ready).serve([listener, *more])
+    await Server(config, readiness, settings.drain_seconds, when_ready).serve([listener, *more])
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:

@@ -6,9 +6,9 @@ import msgspec
 from sqlalchemy import bindparam, delete, func, insert, literal, or_, select, update
 
 from kingpost import clock
-from kingpost.model import APIKey, User
+from kingpost.auth.api_keys.store import USE_IS_NOTED_EVERY, APIKey
+from kingpost.model import User
 from kingpost.problems import Conflict, Unauthenticated
-from kingpost.storage.api_keys import USE_IS_NOTED_EVERY
 from kingpost.storage.consequences import NONE, Consequences
 from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Row, Script, Statement
@@ -19,7 +19,7 @@ COLUMNS = [api_keys.c[field] for field in APIKey.__struct_fields__]
 
 
 class SQLAPIKeys:
-    """`kingpost.storage.api_keys.APIKeys` on SQL."""
+    """`kingpost.auth.api_keys.store.APIKeyStore` on SQL."""
 
     def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
         self._database = database

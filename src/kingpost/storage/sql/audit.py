@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Select, and_, bindparam, exists, func, literal, or_, select, update
 
 from kingpost import clock
+from kingpost.audit.store import AuditListing
 from kingpost.model import AuditEntry, Page, SortKey
-from kingpost.storage.audit import AuditListing
 from kingpost.storage.consequences import Consequences
 from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Statement
@@ -26,7 +26,7 @@ CONDITIONS: dict[str, ColumnElement[bool]] = {
 
 
 class SQLAuditLog:
-    """`kingpost.storage.audit.AuditLog` on SQL."""
+    """`kingpost.audit.store.AuditStore` on SQL."""
 
     def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
         self._database = database

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Text, bindparam, delete, null, select, update
 
+from kingpost.jobs.store import ClaimedJob
 from kingpost.storage.consequences import Claim, Consequences, SealedJob
-from kingpost.storage.jobs import ClaimedJob
 from kingpost.storage.sql.consequences import ConsequenceScripts, held
 from kingpost.storage.sql.database import Database, Statement
 from kingpost.storage.sql.functions import database_after
@@ -16,7 +16,7 @@ JOB = [jobs.c[field] for field in SealedJob.__struct_fields__]
 
 
 class SQLJobs:
-    """`kingpost.storage.jobs.Jobs` on SQL."""
+    """`kingpost.jobs.store.JobStore` on SQL."""
 
     def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
         self._database = database

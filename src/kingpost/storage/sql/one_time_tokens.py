@@ -10,10 +10,10 @@ from msgspec import structs
 from sqlalchemy import bindparam, delete, func, literal, or_, select, true, update
 
 from kingpost import clock
+from kingpost.accounts.one_time_tokens.store import Allowance
 from kingpost.model import User
 from kingpost.problems import Conflict, NotFound
 from kingpost.storage.consequences import NONE, Consequences, OneTimeToken, Purpose
-from kingpost.storage.one_time_tokens import Allowance
 from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Script, Statement, UniqueViolation
 from kingpost.storage.sql.rows import USER, user_of
@@ -28,7 +28,7 @@ FOR_PASSWORDS: tuple[Purpose, ...] = ("reset-password",)
 
 
 class SQLOneTimeTokens:
-    """`kingpost.storage.one_time_tokens.OneTimeTokens` on SQL."""
+    """`kingpost.accounts.one_time_tokens.store.OneTimeTokenStore` on SQL."""
 
     def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
         self._database = database

@@ -5,8 +5,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Table, bindparam, func, select
 
-from kingpost.model import User
-from kingpost.storage.records import (
+from kingpost.accounts.export.store import (
     AccountRecords,
     JobRecord,
     KeyRecord,
@@ -14,6 +13,7 @@ from kingpost.storage.records import (
     SessionRecord,
     TokenRecord,
 )
+from kingpost.model import User
 from kingpost.storage.sql.database import Database, Row, Statement
 from kingpost.storage.sql.rows import USER, user_of
 from kingpost.storage.sql.schema import (
@@ -28,7 +28,7 @@ from kingpost.storage.sql.schema import (
 
 
 class SQLRecords:
-    """`kingpost.storage.records.Records` on SQL."""
+    """`kingpost.accounts.export.store.RecordStore` on SQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

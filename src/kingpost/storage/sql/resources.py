@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from kingpost.model import Page, Resource, SortKey
 from kingpost.problems import NotFound, Unauthenticated, VersionMismatch
-from kingpost.storage import ResourceListing
+from kingpost.resources.store import ResourceListing
 from kingpost.storage.sql.database import Database, ForeignKeyViolation, Insert, Lookup, Statement
 from kingpost.storage.sql.pages import Order
 from kingpost.storage.sql.rows import RESOURCE, resource_of
@@ -21,7 +21,7 @@ SORTED_BY = {"created_at": "id"}
 
 
 class SQLResources:
-    """`kingpost.storage.Resources` on SQL."""
+    """`kingpost.resources.store.ResourceStore` on SQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
+from kingpost.accounts.users.store import UserChange
 from kingpost.model import AuditEntry, Resource, Session, User
-from kingpost.storage import UserChange
 from kingpost.storage.sql.database import Row
 from kingpost.storage.sql.schema import audit, resources, sessions, users
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from sqlalchemy import Executable, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from kingpost.auth.second_factor.store import SecondFactor
 from kingpost.problems import Conflict, Unauthenticated
 from kingpost.storage.consequences import NONE, Consequences
-from kingpost.storage.second_factors import SecondFactor
 from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, ForeignKeyViolation, Script, Statement
 from kingpost.storage.sql.schema import Time, recovery_codes, second_factors, users
@@ -16,7 +16,7 @@ COLUMNS = [second_factors.c[field] for field in SecondFactor.__struct_fields__ i
 
 
 class SQLSecondFactors:
-    """`kingpost.storage.SecondFactors` on SQL."""
+    """`kingpost.auth.second_factor.store.SecondFactorStore` on SQL."""
 
     def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
         self._database = database

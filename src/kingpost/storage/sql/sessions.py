@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 import msgspec
 from sqlalchemy import ColumnElement, Text, Update, and_, bindparam, delete, insert, literal, or_, select, update
 
+from kingpost.auth.sessions.store import Rotation
 from kingpost.model import Session
 from kingpost.problems import Unauthenticated
-from kingpost.storage import Rotation
 from kingpost.storage.consequences import NONE, Consequences
 from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Script, Statement
-from kingpost.storage.sql.functions import database_after, database_now
+from kingpost.storage.sql.functions import database_now
 from kingpost.storage.sql.rows import SESSION, USER, session_of, user_of
 from kingpost.storage.sql.schema import Identifier, Time, second_factors, sessions, users
 
@@ -55,7 +55,7 @@ def _in_use() -> ColumnElement[bool]:
 
 
 class SQLSessions:
-    """`kingpost.storage.Sessions` on SQL."""
+    """`kingpost.auth.sessions.store.SessionStore` on SQL."""
 
     def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
         self._database = database
@@ -98,9 +98,6 @@ class SQLSessions:
         self._end_all = Statement(end_sessions(), dialect)
         mine = select(*SESSION).where(sessions.c.user_id == bindparam("user_id"), _in_use())
         self._list = Statement(mine.order_by(sessions.c.last_used_at.desc(), sessions.c.id.desc()), dialect)
-        self._is_alive = Statement(select(sessions.c.id).where(is_this, _alive()), dialect)
-        recently = sessions.c.ended_at > database_after(bindparam("seconds"))
-        self._ended_within = Statement(select(sessions.c.id).where(recently), dialect)
         self._forget = Statement(
             delete(sessions).where(sessions.c.expires_at < bindparam("before", type_=Time)), dialect
         )
@@ -185,15 +182,6 @@ class SQLSessions:
             return [row[0] for row in rows]
 
         return await self._database.transact(script())
-
-    async def is_alive(self, session_id: str, at: str) -> bool:
-        return bool(await self._database.read(self._is_alive(session_id=session_id, at=at)))
-
-    async def ended_within(self, seconds: int) -> Sequence[str]:
-        # This is asked several times a second, so it also finds out whether SQLite's file is still there.
-        await self._database.ping()
-        rows = await self._database.read(self._ended_within(seconds=-seconds))
-        return [row[0] for row in rows]
 
     async def forget_expired(self, before: str) -> None:
         await self._database.write(self._forget(before=before))

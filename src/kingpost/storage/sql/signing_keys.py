@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import bindparam, delete, insert, literal, select
 
-from kingpost.storage import SealedKey
+from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.storage.consequences import NONE, Consequences
 from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Script, Statement
@@ -16,7 +16,7 @@ KEYS = 0x6B657973  # the section of all that adds or removes keys
 
 
 class SQLSigningKeys:
-    """`kingpost.storage.SigningKeys` on SQL."""
+    """`kingpost.auth.signing_keys.store.SigningKeyStore` on SQL."""
 
     def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
         self._database = database

@@ -7,17 +7,17 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, delete, func, insert, literal, select, update
 
+from kingpost.accounts.users.store import UserChange
 from kingpost.model import ADMIN, Page, SortKey, Status, User
 from kingpost.problems import Conflict, NotFound, VersionMismatch
-from kingpost.storage import Credentials, UserChange
 from kingpost.storage.consequences import NONE, Consequences
 from kingpost.storage.listing import Listing
 from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database, Row, Script, Statement, UniqueViolation
 from kingpost.storage.sql.deletion import AccountDeletion
-from kingpost.storage.sql.functions import database_after, database_now, exclusive_section
+from kingpost.storage.sql.functions import database_now, exclusive_section
 from kingpost.storage.sql.pages import Order
-from kingpost.storage.sql.rows import USER, roles_of, user_columns, user_of
+from kingpost.storage.sql.rows import USER, user_columns, user_of
 from kingpost.storage.sql.schema import one_time_tokens, users
 from kingpost.storage.sql.sessions import end_sessions
 
@@ -26,7 +26,7 @@ ADMINISTRATORS = 0x6B696E67  # the section of all that could leave no administra
 
 
 class SQLUsers:
-    """`kingpost.storage.Users` on SQL."""
+    """`kingpost.accounts.users.store.UserStore` on SQL."""
 
     def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
         self._database = database
@@ -34,27 +34,11 @@ class SQLUsers:
         dialect = database.dialect
         found = select(*USER)
         by_id = found.where(users.c.id == bindparam("id"))
-        by_key = select(*USER, users.c.password_hash).where(users.c.email_key == bindparam("email_key"))
-        hash_by_id = select(users.c.password_hash).where(users.c.id == bindparam("id"))
         created = [*USER, users.c.email_key, users.c.password_hash]
         self._insert = Statement(insert(users).values({c.name: bindparam(c.name) for c in created}), dialect)
         self._find = Statement(by_id, dialect)
         self._find_to_change = Statement(by_id.with_for_update(), dialect)
-        self._find_credentials = Statement(by_key, dialect)
-        self._find_hash = Statement(hash_by_id, dialect)
-        self._set_hash = Statement(
-            update(users)
-            .where(users.c.id == bindparam("user_id"))
-            .values(
-                password_hash=bindparam("hash"),
-                updated_at=bindparam("at", type_=users.c.updated_at.type),
-                version=users.c.version + 1,
-            )
-            .returning(users.c.id),
-            dialect,
-        )
-        recently = users.c.roles_changed_at > database_after(bindparam("seconds"))
-        self._roles_changed_within = Statement(select(users.c.id, users.c.roles).where(recently), dialect)
+        self._find_by_email = Statement(found.where(users.c.email_key == bindparam("email_key")), dialect)
         self._administrators_in_turn = Statement(select(exclusive_section(literal(ADMINISTRATORS))), dialect)
         is_admin = cast(users.c.roles, Text).like(f'%"{ADMIN}"%')
         self._some_admin = Statement(
@@ -64,12 +48,6 @@ class SQLUsers:
         self._deletion = AccountDeletion(dialect)
         is_theirs = one_time_tokens.c.user_id == bindparam("user_id")
         self._kill_tokens = Statement(delete(one_time_tokens).where(is_theirs), dialect)
-        # Whoever knew the old password may have asked for another address, and waits to confirm it.
-        hands_over = one_time_tokens.c.purpose.in_([literal("reset-password"), literal("change-email")])
-        self._kill_tokens_that_hand_over = Statement(delete(one_time_tokens).where(is_theirs, hands_over), dialect)
-        same_hash = users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("old_hash")
-        upgraded = update(users).where(*same_hash).values(password_hash=bindparam("new_hash")).returning(users.c.id)
-        self._upgrade_hash = Statement(upgraded, dialect)
         self._page = lru_cache(maxsize=64)(self._make_page)
         self._update = lru_cache(maxsize=64)(self._make_update)
         self._count = lru_cache(maxsize=8)(self._make_count)
@@ -90,13 +68,9 @@ class SQLUsers:
         rows = await self._database.read(self._find(id=user_id))
         return user_of(rows[0]) if rows else None
 
-    async def find_credentials(self, email_key: str) -> Credentials | None:
-        rows = await self._database.read(self._find_credentials(email_key=email_key))
-        return Credentials(user_of(rows[0]), rows[0][-1]) if rows else None
-
-    async def find_password_hash(self, user_id: str) -> str | None:
-        rows = await self._database.read(self._find_hash(id=user_id))
-        return rows[0][0] if rows else None
+    async def find_by_email(self, email_key: str) -> User | None:
+        rows = await self._database.read(self._find_by_email(email_key=email_key))
+        return user_of(rows[0]) if rows else None
 
     async def list(self, listing: Listing, *, status: Status | None = None, role: str | None = None) -> Page[User]:
         # A role is a name in quotes in the JSON of all roles; `_` would stand for any character.
@@ -145,26 +119,6 @@ class SQLUsers:
         if changed.status == "suspended":
             ended = yield self._end_sessions(user_id=user_id, kept=None)
         return changed, [row[0] for row in ended]
-
-    async def roles_changed_within(self, seconds: int) -> Sequence[tuple[str, tuple[str, ...]]]:
-        rows = await self._database.read(self._roles_changed_within(seconds=-seconds))
-        return [(row[0], roles_of(row[1])) for row in rows]
-
-    async def change_password(
-        self, user_id: str, password_hash: str, at: str, keep_session: str | None, consequences: Consequences = NONE
-    ) -> Sequence[str]:
-        def script() -> Script[Sequence[str]]:
-            if not (yield self._set_hash(user_id=user_id, hash=password_hash, at=at)):
-                raise NotFound()
-            yield self._kill_tokens_that_hand_over(user_id=user_id)
-            ended = yield self._end_sessions(user_id=user_id, kept=keep_session)
-            yield from self._consequences.store(consequences)
-            return [row[0] for row in ended]
-
-        return await self._database.transact(script())
-
-    async def upgrade_password_hash(self, user_id: str, old_hash: str, new_hash: str) -> None:
-        await self._database.write(self._upgrade_hash(user_id=user_id, old_hash=old_hash, new_hash=new_hash))
 
     async def delete(
         self, user_id: str, versions: Sequence[int] | None, consequences: Consequences = NONE

@@ -1,4 +1,4 @@
-"""The storage port: the tokens that links in mail carry."""
+"""The port that stores the tokens that links in mail carry."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -18,7 +18,7 @@ class Allowance(msgspec.Struct, frozen=True):
     since: str
 
 
-class OneTimeTokens(Protocol):
+class OneTimeTokenStore(Protocol):
     """Tokens that prove who reads a mailbox. Only hashes are known here.
 
     A token lives until it expires, is used, or is replaced by a newer one of its account and purpose. All but

@@ -1,16 +1,31 @@
-"""The storage port: API keys."""
+"""The port that stores API keys."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from kingpost.model import APIKey, User
+import msgspec
+
+from kingpost.model import User
 from kingpost.storage.consequences import NONE, Consequences
 
 USE_IS_NOTED_EVERY = 60
 """Seconds between two notes of when a key was last used."""
 
 
-class APIKeys(Protocol):
+class APIKey(msgspec.Struct, frozen=True):
+    """A machine's credentials. `hint` is the start of the key, to tell it by; the key itself is never stored."""
+
+    id: str
+    user_id: str
+    name: str
+    scopes: tuple[str, ...]
+    hint: str
+    created_at: str
+    expires_at: str | None
+    last_used_at: str | None
+
+
+class APIKeyStore(Protocol):
     """Credentials of machines. What they send is known here by its hash only, and no two share one."""
 
     async def create(self, key: APIKey, key_hash: bytes, most: int, consequences: Consequences = NONE) -> None:

@@ -1,4 +1,4 @@
-"""The storage port: second factors and their recovery codes."""
+"""The port that stores second factors and their recovery codes."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -22,7 +22,7 @@ class SecondFactor(msgspec.Struct, frozen=True):
     recovery_codes_left: int
 
 
-class SecondFactors(Protocol):
+class SecondFactorStore(Protocol):
     """At most one second factor an account. Codes are known here by their hash only."""
 
     async def begin(self, user_id: str, sealed: bytes, at: str) -> None:

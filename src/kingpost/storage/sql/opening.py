@@ -1,48 +1,13 @@
-"""Opening a database by its URL, as the storage port."""
+"""Opening a database by its URL."""
 
 from urllib.parse import urlsplit
 
 from kingpost.storage import CannotOpen
 from kingpost.storage.sql import migration
-from kingpost.storage.sql.api_keys import SQLAPIKeys
-from kingpost.storage.sql.audit import SQLAuditLog
-from kingpost.storage.sql.consequences import ConsequenceScripts
 from kingpost.storage.sql.database import Database
-from kingpost.storage.sql.jobs import SQLJobs
-from kingpost.storage.sql.one_time_tokens import SQLOneTimeTokens
-from kingpost.storage.sql.records import SQLRecords
-from kingpost.storage.sql.resources import SQLResources
-from kingpost.storage.sql.second_factors import SQLSecondFactors
-from kingpost.storage.sql.sessions import SQLSessions
-from kingpost.storage.sql.signing_keys import SQLSigningKeys
-from kingpost.storage.sql.users import SQLUsers
 
 
-class SQLStorage:
-    """`kingpost.storage.Storage` on SQL."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        consequences = ConsequenceScripts(database.dialect)
-        self.users = SQLUsers(database, consequences)
-        self.sessions = SQLSessions(database, consequences)
-        self.second_factors = SQLSecondFactors(database, consequences)
-        self.api_keys = SQLAPIKeys(database, consequences)
-        self.signing_keys = SQLSigningKeys(database, consequences)
-        self.resources = SQLResources(database)
-        self.one_time_tokens = SQLOneTimeTokens(database, consequences)
-        self.jobs = SQLJobs(database, consequences)
-        self.audit = SQLAuditLog(database, consequences)
-        self.records = SQLRecords(database)
-
-    async def ping(self) -> None:
-        await self._database.ping()
-
-    async def close(self) -> None:
-        await self._database.close()
-
-
-async def open_storage(url: str) -> SQLStorage:
+async def open_migrated(url: str) -> Database:
     """Open a database whose schema is up to date. SQLite is migrated first, if need be.
 
     Raises:
@@ -56,7 +21,7 @@ async def open_storage(url: str) -> SQLStorage:
     except BaseException:
         await database.close()
         raise
-    return SQLStorage(database)
+    return database
 
 
 async def migrate(url: str) -> None:

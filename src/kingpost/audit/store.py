@@ -1,4 +1,4 @@
-"""The storage port: the audit log."""
+"""The port that stores the audit log."""
 
 from typing import Protocol
 
@@ -16,7 +16,7 @@ class AuditListing(Listing, frozen=True):
     until: str | None = None
 
 
-class AuditLog(Protocol):
+class AuditStore(Protocol):
     """What was done, append-only: the database itself refuses to change or delete an entry.
 
     Entries are added as `Consequences` of the write that they tell of, or by themselves. When an account is

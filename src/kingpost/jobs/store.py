@@ -1,4 +1,4 @@
-"""The storage port: work that is stored with its cause and done afterwards."""
+"""The port that stores work that is stored with its cause and done afterwards."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -19,7 +19,7 @@ class ClaimedJob(msgspec.Struct, frozen=True):
         return Claim(self.job.id, self.attempt)
 
 
-class Jobs(Protocol):
+class JobStore(Protocol):
     """Jobs that wait. They are added as `Consequences` of a write, or by themselves.
 
     A job is due at once, and is done by whoever claims it. All times are the database's own: the one clock

@@ -1,4 +1,4 @@
-"""The storage port: what is kept about one account, to be given to whom it is about."""
+"""The port that stores what is kept about one account, to be given to whom it is about."""
 
 from typing import Protocol
 
@@ -71,7 +71,7 @@ class AccountRecords(msgspec.Struct, frozen=True):
     jobs: list[JobRecord]
 
 
-class Records(Protocol):
+class RecordStore(Protocol):
     """What is kept about accounts, whatever the table."""
 
     async def find(self, user_id: str) -> AccountRecords | None:

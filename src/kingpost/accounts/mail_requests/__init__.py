@@ -1,0 +1,1 @@
+"""Links that anyone may request by naming an address."""

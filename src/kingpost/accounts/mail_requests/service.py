@@ -1,0 +1,170 @@
+"""Mail that anyone may request for an account by naming its address.
+
+It always goes to the stored address, and not too often. A request is enqueued before anything is looked up, so that
+neither the answer nor its time reveals whether the address has an account.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from kingpost import audit, clock
+from kingpost.accounts.one_time_tokens import tokens as one_time_tokens
+from kingpost.accounts.one_time_tokens.store import Allowance, OneTimeTokenStore
+from kingpost.accounts.one_time_tokens.tokens import HOUR, NewToken
+from kingpost.accounts.users.store import UserStore
+from kingpost.emails import address, email_faults
+from kingpost.jobs.runner import Handler
+from kingpost.jobs.sealing import JobSealer
+from kingpost.jobs.store import ClaimedJob, JobStore
+from kingpost.mail import Messages
+from kingpost.model import Context, Origin, User
+from kingpost.problems import InvalidRequest, NotFound
+from kingpost.storage.consequences import Claim, Consequences, Purpose
+
+RESET = "password.forgot"
+VERIFICATION = "email.resend"
+"""The kinds of enqueued requests."""
+
+MOST = 10
+"""How many messages of a purpose an account gets in an hour. Whoever uses up one purpose must not withhold another."""
+
+type RequestedTemplate = Literal["verify-email", "reset-password", "set-password"]
+
+PURPOSES: Mapping[RequestedTemplate, Purpose] = {
+    "verify-email": "verify-email",
+    "reset-password": "reset-password",
+    "set-password": "reset-password",
+}
+REQUESTED: Mapping[Purpose, audit.Action] = {
+    "verify-email": "user.verification_requested",
+    "reset-password": "user.reset_requested",
+}
+COUNTED: Mapping[Purpose, tuple[audit.Action, ...]] = {
+    # The one that came with the sign-up counts as well.
+    "verify-email": ("user.created", "user.verification_requested"),
+    "reset-password": ("user.reset_requested",),
+}
+KILLS: Mapping[RequestedTemplate, tuple[Purpose, ...]] = {
+    "verify-email": (),
+    "reset-password": (),
+    # Whoever signed up before may have been another: a link must no longer verify that one's password.
+    "set-password": ("verify-email",),
+}
+
+
+class MailRequest(msgspec.Struct, frozen=True):
+    """An enqueued request: for which address, and where it came from."""
+
+    email: str
+    origin: Origin
+
+
+class MailRequests:
+    """Enqueues requests for links, and sends the links.
+
+    Those beyond the limit are dropped silently: only the mailbox shows whether a message was sent.
+    """
+
+    def __init__(
+        self,
+        users: UserStore,
+        tokens: OneTimeTokenStore,
+        jobs: JobStore,
+        sealer: JobSealer,
+        messages: Messages,
+        *,
+        verified_only: bool,
+    ) -> None:
+        """`verified_only` lets only accounts with a verified address log in (see decision 9)."""
+        self._users = users
+        self._tokens = tokens
+        self._jobs = jobs
+        self._sealer = sealer
+        self._messages = messages
+        self._verified_only = verified_only
+
+    async def request_reset(self, context: Context, email: str) -> None:
+        """Request a link that allows a new password, for the account with this address, if there is one.
+
+        Raises:
+            InvalidRequest: it is not an address.
+        """
+        await self._enqueue(context, RESET, email)
+
+    async def request_verification(self, context: Context, email: str) -> None:
+        """Request another link that verifies an address, unless it is verified. Raises as `request_reset` does."""
+        await self._enqueue(context, VERIFICATION, email)
+
+    async def request_own_verification(self, context: Context) -> None:
+        """Request another link that verifies the caller's own address, unless it is verified.
+
+        Raises:
+            NotFound: the account is gone.
+        """
+        user = await self._users.find(context.caller.user_id)
+        if user is None:
+            raise NotFound()
+        await self._enqueue(context, VERIFICATION, user.email)
+
+    async def send(self, context: Context, template: RequestedTemplate, user: User, claim: Claim) -> None:
+        """Send a new link to an account's address, replacing older ones. This finishes a job.
+
+        Raises:
+            NotFound: the account is gone.
+            Superseded: another worker has claimed the job.
+        """
+        token = _new_token(template, user)
+        consequences = self._consequences(context, template, user, token, claim)
+        await self._tokens.issue(token.stored, consequences, kills=KILLS[template], allowance=_allowance(template))
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the handlers of the jobs that are enqueued here, by kind."""
+        return {RESET: self._send_reset, VERIFICATION: self._send_verification}
+
+    async def _enqueue(self, context: Context, kind: str, email: str) -> None:
+        if faults := email_faults(email):
+            raise InvalidRequest.of(*faults)
+        await self._jobs.add(self._sealer.seal(kind, MailRequest(email, context.origin), None))
+
+    async def _send_reset(self, claimed: ClaimedJob) -> None:
+        context, user = await self._opened(claimed)
+        if user is not None:
+            await self.send(context, "reset-password", user, claimed.claim)
+
+    async def _send_verification(self, claimed: ClaimedJob) -> None:
+        context, user = await self._opened(claimed)
+        if user is None or user.email_verified:
+            return
+        if not self._verified_only:
+            await self.send(context, "verify-email", user, claimed.claim)
+        # A link that was revoked, because someone else may have set the password, must not be sent again.
+        elif not await self._renew(context, "verify-email", user, claimed.claim):
+            await self.send(context, "set-password", user, claimed.claim)
+
+    async def _opened(self, claimed: ClaimedJob) -> tuple[Context, User | None]:
+        """Return where a request came from, and the account with its address, if there is one."""
+        request = self._sealer.open(claimed.job, MailRequest)
+        return Context(None, request.origin), await self._users.find_by_email(address(request.email).key)
+
+    async def _renew(self, context: Context, template: RequestedTemplate, user: User, claim: Claim) -> bool:
+        """Send a new link if the account has one of this kind that is still valid; return whether it has."""
+        token = _new_token(template, user)
+        consequences = self._consequences(context, template, user, token, claim)
+        return await self._tokens.renew(token.stored, consequences, allowance=_allowance(template))
+
+    def _consequences(
+        self, context: Context, template: RequestedTemplate, user: User, token: NewToken, claim: Claim
+    ) -> Consequences:
+        entry = audit.entry(context, REQUESTED[PURPOSES[template]], "user", user.id, template=template)
+        message = self._messages.job(template, user.email, user.id, token=token.text)
+        return Consequences((entry,), (message,), claim)
+
+
+def _new_token(template: RequestedTemplate, user: User) -> NewToken:
+    return one_time_tokens.new(PURPOSES[template], user.id, address(user.email))
+
+
+def _allowance(template: RequestedTemplate) -> Allowance:
+    return Allowance(COUNTED[PURPOSES[template]], MOST, clock.after(-HOUR))

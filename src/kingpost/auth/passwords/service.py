@@ -1,0 +1,63 @@
+"""Changing a password."""
+
+from kingpost import audit, clock
+from kingpost.auth.passwords.hashing import PasswordHasher, PasswordRules
+from kingpost.auth.passwords.proof import Reauthentication
+from kingpost.auth.passwords.store import CredentialStore
+from kingpost.auth.revocations.service import Revocations
+from kingpost.mail import Messages
+from kingpost.model import Context
+from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound
+from kingpost.storage.consequences import Consequences
+
+
+class Passwords:
+    """What callers may do with the password of their account."""
+
+    def __init__(
+        self,
+        credentials: CredentialStore,
+        hasher: PasswordHasher,
+        rules: PasswordRules,
+        reauthentication: Reauthentication,
+        revocations: Revocations,
+        messages: Messages,
+    ) -> None:
+        self._credentials = credentials
+        self._hasher = hasher
+        self._rules = rules
+        self._reauthentication = reauthentication
+        self._revocations = revocations
+        self._messages = messages
+
+    async def change(self, context: Context, user_id: str, current: str, new: str) -> None:
+        """Set a new password, end all other sessions of the account, and notify its owner by mail.
+
+        Raises:
+            Forbidden: it is another's account, or the current password is wrong.
+            RateLimited: it was wrong too many times.
+            InvalidRequest: the new password breaks a rule.
+            NotFound: there is no such account.
+        """
+        caller = context.caller
+        user = await self._credentials.find(user_id)
+        if user is None:
+            raise NotFound()
+        if not caller.may_manage(user_id):
+            raise Forbidden()
+        if caller.user_id != user_id:
+            raise Forbidden("A password is changed by its own account only")
+        if faults := self.faults(new, user.email):
+            raise InvalidRequest.of(*faults)
+        await self._reauthentication.prove(context, current)
+        entry = audit.entry(context, "user.password_changed", "user", user_id)
+        consequences = Consequences((entry,), (self._messages.job("password-changed", user.email, user_id),))
+        password_hash = await self._hasher.hash(new)
+        ended = await self._credentials.change_password(
+            user_id, password_hash, clock.now(), caller.own_session, consequences
+        )
+        self._revocations.add(ended)
+
+    def faults(self, new: str, email: str) -> list[Fault]:
+        """Return the rules that a new password breaks for the owner of an address; an empty address breaks none."""
+        return [Fault(detail, code, pointer="/new_password") for code, detail in self._rules.faults(new, email)]

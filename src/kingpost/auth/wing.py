@@ -1,0 +1,179 @@
+"""The wing: builds the services of the rooms in `auth`, and joins their routes."""
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kingpost.accounts.users.store import UserStore
+from kingpost.audit.store import AuditStore
+from kingpost.auth.api_keys import routes as api_key_routes
+from kingpost.auth.api_keys.key_format import PREFIX as API_KEY_PREFIX
+from kingpost.auth.api_keys.service import APIKeys
+from kingpost.auth.api_keys.store import APIKeyStore
+from kingpost.auth.passwords import routes as password_routes
+from kingpost.auth.passwords.hashing import PasswordHasher, PasswordRules
+from kingpost.auth.passwords.proof import Reauthentication
+from kingpost.auth.passwords.service import Passwords
+from kingpost.auth.passwords.store import CredentialStore
+from kingpost.auth.revocations.service import Revocations
+from kingpost.auth.revocations.store import RevocationStore
+from kingpost.auth.second_factor import routes as second_factor_routes
+from kingpost.auth.second_factor.recovery_codes import RecoveryCodes
+from kingpost.auth.second_factor.service import SecondFactors
+from kingpost.auth.second_factor.store import SecondFactorStore
+from kingpost.auth.second_factor.totp import TOTPSealer
+from kingpost.auth.sessions import routes as session_routes
+from kingpost.auth.sessions.access_tokens import AccessTokens
+from kingpost.auth.sessions.refresh_tokens import RefreshTokens
+from kingpost.auth.sessions.service import Sessions
+from kingpost.auth.sessions.store import SessionStore
+from kingpost.auth.signing_keys import routes as signing_key_routes
+from kingpost.auth.signing_keys.ring import KeyRing
+from kingpost.auth.signing_keys.rotation import KeyRotation
+from kingpost.auth.signing_keys.store import SigningKeyStore
+from kingpost.guessing import Guessing
+from kingpost.http.app.call import Authenticate
+from kingpost.http.app.router import Endpoint, Route, bind
+from kingpost.limits import Limits
+from kingpost.mail import Messages
+from kingpost.secret import MasterSecret
+from kingpost.settings import Settings, is_loopback_origin
+
+ROUTES: Sequence[Route[Any]] = (
+    *session_routes.ROUTES,
+    *password_routes.ROUTES,
+    *second_factor_routes.ROUTES,
+    *api_key_routes.ROUTES,
+    *signing_key_routes.ROUTES,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthStores:
+    """The stores that this wing needs."""
+
+    users: UserStore
+    audit: AuditStore
+    credentials: CredentialStore
+    sessions: SessionStore
+    second_factors: SecondFactorStore
+    api_keys: APIKeyStore
+    signing_keys: SigningKeyStore
+    revocations: RevocationStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auth:
+    """The services of this wing."""
+
+    hasher: PasswordHasher
+    password_rules: PasswordRules
+    guessing: Guessing
+    reauthentication: Reauthentication
+    revocations: Revocations
+    passwords: Passwords
+    sessions: Sessions
+    second_factors: SecondFactors
+    api_keys: APIKeys
+    keys: KeyRing
+    key_rotation: KeyRotation
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Return the endpoints of this wing."""
+        return [
+            *bind(session_routes.ROUTES, self.sessions),
+            *bind(password_routes.ROUTES, self.passwords),
+            *bind(second_factor_routes.ROUTES, self.second_factors),
+            *bind(api_key_routes.ROUTES, self.api_keys),
+            *bind(signing_key_routes.ROUTES, self.keys),
+        ]
+
+    def credentials(self) -> Sequence[tuple[str, Authenticate]]:
+        """Return the kinds of bearer credentials, by their prefix. Access tokens have none, so they come last."""
+        return [(API_KEY_PREFIX, self.api_keys.authenticate), ("", self.sessions.authenticate)]
+
+    async def keep_house(self) -> None:
+        """Rotate the signing keys, and delete expired sessions."""
+        await self.key_rotation.keep_up()
+        await self.sessions.sweep()
+
+
+async def open_auth(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    secret: MasterSecret,
+    stores: AuthStores,
+    messages: Messages,
+    limits: Limits,
+) -> Auth:
+    """Build the services of this wing, and start what runs in the background until the stack unwinds.
+
+    Raises:
+        SigningKeyError: the master secret does not open the database's signing keys.
+        Unavailable: the database does not answer.
+    """
+    keys = KeyRing(stores.signing_keys, secret)
+    await keys.load()
+    access_tokens = AccessTokens(keys, settings.public_url, _accepted_issuer(settings))
+    revocations = Revocations(stores.revocations, keys, remember_for=access_tokens.lifetime)
+    await revocations.start()
+    stack.push_async_callback(revocations.stop)
+    # The workers of a node share its cores.
+    hasher = PasswordHasher(threads=max(1, (os.process_cpu_count() or 1) // settings.workers))
+    stack.callback(hasher.close)
+    password_rules = PasswordRules()
+    guessing = Guessing(limits, settings.rate_limit_login, secret)
+    reauthentication = Reauthentication(stores.credentials, stores.sessions, stores.audit, hasher, guessing)
+    second_factors = SecondFactors(
+        stores.second_factors,
+        stores.users,
+        TOTPSealer(secret),
+        RecoveryCodes(secret),
+        reauthentication,
+        guessing,
+        messages,
+        settings.service_name,
+    )
+    sessions = Sessions(
+        stores.credentials,
+        stores.users,
+        stores.sessions,
+        stores.audit,
+        hasher,
+        guessing,
+        second_factors,
+        access_tokens,
+        RefreshTokens(secret),
+        revocations,
+        verified_only=settings.signup == "verified",
+    )
+    api_keys = APIKeys(stores.api_keys, stores.users, messages, secret)
+    revocations.when_account_changes(api_keys.forget)
+    return Auth(
+        hasher=hasher,
+        password_rules=password_rules,
+        guessing=guessing,
+        reauthentication=reauthentication,
+        revocations=revocations,
+        passwords=Passwords(stores.credentials, hasher, password_rules, reauthentication, revocations, messages),
+        sessions=sessions,
+        second_factors=second_factors,
+        api_keys=api_keys,
+        keys=keys,
+        key_rotation=KeyRotation(
+            stores.signing_keys,
+            keys,
+            secret,
+            token_lifetime=access_tokens.lifetime,
+            rotation_days=settings.key_rotation_days,
+        ),
+    )
+
+
+def _accepted_issuer(settings: Settings) -> Callable[[str], bool]:
+    # Without a public URL each node of a developer names itself by its own port, and still all are one.
+    if settings.public_url_is_derived:
+        return is_loopback_origin
+    return lambda issuer: issuer == settings.public_url

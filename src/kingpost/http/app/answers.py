@@ -1,0 +1,59 @@
+"""What a handler answers with."""
+
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any
+
+import msgspec
+
+type Header = tuple[bytes, bytes]
+
+JSON = "application/json"
+HTML = "text/html"
+HTML_UTF_8 = "text/html; charset=utf-8"
+
+NO_STORE: Header = (b"cache-control", b"no-store")
+"""For answers that hold tokens."""
+PRIVATE: Header = (b"cache-control", b"private, no-cache")
+"""For what a signed-in caller reads: a client may keep it, but revalidates before each use."""
+PUBLIC: Header = (b"cache-control", b"public, max-age=300")
+"""For what is the same for everyone."""
+STRICT_CSP: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+
+class Answer:
+    """A response. `headers` are sent in addition to those of every response.
+
+    `content_security_policy` is a header of its own, so that pages can replace the strict default.
+    """
+
+    __slots__ = ("body", "content_security_policy", "headers", "media_type", "status")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes = b"",
+        headers: Iterable[Header] = (),
+        media_type: str = JSON,
+        content_security_policy: Header = STRICT_CSP,
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        self.media_type = media_type
+        self.content_security_policy = content_security_policy
+
+
+class StreamedAnswer(Answer):
+    """A response whose body is generated while it is sent. Refuse what can be refused before making one."""
+
+    __slots__ = ("chunks",)
+
+    def __init__(self, chunks: AsyncGenerator[bytes], headers: Iterable[Header], media_type: str = JSON) -> None:
+        """`chunks` is read as fast as the client reads, and closed when the client disconnects."""
+        super().__init__(200, b"", headers, media_type)
+        self.chunks = chunks
+
+
+def answer(value: Any, *headers: Header, status: int = 200) -> Answer:
+    """Return a value as a JSON response."""
+    return Answer(status, msgspec.json.encode(value), headers)

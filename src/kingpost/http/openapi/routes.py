@@ -1,0 +1,88 @@
+"""The OpenAPI document, and the page that shows it. Both work offline."""
+
+import asyncio
+from functools import cache
+from importlib.resources import files
+
+from kingpost.http.app import compression
+from kingpost.http.app.answers import HTML, HTML_UTF_8, PUBLIC, Answer
+from kingpost.http.app.call import Call
+from kingpost.http.app.media_types import Encoding, accepted_encoding
+from kingpost.http.app.operations import OPERATIONS
+from kingpost.http.app.router import Route, Who
+from kingpost.http.openapi.published import PublishedDocument
+from kingpost.problems import NotFound
+
+DOCS_CSP = (
+    b"content-security-policy",
+    b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    b"connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+)
+ASSETS = {
+    "docs.js": "text/javascript; charset=utf-8",
+    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+    "swagger-ui.css": "text/css; charset=utf-8",
+}
+
+
+async def openapi(call: Call, document: PublishedDocument) -> Answer:
+    return Answer(200, document.encoded(), [PUBLIC])
+
+
+async def docs(call: Call, document: PublishedDocument) -> Answer:
+    return Answer(200, _file("docs.html"), [PUBLIC], HTML_UTF_8, DOCS_CSP)
+
+
+async def docs_asset(call: Call, document: PublishedDocument) -> Answer:
+    name = call.path["asset"]
+    if name not in ASSETS:
+        raise NotFound()
+    encoding = accepted_encoding(call.header(b"accept-encoding"))
+    if encoding is None:
+        return Answer(200, _file(name), [PUBLIC], ASSETS[name])
+    content = await asyncio.to_thread(_compressed_file, name, encoding)
+    return Answer(200, content, [PUBLIC, (b"content-encoding", encoding.encode())], ASSETS[name])
+
+
+@cache
+def _file(name: str) -> bytes:
+    return files("kingpost.http.openapi").joinpath("swagger_ui", name).read_bytes()
+
+
+@cache
+def _compressed_file(name: str, encoding: Encoding) -> bytes:
+    # Swagger UI is large and never changes, so it is compressed once and not for every reader.
+    return compression.encode(encoding, _file(name))
+
+
+ROUTES: tuple[Route[PublishedDocument], ...] = (
+    Route(
+        method="GET",
+        path="/openapi.json",
+        handler=openapi,
+        who=Who.ANYONE,
+        tag=OPERATIONS,
+        summary="This document",
+        is_hidden=True,
+    ),
+    Route(
+        method="GET",
+        path="/docs",
+        handler=docs,
+        who=Who.ANYONE,
+        tag=OPERATIONS,
+        media_type=HTML,
+        summary="Interactive documentation",
+        is_hidden=True,
+    ),
+    Route(
+        method="GET",
+        path="/docs/{asset}",
+        handler=docs_asset,
+        who=Who.ANYONE,
+        tag=OPERATIONS,
+        media_type="*/*",
+        summary="What the documentation page needs",
+        is_hidden=True,
+    ),
+)
