@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from kingpost.mail_settings import mail_from, mail_url
+from kingpost.settings.parsers import mail_from, mail_url
 
 PREFIX = "KINGPOST_"
 FILE = "kingpost.toml"
