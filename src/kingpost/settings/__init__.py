@@ -9,14 +9,11 @@ from kingpost.settings.loading import (
     Rate,
     Settings,
     SignUpMode,
-    ascii_host,
-    is_address,
-    is_loopback,
-    is_loopback_origin,
     load,
     masked,
     unknown_variables,
 )
+from kingpost.settings.origins import ascii_host, is_address, is_loopback, is_loopback_origin
 
 __all__ = [
     "DEFAULTS",

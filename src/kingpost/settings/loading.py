@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from kingpost.settings.origins import ascii_host, is_address, is_loopback, origin_of
 from kingpost.settings.parsers import mail_from, mail_url
 
 PREFIX = "KINGPOST_"
@@ -83,34 +84,6 @@ class InvalidSettings(Exception):
     def __init__(self, faults: list[str]) -> None:
         super().__init__(" ".join(faults))
         self.faults = faults
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, by name or address, is this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_address(host: str) -> bool:
-    """Whether a host is an IP address and no name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def ascii_host(origin: str) -> str:
-    """The host of an origin as other protocols than HTTP want it: without accents (RFC 3490)."""
-    host = urlsplit(origin).hostname or ""
-    try:
-        return host.encode("idna").decode()
-    except UnicodeError:
-        return "localhost"
 
 
 def _text(value: Any) -> str:
@@ -287,7 +260,7 @@ def load(
         raise InvalidSettings(faults)
     derived = values["public_url"] is None
     if derived:
-        values["public_url"] = _origin_of(host, port, bool(values["tls_cert"]))
+        values["public_url"] = origin_of(host, port, tls=bool(values["tls_cert"]))
     if values["mail_from"] is None:
         public_host = ascii_host(values["public_url"])
         values["mail_from"] = f"no-reply@{'localhost' if is_address(public_host) else public_host}"
@@ -369,14 +342,3 @@ def _tls_faults(cert: str, key: str) -> list[str]:
         reason = getattr(error, "reason", None) or error.strerror or "unknown"
         return [f"KINGPOST_TLS_CERT and KINGPOST_TLS_KEY cannot be used: {reason.replace('_', ' ').lower()}."]
     return []
-
-
-def _origin_of(host: str, port: int, tls: bool) -> str:
-    scheme = "https" if tls else "http"
-    name = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{name}:{port}"
-
-
-def is_loopback_origin(origin: str) -> bool:
-    """Whether an origin is on this machine only."""
-    return is_loopback(urlsplit(origin).hostname or "")
