@@ -6,7 +6,6 @@ from kingpost.settings.loading import (
     PREFIX,
     SECRET_FILE,
     InvalidSettings,
-    Rate,
     Settings,
     SignUpMode,
     load,
@@ -14,6 +13,7 @@ from kingpost.settings.loading import (
     unknown_variables,
 )
 from kingpost.settings.origins import ascii_host, is_address, is_loopback, is_loopback_origin
+from kingpost.settings.parsers import Rate
 
 __all__ = [
     "DEFAULTS",

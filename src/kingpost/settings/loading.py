@@ -4,7 +4,6 @@
 what `serve` is told by flags wins over all. Every fault is reported at once.
 """
 
-import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -14,33 +13,17 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from kingpost.settings import parsers
 from kingpost.settings.origins import ascii_host, is_address, is_loopback, origin_of
-from kingpost.settings.parsers import mail_from, mail_url
 
 PREFIX = "KINGPOST_"
 FILE = "kingpost.toml"
 SECRET_FILE = "kingpost.secret"
 MIN_SECRET = 32
-VALKEY_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
 PASSWORD_PARAMETER = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 
 type Environment = Literal["development", "production"]
 type SignUpMode = Literal["open", "verified", "closed"]
-type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Rate(msgspec.Struct, frozen=True):
-    """So many in a time, as in `10/minute`."""
-
-    count: int
-    unit: Literal["second", "minute", "hour"]
-
-    @property
-    def seconds(self) -> int:
-        return {"second": 1, "minute": 60, "hour": 3600}[self.unit]
-
-    def __str__(self) -> str:
-        return f"{self.count}/{self.unit}"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
     database_url: str
     valkey_url: str | None
-    rate_limit_login: Rate | None
+    rate_limit_login: parsers.Rate | None
     secret: str | None
     public_url: str
     public_url_is_derived: bool
@@ -86,106 +69,10 @@ class InvalidSettings(Exception):
         self.faults = faults
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("must be a text that is not empty")
-    return value
-
-
-def _choice(*choices: str) -> Callable[[Any], Any]:
-    def parse(value: Any) -> str:
-        if value not in choices:
-            raise ValueError(f"must be {' or '.join(choices)}")
-        return str(value)
-
-    return parse
-
-
-def _number(kind: type[int] | type[float], minimum: float) -> Callable[[Any], Any]:
-    def parse(value: Any) -> int | float:
-        try:
-            number = kind(value)
-        except (TypeError, ValueError):
-            raise ValueError("must be a number") from None
-        if isinstance(value, bool) or not minimum <= number < float("inf"):
-            raise ValueError(f"must be {minimum:g} or more")
-        return number
-
-    return parse
-
-
-def _list(value: Any) -> tuple[str, ...]:
-    items = value.split(",") if isinstance(value, str) else value
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise ValueError("must be a list, or a text with commas")
-    return tuple(item.strip() for item in items if item.strip())
-
-
-def _networks(value: Any) -> tuple[str, ...]:
-    networks = _list(value)
-    for network in networks:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError:
-            raise ValueError(f"must hold addresses or networks such as 10.0.0.0/8, not {network!r}") from None
-    return networks
-
-
-def _origin(value: Any) -> str:
-    text = _text(value).removesuffix("/")
-    parts = urlsplit(text)
-    try:
-        has_port = parts.port is not None or not parts.netloc.endswith(":")
-    except ValueError:
-        has_port = False
-    plain = not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not plain or not has_port:
-        raise ValueError("must be an origin such as https://api.example.com")
-    return text.lower()
-
-
-def _origins(value: Any) -> frozenset[str]:
-    return frozenset(_origin(item) for item in _list(value))
-
-
-def _database_url(value: Any) -> str:
-    text = _text(value)
-    scheme = urlsplit(text).scheme
-    if scheme == "sqlite" and text.startswith("sqlite:///") and len(text) > len("sqlite:///"):
-        return text
-    if scheme in ("postgresql", "postgres"):
-        return text
-    raise ValueError("must be sqlite:///FILE or postgresql://…")
-
-
-def _valkey_url(value: Any) -> str:
-    text = _text(value)
-    try:
-        parts = urlsplit(text)
-        is_server = parts.scheme in VALKEY_SCHEMES and bool(parts.hostname) and parts.port != 0
-        is_database = re.fullmatch(r"/?|/[0-9]+", parts.path) is not None
-        is_whole = is_server and is_database and not parts.query and not parts.fragment
-    except ValueError:
-        is_whole = False
-    if not is_whole:
-        raise ValueError("must be redis://host:port/number, or rediss:// for TLS")
-    return text
-
-
-def _rate(value: Any) -> Rate | None:
-    if value == "off":
-        return None
-    match = re.fullmatch(r"([1-9][0-9]{0,5})/(second|minute|hour)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("must be a rate such as 10/minute (or second, or hour), or off")
-    unit: Any = match[2]
-    return Rate(int(match[1]), unit)
-
-
 DEFAULTS: Mapping[str, Any] = {
     "database_url": "sqlite:///kingpost.db",
     "valkey_url": None,
-    "rate_limit_login": Rate(10, "minute"),
+    "rate_limit_login": parsers.Rate(10, "minute"),
     "environment": None,
     "secret": None,
     "public_url": None,
@@ -206,26 +93,26 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 PARSERS: Mapping[str, Callable[[Any], Any]] = {
-    "database_url": _database_url,
-    "valkey_url": _valkey_url,
-    "rate_limit_login": _rate,
-    "environment": _choice("development", "production"),
-    "secret": _text,
-    "public_url": _origin,
-    "trusted_proxies": _networks,
-    "tls_cert": _text,
-    "tls_key": _text,
-    "cors_origins": _origins,
-    "signup": _choice("open", "verified", "closed"),
-    "body_limit": _number(int, 1024),
-    "json_depth": _number(int, 1),
-    "json_keys": _number(int, 1),
-    "header_limit": _number(int, 1024),
-    "drain_seconds": _number(float, 0),
-    "key_rotation_days": _number(int, 0),
-    "mail_url": lambda value: mail_url(_text(value)),
-    "mail_from": lambda value: mail_from(_text(value)),
-    "mail_templates": _text,
+    "database_url": parsers.database_url,
+    "valkey_url": parsers.valkey_url,
+    "rate_limit_login": parsers.rate,
+    "environment": parsers.choice("development", "production"),
+    "secret": parsers.text,
+    "public_url": parsers.origin,
+    "trusted_proxies": parsers.networks,
+    "tls_cert": parsers.text,
+    "tls_key": parsers.text,
+    "cors_origins": parsers.origins,
+    "signup": parsers.choice("open", "verified", "closed"),
+    "body_limit": parsers.number(int, 1024),
+    "json_depth": parsers.number(int, 1),
+    "json_keys": parsers.number(int, 1),
+    "header_limit": parsers.number(int, 1024),
+    "drain_seconds": parsers.number(float, 0),
+    "key_rotation_days": parsers.number(int, 0),
+    "mail_url": parsers.mail_url,
+    "mail_from": parsers.mail_from,
+    "mail_templates": parsers.text,
 }
 
 

@@ -1,44 +1,171 @@
-"""The settings about mail, checked."""
+"""Parsers of settings: from the text of a variable, or what TOML holds, to a checked value.
 
+Each raises ValueError with a message that continues after the setting's name ("must be …") and never repeats a
+password.
+"""
+
+import ipaddress
 import re
+from collections.abc import Callable
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import msgspec
+
+VALKEY_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 DOMAIN = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 MAILBOX = re.compile(rf"(?:[^\x00-\x1f\x7f<>@,;:\"\\()\[\]]+ <)?{ATOM}(?:\.{ATOM})*@{DOMAIN}>?")
 
 
-def mail_url(text: str) -> str:
-    """`KINGPOST_MAIL_URL`: a mail server or a directory.
+class Rate(msgspec.Struct, frozen=True):
+    """A number of events in a unit of time, as in `10/minute`."""
 
-    Raises:
-        ValueError: it is neither; the message goes on after the setting's name, and repeats no password.
-    """
-    if text.startswith("file:") and text.removeprefix("file:").strip("/"):
-        return text
+    count: int
+    unit: Literal["second", "minute", "hour"]
+
+    @property
+    def seconds(self) -> int:
+        return {"second": 1, "minute": 60, "hour": 3600}[self.unit]
+
+    def __str__(self) -> str:
+        return f"{self.count}/{self.unit}"
+
+
+def text(value: Any) -> str:
+    """Parse a text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a text that is not empty")
+    return value
+
+
+def choice[T: str](*choices: T) -> Callable[[Any], T]:
+    """Return a parser for one of several words."""
+
+    def parse(value: Any) -> T:
+        for allowed in choices:
+            if value == allowed:
+                return allowed
+        raise ValueError(f"must be {' or '.join(choices)}")
+
+    return parse
+
+
+def number[N: (int, float)](kind: type[N], minimum: float) -> Callable[[Any], N]:
+    """Return a parser for finite numbers from a minimum on."""
+
+    def parse(value: Any) -> N:
+        try:
+            parsed = kind(value)
+        except (TypeError, ValueError):
+            raise ValueError("must be a number") from None
+        if isinstance(value, bool) or not minimum <= parsed < float("inf"):
+            raise ValueError(f"must be {minimum:g} or more")
+        return parsed
+
+    return parse
+
+
+def rate(value: Any) -> Rate | None:
+    """Parse a rate such as `10/minute`, or `off`, which is None."""
+    if value == "off":
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,5})/(second|minute|hour)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("must be a rate such as 10/minute (or second, or hour), or off")
+    unit: Any = match[2]
+    return Rate(int(match[1]), unit)
+
+
+def items(value: Any) -> tuple[str, ...]:
+    """Parse a list of texts, or one text with commas. Empty items are left out."""
+    listed = value.split(",") if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+        raise ValueError("must be a list, or a text with commas")
+    return tuple(item.strip() for item in listed if item.strip())
+
+
+def networks(value: Any) -> tuple[str, ...]:
+    """Parse a list of IP addresses and networks."""
+    parsed = items(value)
+    for network in parsed:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ValueError(f"must hold addresses or networks such as 10.0.0.0/8, not {network!r}") from None
+    return parsed
+
+
+def origin(value: Any) -> str:
+    """Parse an HTTP origin (RFC 6454), in lower case and without the slash that may end it."""
+    stripped = text(value).removesuffix("/")
+    parts = urlsplit(stripped)
+    try:
+        has_port = parts.port is not None or not parts.netloc.endswith(":")
+    except ValueError:
+        has_port = False
+    plain = not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain or not has_port:
+        raise ValueError("must be an origin such as https://api.example.com")
+    return stripped.lower()
+
+
+def origins(value: Any) -> frozenset[str]:
+    """Parse a list of HTTP origins."""
+    return frozenset(origin(item) for item in items(value))
+
+
+def database_url(value: Any) -> str:
+    """Parse the URL of a SQLite file or a PostgreSQL database."""
+    url = text(value)
+    scheme = urlsplit(url).scheme
+    if scheme == "sqlite" and url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        return url
+    if scheme in ("postgresql", "postgres"):
+        return url
+    raise ValueError("must be sqlite:///FILE or postgresql://…")
+
+
+def valkey_url(value: Any) -> str:
+    """Parse the URL of a Valkey or Redis server, with the number of a database or without."""
+    url = text(value)
+    try:
+        parts = urlsplit(url)
+        is_server = parts.scheme in VALKEY_SCHEMES and bool(parts.hostname) and parts.port != 0
+        is_database = re.fullmatch(r"/?|/[0-9]+", parts.path) is not None
+        is_whole = is_server and is_database and not parts.query and not parts.fragment
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ValueError("must be redis://host:port/number, or rediss:// for TLS")
+    return url
+
+
+def mail_url(value: Any) -> str:
+    """Parse the URL of a mail server, or of a directory (`file:DIRECTORY`)."""
+    url = text(value)
+    if url.startswith("file:") and url.removeprefix("file:").strip("/"):
+        return url
     explanation = "must be smtp://user:password@host:port, smtps://… or file:DIRECTORY"
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(url)
         is_server = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         raise ValueError(explanation) from None
-    is_nobody = "@" in parts.netloc and not parts.username
-    if not is_server or is_nobody or parts.path.strip("/") or parts.fragment:
+    has_empty_user = "@" in parts.netloc and not parts.username
+    if not is_server or has_empty_user or parts.path.strip("/") or parts.fragment:
         raise ValueError(explanation)
     options = {"", "starttls=required", "starttls=off"} if parts.scheme == "smtp" else {""}
     if parts.query not in options:
         raise ValueError("knows no options but ?starttls=required and ?starttls=off, and these for smtp:// only")
     if parts.username and parts.query == "starttls=off":
         raise ValueError("must not send a password without TLS: leave ?starttls=off out")
-    return text
+    return url
 
 
-def mail_from(text: str) -> str:
-    """`KINGPOST_MAIL_FROM`: an ASCII address, with or without a name before it.
-
-    Raises:
-        ValueError: it is not; the message goes on after the setting's name.
-    """
-    if not MAILBOX.fullmatch(text) or ("<" in text) != text.endswith(">"):
+def mail_from(value: Any) -> str:
+    """Parse an ASCII e-mail address, with or without a name before it."""
+    mailbox = text(value)
+    if not MAILBOX.fullmatch(mailbox) or ("<" in mailbox) != mailbox.endswith(">"):
         raise ValueError("must be an address such as no-reply@example.com, or Example <no-reply@example.com>")
-    return text
+    return mailbox
