@@ -1,25 +1,19 @@
-"""The configuration: read once, checked whole, frozen."""
+"""The configuration: read once, checked whole, frozen.
 
-from kingpost.settings.loading import (
-    DEFAULTS,
-    PARSERS,
-    PREFIX,
-    SECRET_FILE,
-    InvalidSettings,
-    Settings,
-    SignUpMode,
-    load,
-    masked,
-    unknown_variables,
-)
+`table.py` holds one line for each setting, `parsers.py` and `masks.py` what these lines name. `loading.py` reads.
+"""
+
+from kingpost.settings.loading import PREFIX, SECRET_FILE, InvalidSettings, load, unknown_variables
 from kingpost.settings.origins import ascii_host, is_address, is_loopback, is_loopback_origin
 from kingpost.settings.parsers import Rate
+from kingpost.settings.table import DERIVED, SETTINGS, Environment, Settings, SignUpMode, masked
 
 __all__ = [
-    "DEFAULTS",
-    "PARSERS",
+    "DERIVED",
     "PREFIX",
     "SECRET_FILE",
+    "SETTINGS",
+    "Environment",
     "InvalidSettings",
     "Rate",
     "Settings",
