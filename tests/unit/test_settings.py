@@ -62,6 +62,20 @@ def test_every_setting_refuses_other_types_of_toml(tmp_path: Path, name: str, va
     assert fault.startswith(f"kingpost.toml: {name} must ")
 
 
+@pytest.mark.parametrize("name", ["database_url", "valkey_url", "public_url", "cors_origins", "mail_url"])
+@pytest.mark.parametrize("host", ["[::1", "[x]"])
+def test_a_url_with_a_broken_host_is_refused_like_any_other(tmp_path: Path, name: str, host: str) -> None:
+    scheme = {"database_url": "postgresql", "valkey_url": "redis", "mail_url": "smtp"}.get(name, "https")
+    _, allowed = REFUSED[name]
+    assert faults(tmp_path, **{name.upper(): f"{scheme}://{host}"}) == [f"KINGPOST_{name.upper()} {allowed}."]
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "true", '"1e3"'])
+def test_a_size_that_is_not_a_whole_number_is_refused(tmp_path: Path, value: str) -> None:
+    (tmp_path / "kingpost.toml").write_text(f"body_limit = {value}\n")
+    assert faults(tmp_path)[0].startswith("kingpost.toml: body_limit must be ")
+
+
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     reported = faults(tmp_path, **{name.upper(): value for name, (value, _) in REFUSED.items()})
     expected = [f"KINGPOST_{name.upper()} {allowed}." for name, (_, allowed) in REFUSED.items()]

@@ -57,7 +57,7 @@ def number[N: (int, float)](kind: type[N], minimum: float) -> Callable[[Any], N]
     def parse(value: Any) -> N:
         try:
             parsed = kind(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError("must be a number") from None
         if isinstance(value, bool) or not minimum <= parsed < float("inf"):
             raise ValueError(f"must be {minimum:g} or more")
@@ -99,14 +99,15 @@ def networks(value: Any) -> tuple[str, ...]:
 def origin(value: Any) -> str:
     """Parse an HTTP origin (RFC 6454), in lower case and without the slash that may end it."""
     stripped = text(value).removesuffix("/")
-    parts = urlsplit(stripped)
+    explanation = "must be an origin such as https://api.example.com"
     try:
+        parts = urlsplit(stripped)
         has_port = parts.port is not None or not parts.netloc.endswith(":")
     except ValueError:
-        has_port = False
+        raise ValueError(explanation) from None
     plain = not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme not in ("http", "https") or not parts.hostname or not plain or not has_port:
-        raise ValueError("must be an origin such as https://api.example.com")
+        raise ValueError(explanation)
     return stripped.lower()
 
 
@@ -118,12 +119,16 @@ def origins(value: Any) -> frozenset[str]:
 def database_url(value: Any) -> str:
     """Parse the URL of a SQLite file or a PostgreSQL database."""
     url = text(value)
-    scheme = urlsplit(url).scheme
+    explanation = "must be sqlite:///FILE or postgresql://…"
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        raise ValueError(explanation) from None
     if scheme == "sqlite" and url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
         return url
     if scheme in ("postgresql", "postgres"):
         return url
-    raise ValueError("must be sqlite:///FILE or postgresql://…")
+    raise ValueError(explanation)
 
 
 def valkey_url(value: Any) -> str:
