@@ -31,7 +31,7 @@ def serve(host: str, port: int, workers: int) -> None:
         listener = _listen(host, port)
         loaded = load(host=host, port=listener.getsockname()[1], workers=workers)
         for name in settings.unknown_variables(os.environ):
-            click.echo(f"{name} means nothing to this release.", err=True)
+            click.echo(f"{name} is not a setting of this release.", err=True)
         _serve(loaded, listener)
 
 
