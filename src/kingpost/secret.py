@@ -8,8 +8,13 @@ import os
 import secrets
 from pathlib import Path
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+NONCE = 12
+"""Bytes of an AES-GCM nonce (NIST SP 800-38D, section 8.2.2)."""
 
 
 class SecretFileError(Exception):
@@ -38,8 +43,47 @@ class MasterSecret:
         hkdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=f"kingpost/{purpose}".encode())
         return hkdf.derive(self._value)
 
+    def sealer(self, purpose: str) -> "Sealer":
+        """Return a sealer whose key is derived for a purpose."""
+        return Sealer(self.derive(purpose))
+
     def __repr__(self) -> str:
         return "MasterSecret(…)"
+
+
+class BrokenSeal(Exception):
+    """A sealed value does not open: another master secret, another context, changed bytes, or too few of them."""
+
+
+class Sealer:
+    """Encrypts and authenticates values for storage (AES-256-GCM, NIST SP 800-38D).
+
+    A sealed value is a random nonce of 12 bytes, followed by the ciphertext with its tag.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        """Use a key of 32 bytes."""
+        self._cipher = AESGCM(key)
+
+    def seal(self, context: str, plaintext: bytes) -> bytes:
+        """Encrypt a value and bind it to a context, which is authenticated but not stored.
+
+        Sealing one value twice gives different results.
+        """
+        nonce = os.urandom(NONCE)
+        return nonce + self._cipher.encrypt(nonce, plaintext, context.encode())
+
+    def open(self, context: str, sealed: bytes) -> bytes:
+        """Decrypt a value that was sealed under the same key and context.
+
+        Raises:
+            BrokenSeal: it was sealed under another key or for another context, or was changed or truncated.
+        """
+        try:
+            return self._cipher.decrypt(sealed[:NONCE], sealed[NONCE:], context.encode())
+        # cryptography raises ValueError where there are too few bytes for a nonce.
+        except (InvalidTag, ValueError) as error:
+            raise BrokenSeal from error
 
 
 def load_or_create(path: Path) -> str:

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from kingpost.secret import MasterSecret, SecretFileError, load_or_create
+from kingpost.secret import BrokenSeal, MasterSecret, SecretFileError, load_or_create
 
 
 def test_keys_derive_by_purpose() -> None:
@@ -39,6 +40,53 @@ def test_any_bytes_of_the_environment_make_a_secret() -> None:
 
 def test_the_secret_is_not_printed() -> None:
     assert "hidden" not in f"{MasterSecret('hidden')} {MasterSecret('hidden')!r}"
+
+
+# --- sealed values ---------------------------------------------------------------------------------
+
+
+def test_a_sealed_value_opens_on_every_node() -> None:
+    sealed = MasterSecret("secret").sealer("jobs").seal("context", b"value")
+    assert MasterSecret("secret").sealer("jobs").open("context", sealed) == b"value"
+
+
+def test_a_sealed_value_is_a_nonce_and_a_ciphertext() -> None:
+    sealed = MasterSecret("secret").sealer("jobs").seal("Kontext ä", b"value")
+    assert len(sealed) == 12 + len(b"value") + 16
+    cipher = AESGCM(MasterSecret("secret").derive("jobs"))
+    assert cipher.decrypt(sealed[:12], sealed[12:], "Kontext ä".encode()) == b"value"
+
+
+def test_every_value_gets_its_own_nonce() -> None:
+    sealer = MasterSecret("secret").sealer("jobs")
+    assert len({sealer.seal("context", b"value")[:12] for _ in range(100)}) == 100
+
+
+def test_a_sealed_value_opens_for_no_other_secret_purpose_or_context() -> None:
+    sealed = MasterSecret("secret").sealer("jobs").seal("context", b"value")
+    for secret, purpose, context in (
+        ("another secret", "jobs", "context"),
+        ("secret", "second-factors", "context"),
+        ("secret", "jobs", "another context"),
+        ("secret", "jobs", ""),
+    ):
+        with pytest.raises(BrokenSeal):
+            MasterSecret(secret).sealer(purpose).open(context, sealed)
+
+
+def test_a_changed_or_truncated_value_does_not_open() -> None:
+    sealer = MasterSecret("secret").sealer("jobs")
+    sealed = sealer.seal("context", b"value")
+    for place in range(len(sealed)):
+        flipped = sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :]
+        for changed in (flipped, sealed[:place], sealed[place + 1 :]):
+            with pytest.raises(BrokenSeal):
+                sealer.open("context", changed)
+    with pytest.raises(BrokenSeal):
+        sealer.open("context", sealed + b"\0")
+
+
+# --- the file --------------------------------------------------------------------------------------
 
 
 def test_the_file_is_made_once_and_kept(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc.jwk import ECKey
 
 from kingpost import clock
-from kingpost.auth.signing_keys import ring as signing
 from kingpost.auth.signing_keys.ring import PUBLISHED_BEFORE_USE, KeyRing, SigningKey, SigningKeyError, WrongSecret
 from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.problems import Unavailable
@@ -178,10 +177,9 @@ def test_a_key_of_a_newer_version_is_not_taken_for_one_of_ours() -> None:
     pkcs8 = ed25519.Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    nonce = b"n" * 12
-    ciphertext = signing._cipher(SECRET).encrypt(nonce, pkcs8, signing._context("k", "EdDSA"))
+    sealed = SECRET.sealer("signing-keys").seal("EdDSA\nk", pkcs8)
     with pytest.raises(SigningKeyError, match=r"^Signing keys for EdDSA need a newer version of Kingpost$"):
-        SigningKey.unseal(SealedKey("k", "EdDSA", nonce + ciphertext, clock.now()), SECRET)
+        SigningKey.unseal(SealedKey("k", "EdDSA", sealed, clock.now()), SECRET)
 
 
 # --- the ring --------------------------------------------------------------------------------------

@@ -1,17 +1,10 @@
 """Work that is stored with its cause and done afterwards, as often as it takes and once."""
 
-import os
-
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kingpost import clock
-from kingpost.secret import MasterSecret
+from kingpost.secret import BrokenSeal, MasterSecret
 from kingpost.storage.consequences import SealedJob
-
-NONCE = 12
-"""Bytes of an AES-GCM nonce (NIST SP 800-38D, section 8.2.2)."""
 
 
 class TryLater(Exception):
@@ -27,38 +20,35 @@ class UnreadableJob(Exception):
 
 
 class JobSealer:
-    """Makes and opens jobs. What they hold (tokens, addresses) is encrypted at rest, bound to their id and kind."""
+    """Encrypts the payloads of jobs (tokens, addresses), each bound to the id and the kind of its job."""
 
     def __init__(self, secret: MasterSecret) -> None:
-        self._cipher = AESGCM(secret.derive("jobs"))
+        self._sealer = secret.sealer("jobs")
 
     def seal(self, kind: str, payload: msgspec.Struct, user_id: str | None) -> SealedJob:
-        """A new job.
+        """Make a job with a new id, created now.
 
         Args:
-            kind: who does it.
-            payload: what it needs.
-            user_id: the account that it is about: with the account the job goes too.
+            kind: selects the handler.
+            payload: stored as JSON, sealed.
+            user_id: the account that it concerns, or None. Deleting the account deletes the job.
         """
         job_id, now = clock.new_id()
-        nonce = os.urandom(NONCE)
-        sealed = nonce + self._cipher.encrypt(nonce, msgspec.json.encode(payload), _context(job_id, kind))
+        sealed = self._sealer.seal(_context(job_id, kind), msgspec.json.encode(payload))
         return SealedJob(job_id, kind, user_id, sealed, now)
 
     def open[T: msgspec.Struct](self, job: SealedJob, payload_type: type[T]) -> T:
-        """What a job holds.
+        """Decrypt the payload of a job.
 
         Raises:
-            UnreadableJob: it was not sealed here.
+            UnreadableJob: it does not open under this master secret, or is no `payload_type`.
         """
-        nonce, ciphertext = job.sealed[:NONCE], job.sealed[NONCE:]
         try:
-            return msgspec.json.decode(
-                self._cipher.decrypt(nonce, ciphertext, _context(job.id, job.kind)), type=payload_type
-            )
-        except (InvalidTag, ValueError) as error:
+            content = self._sealer.open(_context(job.id, job.kind), job.sealed)
+            return msgspec.json.decode(content, type=payload_type)
+        except (BrokenSeal, msgspec.DecodeError) as error:
             raise UnreadableJob(f"The {job.kind} job {job.id} cannot be opened") from error
 
 
-def _context(job_id: str, kind: str) -> bytes:
-    return f"{kind}\n{job_id}".encode()
+def _context(job_id: str, kind: str) -> str:
+    return f"{kind}\n{job_id}"

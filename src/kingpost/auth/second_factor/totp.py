@@ -1,13 +1,10 @@
 """Time-based one-time passwords (RFC 6238): SHA-1, six digits, a step of 30 seconds, as every app knows them."""
 
 import hmac
-import os
 
 import pyotp
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from kingpost.secret import MasterSecret
+from kingpost.secret import BrokenSeal, MasterSecret
 
 DIGITS = 6
 STEP = 30
@@ -16,8 +13,6 @@ WINDOW = 1
 """Steps by which the other's clock may be off, either way (RFC 6238, section 5.2)."""
 SECRET_LENGTH = 32
 """Base32 characters of a secret, 160 bits (RFC 4226, section 4, R6)."""
-NONCE = 12
-"""Bytes of an AES-GCM nonce (NIST SP 800-38D, section 8.2.2)."""
 
 
 def new_secret() -> str:
@@ -57,24 +52,22 @@ class UnreadableSecret(Exception):
 
 
 class TOTPSealer:
-    """Encrypts secrets for the database. Each opens for the one account that it was sealed for."""
+    """Encrypts TOTP secrets for the database, each bound to its account."""
 
     def __init__(self, secret: MasterSecret) -> None:
-        self._cipher = AESGCM(secret.derive("second-factors"))
+        self._sealer = secret.sealer("second-factors")
 
     def seal(self, user_id: str, secret: str) -> bytes:
-        """Encrypt a secret; twice the same makes two different texts."""
-        nonce = os.urandom(NONCE)
-        return nonce + self._cipher.encrypt(nonce, secret.encode(), user_id.encode())
+        """Encrypt the secret of an account. Sealing it twice gives different results."""
+        return self._sealer.seal(user_id, secret.encode())
 
     def open(self, user_id: str, sealed: bytes) -> str:
-        """The secret.
+        """Decrypt the secret of an account.
 
         Raises:
-            UnreadableSecret: it was not sealed here, or not for this account.
+            UnreadableSecret: it was sealed under another master secret or for another account, or was changed.
         """
         try:
-            return self._cipher.decrypt(sealed[:NONCE], sealed[NONCE:], user_id.encode()).decode()
-        # The library calls a text that is too short to hold a nonce or a tag a ValueError.
-        except (InvalidTag, ValueError) as error:
+            return self._sealer.open(user_id, sealed).decode()
+        except BrokenSeal as error:
             raise UnreadableSecret(f"The second factor of {user_id} cannot be opened") from error

@@ -2,19 +2,17 @@
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kingpost import base64url, clock
 from kingpost.auth.signing_keys.store import SealedKey, SigningKeyStore
-from kingpost.secret import MasterSecret
+from kingpost.secret import BrokenSeal, MasterSecret
 
 ALGORITHM = "ES256"
 """ECDSA on P-256 with SHA-256 (RFC 7518, section 3.4): the one asymmetric algorithm every JWT library knows."""
@@ -22,8 +20,8 @@ ALGORITHM = "ES256"
 COORDINATE = 32
 """Bytes of a P-256 coordinate, and of each half of a signature."""
 
-NONCE = 12
-"""Bytes of an AES-GCM nonce (NIST SP 800-38D, section 8.2.2)."""
+PURPOSE = "signing-keys"
+"""What the key that seals signing keys is derived for."""
 
 PUBLISHED_BEFORE_USE = 600
 """Seconds for which a new key is only published before it signs, so that every cached JWKS holds it by then."""
@@ -70,11 +68,9 @@ class SigningKey:
             WrongSecret: it was sealed under another secret, for another id or algorithm, or was tampered with.
             SigningKeyError: it is for an algorithm that this version does not know.
         """
-        nonce, ciphertext = sealed.sealed[:NONCE], sealed.sealed[NONCE:]
         try:
-            pkcs8 = _cipher(secret).decrypt(nonce, ciphertext, _context(sealed.id, sealed.algorithm))
-        # The library calls a text that is too short to hold a nonce or a tag a ValueError.
-        except (InvalidTag, ValueError):
+            pkcs8 = secret.sealer(PURPOSE).open(_context(sealed.id, sealed.algorithm), sealed.sealed)
+        except BrokenSeal:
             raise WrongSecret from None
         private_key = serialization.load_der_private_key(pkcs8, password=None)
         if sealed.algorithm != ALGORITHM or not isinstance(private_key, ec.EllipticCurvePrivateKey):
@@ -86,9 +82,8 @@ class SigningKey:
         pkcs8 = self._private_key.private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        nonce = os.urandom(NONCE)
-        ciphertext = _cipher(secret).encrypt(nonce, pkcs8, _context(self.id, self.algorithm))
-        return SealedKey(self.id, self.algorithm, nonce + ciphertext, self.created_at)
+        sealed = secret.sealer(PURPOSE).seal(_context(self.id, self.algorithm), pkcs8)
+        return SealedKey(self.id, self.algorithm, sealed, self.created_at)
 
     def sign(self, message: bytes) -> bytes:
         """The signature as JWS has it: both numbers, 32 bytes each (RFC 7518, section 3.4)."""
@@ -113,13 +108,9 @@ class SigningKey:
         return {"kid": self.id, "use": "sig", "alg": self.algorithm, "kty": "EC", "crv": "P-256", "x": x, "y": y}
 
 
-def _cipher(secret: MasterSecret) -> AESGCM:
-    return AESGCM(secret.derive("signing-keys"))
-
-
-def _context(key_id: str, algorithm: str) -> bytes:
-    """What a sealed key is bound to: it opens in no other row and for no other algorithm."""
-    return f"{algorithm}\n{key_id}".encode()
+def _context(key_id: str, algorithm: str) -> str:
+    """Return the context of a sealed key, so that it opens in no other row and for no other algorithm."""
+    return f"{algorithm}\n{key_id}"
 
 
 class KeyRing:
