@@ -4,6 +4,7 @@ import base64
 import json
 from typing import Any
 
+from tests import signatures
 from tests.api.stack import Stack
 
 type Members = dict[str, Any]
@@ -34,4 +35,4 @@ def parts(token: str) -> tuple[Members, Members, str]:
 def signed_by_us(stack: Stack, header: Members, claims: Members) -> str:
     """A token that nobody can make without the server's own key."""
     signed = f"{segment(header)}.{segment(claims)}"
-    return f"{signed}.{encode(stack.kingpost.auth.keys.signing_key().sign(signed.encode()))}"
+    return f"{signed}.{encode(signatures.sign(stack.kingpost.auth.keys.signing_key(), signed.encode()))}"

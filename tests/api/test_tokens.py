@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 import httpx
+import jwt
 import pytest
-from joserfc import jwt
-from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
+from joserfc.jwk import ECKey, OctKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from tests.api.forging import Members, encode, parts, segment, signed_by_us
@@ -29,22 +29,21 @@ async def test_an_outsider_verifies_an_access_token_with_the_published_keys(
 ) -> None:
     response = await client.get("/.well-known/jwks.json")
     assert response.headers["content-type"] == "application/json"
-    keys = KeySet.import_key_set(response.json())
-    token = jwt.decode(alice.access_token, keys, algorithms=["ES256", "EdDSA"])
-    rules = jwt.JWTClaimsRegistry(
-        iss={"essential": True, "value": ORIGIN},
-        aud={"essential": True},
-        sub={"essential": True, "value": alice.id},
-        sid={"essential": True, "value": alice.session_id},
-        iat={"essential": True},
-        exp={"essential": True},
-        jti={"essential": True},
-        client_id={"essential": True},
+    keys = jwt.PyJWKSet.from_dict(response.json())
+    header = jwt.get_unverified_header(alice.access_token)
+    claims = jwt.decode(
+        alice.access_token,
+        keys[header["kid"]],
+        algorithms=["ES256"],
+        issuer=ORIGIN,
+        audience=ORIGIN,
+        subject=alice.id,
+        options={"require": ["iss", "aud", "sub", "sid", "iat", "exp", "jti", "client_id"]},
     )
-    rules.validate(token.claims)
-    assert token.header["typ"] == "at+jwt"
-    assert token.claims["exp"] - token.claims["iat"] == 600
-    assert token.claims["roles"] == ["user"]
+    assert header["typ"] == "at+jwt"
+    assert claims["sid"] == alice.session_id
+    assert claims["exp"] - claims["iat"] == 600
+    assert claims["roles"] == ["user"]
 
 
 async def test_the_published_keys_hold_nothing_private(client: httpx.AsyncClient) -> None:

@@ -1,21 +1,25 @@
 """Signing keys: sealed at rest, and one ring on every node."""
 
 import asyncio
+import json
 from collections.abc import Sequence
+from typing import Any, cast
 
+import jwt
 import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
-from joserfc.jwk import ECKey
+from joserfc.errors import JoseError
 
-from kingpost import clock
+from kingpost import base64url, clock
 from kingpost.auth.signing_keys.ring import PUBLISHED_BEFORE_USE, KeyRing, SigningKey, SigningKeyError, WrongSecret
 from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.problems import Unavailable
 from kingpost.secret import MasterSecret
 from kingpost.storage.consequences import NONE, Consequences
+from tests import signatures
 
 SECRET = MasterSecret("one secret")
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -71,13 +75,69 @@ async def ring_of(*keys: SigningKey) -> KeyRing:
 # --- keys ------------------------------------------------------------------------------------------
 
 
+def header_of(key: SigningKey) -> dict[str, Any]:
+    return {"alg": "ES256", "kid": key.id, "typ": "at+jwt"}
+
+
+def head(header: dict[str, Any], payload: bytes = b"message") -> str:
+    """The part of a JWS that is signed."""
+    return f"{base64url.encode(json.dumps(header).encode())}.{base64url.encode(payload)}"
+
+
+def verifies(key: SigningKey, signature: bytes) -> bool:
+    """Whether a key takes a signature of `b"message"` for its own."""
+    return key.verify(f"{head(header_of(key))}.{base64url.encode(signature)}")
+
+
+def signature_by(key: SigningKey) -> bytes:
+    """A true signature of `b"message"`."""
+    return signatures.sign(key, head(header_of(key)).encode())
+
+
 def test_what_a_key_signs_it_verifies() -> None:
     key = SigningKey.generate()
-    signature = key.sign(b"message")
+    token = key.sign(header_of(key), b"message")
+    signature = base64url.decode(token.rpartition(".")[2])
     assert len(signature) == 64
-    assert key.verify(b"message", signature)
-    assert not key.verify(b"another", signature)
-    assert not SigningKey.generate().verify(b"message", signature)
+    assert key.verify(token)
+    assert not key.verify(f"{head(header_of(key), b'another')}.{base64url.encode(signature)}")
+    assert not SigningKey.generate().verify(token)
+
+
+def test_what_a_key_signs_others_verify() -> None:
+    key = SigningKey.generate()
+    token = key.sign(header_of(key), b"message")
+    found = jwt.PyJWS().decode_complete(token, jwt.PyJWK.from_dict(dict(key.public_jwk())), algorithms=["ES256"])
+    assert (found["header"], found["payload"]) == (header_of(key), b"message")
+
+
+def test_what_others_sign_with_a_key_it_verifies() -> None:
+    """Otherwise the refusals below would prove nothing."""
+    key = SigningKey.generate()
+    assert verifies(key, signature_by(key))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"alg": name} for name in ("none", "es256", "HS256", "RS256", "ES384", "ES256K", "EdDSA", "", 7, ["ES256"])),
+        *({"crit": ["exp"]}, {"crit": []}, {"b64": False}, {"b64": True}, {"b64": False, "crit": ["b64"]}),
+        *({"jwk": {"kty": "EC"}}, {"jku": "https://evil.example/jwks.json"}, {"x5c": ["MIIB"]}, {"zip": "DEF"}),
+        *({"typ": 7}, {"kid": None}),
+    ],
+)
+def test_a_key_verifies_with_one_algorithm_and_three_header_parameters(change: dict[str, Any]) -> None:
+    key = SigningKey.generate()
+    signed = head(header_of(key) | change)
+    token = f"{signed}.{base64url.encode(signatures.sign(key, signed.encode()))}"
+    assert not key.verify(token)
+
+
+@pytest.mark.parametrize("change", [{"alg": "none"}, {"alg": "HS256"}, {"alg": "ES384"}, {"crit": ["exp"]}])
+def test_a_key_signs_nothing_else_either(change: dict[str, Any]) -> None:
+    key = SigningKey.generate()
+    with pytest.raises(JoseError):
+        key.sign(header_of(key) | change, b"message")
 
 
 @pytest.mark.parametrize(
@@ -93,20 +153,20 @@ def test_what_a_key_signs_it_verifies() -> None:
     ],
 )
 def test_nonsense_is_no_signature(signature: bytes) -> None:
-    assert not SigningKey.generate().verify(b"message", signature)
+    assert not verifies(SigningKey.generate(), signature)
 
 
 def test_a_signature_has_one_length() -> None:
     """Leading zeros leave both numbers what they are; the signature would have a second spelling."""
     key = SigningKey.generate()
-    signature = key.sign(b"message")
-    assert not key.verify(b"message", signature[:32] + b"\x00" + signature[32:])
+    signature = signature_by(key)
+    assert not verifies(key, signature[:32] + b"\x00" + signature[32:])
 
 
 def test_a_der_signature_is_not_taken_for_a_jws_one() -> None:
     key = SigningKey.generate()
-    der = key._private_key.sign(b"message", ec.ECDSA(SHA256()))
-    assert not key.verify(b"message", der)
+    der = signatures.private_half(key).sign(head(header_of(key)).encode(), ec.ECDSA(SHA256()))
+    assert not verifies(key, der)
 
 
 def test_the_public_jwk_is_complete_and_public() -> None:
@@ -114,9 +174,8 @@ def test_the_public_jwk_is_complete_and_public() -> None:
     jwk = key.public_jwk()
     assert set(jwk) == {"kid", "use", "alg", "kty", "crv", "x", "y"}
     assert (jwk["kid"], jwk["use"], jwk["alg"], jwk["kty"], jwk["crv"]) == (key.id, "sig", "ES256", "EC", "P-256")
-    imported = ECKey.import_key(dict(jwk))
-    assert not imported.is_private
-    assert imported.get_op_key("verify").public_numbers() == key._public_key.public_numbers()
+    imported = cast(ec.EllipticCurvePublicKey, jwt.PyJWK.from_dict(dict(jwk)).key)
+    assert imported.public_numbers() == signatures.private_half(key).public_key().public_numbers()
 
 
 # --- seals -----------------------------------------------------------------------------------------
@@ -126,7 +185,8 @@ def test_seal_and_unseal() -> None:
     key = SigningKey.generate()
     again = SigningKey.unseal(key.seal(SECRET), MasterSecret("one secret"))
     assert (again.id, again.algorithm, again.created_at) == (key.id, "ES256", key.created_at)
-    assert again.verify(b"message", key.sign(b"message"))
+    assert again.verify(key.sign(header_of(key), b"message"))
+    assert key.verify(again.sign(header_of(key), b"message"))
 
 
 def test_no_two_seals_are_alike() -> None:
@@ -136,7 +196,7 @@ def test_no_two_seals_are_alike() -> None:
 
 def test_the_private_key_is_not_in_the_seal() -> None:
     key = SigningKey.generate()
-    number = key._private_key.private_numbers().private_value.to_bytes(32)
+    number = signatures.private_half(key).private_numbers().private_value.to_bytes(32)
     assert number not in key.seal(SECRET).sealed
 
 
@@ -227,7 +287,7 @@ async def test_a_lone_key_signs_at_once_and_until_the_next_is_known() -> None:
 async def test_keys_of_one_moment_are_told_apart_by_id() -> None:
     keys = [key_of_age(20_000) for _ in range(4)]
     moment = keys[0].created_at
-    keys = [SigningKey(key.id, moment, key._private_key) for key in keys]
+    keys = [SigningKey(key.id, moment, signatures.private_half(key)) for key in keys]
     assert (await ring_of(*keys)).signing_key().id == (await ring_of(*reversed(keys))).signing_key().id
 
 
@@ -255,7 +315,7 @@ async def test_a_key_that_another_node_added_is_found() -> None:
     stored.keys.append(added.seal(SECRET))
     found = await ring.find(added.id)
     assert found is not None
-    assert found.verify(b"message", added.sign(b"message"))
+    assert found.verify(added.sign(header_of(added), b"message"))
     assert await ring.find(known.id) is known
 
 

@@ -1,7 +1,8 @@
-"""Values that an earlier release sealed and stored still open: same purposes, same contexts, same layout."""
+"""What an earlier release sealed, stored, signed or published is understood: same purposes, contexts and layout."""
 
 import msgspec
 
+from kingpost import base64url
 from kingpost.auth.second_factor.totp import TOTPSealer
 from kingpost.auth.signing_keys.ring import SigningKey
 from kingpost.auth.signing_keys.store import SealedKey
@@ -10,6 +11,16 @@ from kingpost.secret import MasterSecret
 from kingpost.storage.consequences import SealedJob
 
 SECRET = MasterSecret("a master secret of the year 2026")
+
+# A token that the stored key signed then, in its three parts.
+HEADER = "eyJhbGciOiJFUzI1NiIsImtpZCI6IjAxOTNhMWIyLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwMSIsInR5cCI6ImF0K2p3dCJ9"
+CLAIMS = (
+    "eyJpc3MiOiJodHRwczovL2FwaS5raW5ncG9zdC50ZXN0IiwiYXVkIjoiaHR0cHM6Ly9hcGkua2luZ3Bvc3QudGVzdCIsInN1YiI6"
+    "IjAxOTNhMWIyLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwMSIsInNpZCI6IjAxOTNhMWIyLTAwMDAtNzAwMC04MDAwLTAwMDAw"
+    "MDAwMDAwMiIsImNsaWVudF9pZCI6Imtpbmdwb3N0IiwiaWF0IjoxNzk1MzQzNzMwLCJleHAiOjE3OTUzNDQzMzAsImp0aSI6IjAx"
+    "YTIxZTI5LTM4NTAtNzI4MC05MjM1LWY2NWM5YzE5ODlhNiIsInJvbGVzIjpbInVzZXIiXX0"
+)
+SIGNATURE = "ODbWm8O8zf9oKdJpwZEAdH9DOvKOcLg2hJLw-EOYMp6bWkFvORgvumrwX10e4YcDvPQdjumiMtVKAz2q44Gpcg"
 
 
 class Payload(msgspec.Struct):
@@ -35,7 +46,7 @@ def test_a_stored_second_factor_opens() -> None:
     assert opened == "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 
 
-def test_a_stored_signing_key_opens_and_its_jwk_is_the_one_that_was_published() -> None:
+def stored_key() -> SigningKey:
     sealed = bytes.fromhex(
         "81e02565fc455691fb75a9d2d99e4f7f11a42a47674aaae54e0a4eba4f651e96802b5b2cce77eeda3eb535f4d43933a706b8"
         "574083ea6c08daa414f8dfebe2144e8523fabae5f3a778743c9f5e3c04ccebc9deb9908f4cc959491615af7c7edfc42cec1e"
@@ -43,8 +54,19 @@ def test_a_stored_signing_key_opens_and_its_jwk_is_the_one_that_was_published() 
         "f1bb07297b56073f1c0980557d276e14"
     )
     stored = SealedKey("0193a1b2-0000-7000-8000-000000000001", "ES256", sealed, "2026-11-20T12:00:00.000000Z")
-    key = SigningKey.unseal(stored, SECRET)
-    assert msgspec.json.encode(key.public_jwk()) == (
+    return SigningKey.unseal(stored, SECRET)
+
+
+def test_a_stored_signing_key_opens_and_its_jwk_is_the_one_that_was_published() -> None:
+    assert msgspec.json.encode(stored_key().public_jwk()) == (
         b'{"kid":"0193a1b2-0000-7000-8000-000000000001","use":"sig","alg":"ES256","kty":"EC","crv":"P-256",'
         b'"x":"4XdyCPDgviTtSSW2QAOv8uft0duUR0H46-rtSZrb1k4","y":"wAmSYIf5vmS6rWDiJMPc7anLRNqeQVSlwqKcHxPraVg"}'
     )
+
+
+def test_the_stored_key_verifies_its_token_and_writes_another_one_alike() -> None:
+    key = stored_key()
+    assert key.verify(f"{HEADER}.{CLAIMS}.{SIGNATURE}")
+    token = key.sign({"alg": "ES256", "kid": key.id, "typ": "at+jwt"}, base64url.decode(CLAIMS))
+    assert token.startswith(f"{HEADER}.{CLAIMS}.")
+    assert key.verify(token)

@@ -10,12 +10,13 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from hypothesis import example, given
 from hypothesis import strategies as st
-from joserfc import jwe, jwt
-from joserfc.jwk import ECKey, KeySet, OctKey
+from joserfc import jwe
+from joserfc.jwk import ECKey, OctKey
 
 from kingpost import base64url, clock
 from kingpost.auth.sessions.access_tokens import AccessTokens, VerifiedToken, VerifiedTokens
@@ -25,6 +26,7 @@ from kingpost.model import Principal
 from kingpost.problems import Unauthenticated
 from kingpost.secret import MasterSecret
 from kingpost.storage.consequences import NONE, Consequences
+from tests import signatures
 
 ISSUER = "https://api.kingpost.test"
 USER, SESSION = "0193a1b2-0000-7000-8000-000000000001", "0193a1b2-0000-7000-8000-000000000002"
@@ -86,7 +88,7 @@ class Node:
     def signed(self, header: Any, claims: Any, key: SigningKey | None = None) -> str:
         """A token with a true signature over whatever it is given (text, bytes or a value)."""
         content = f"{segment(header)}.{segment(claims)}"
-        return f"{content}.{base64url.encode((key or self.key).sign(content.encode()))}"
+        return f"{content}.{base64url.encode(signatures.sign(key or self.key, content.encode()))}"
 
     def verify(self, token: str) -> VerifiedToken:
         return asyncio.run(self.tokens.verify(token))
@@ -142,9 +144,17 @@ def test_it_has_the_profile_of_rfc_9068(node: Node) -> None:
 
 
 def test_others_verify_it_by_the_jwks(node: Node) -> None:
-    keys = KeySet.import_key_set(json.loads(json.dumps(node.ring.jwks())))
-    token = jwt.decode(node.tokens.issue(USER, SESSION, ("user",)), keys, algorithms=["ES256"])
-    assert (token.header["typ"], token.claims["sub"]) == ("at+jwt", USER)
+    keys = jwt.PyJWKSet.from_dict(json.loads(json.dumps(node.ring.jwks())))
+    token = node.tokens.issue(USER, SESSION, ("user",))
+    # The node's clock stands still, that of the library does not.
+    options: jwt.types.Options = {"verify_exp": False}
+    decoded = jwt.decode_complete(
+        token, keys[node.key.id], algorithms=["ES256"], audience=ISSUER, issuer=ISSUER, options=options
+    )
+    assert (decoded["header"]["typ"], decoded["payload"]["sub"]) == ("at+jwt", USER)
+    changed = token.rpartition(".")[0] + "." + base64url.encode(b"\x01" * 64)
+    with pytest.raises(jwt.InvalidSignatureError):
+        jwt.decode(changed, keys[node.key.id], algorithms=["ES256"], audience=ISSUER, options=options)
 
 
 def test_no_two_are_alike(node: Node) -> None:
@@ -310,7 +320,7 @@ def test_an_unsigned_token_is_refused(node: Node, algorithm: str) -> None:
 
 
 def test_the_public_key_is_no_hmac_secret(node: Node) -> None:
-    public = node.key._public_key
+    public = signatures.private_half(node.key).public_key()
     pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     jwk = json.dumps(node.key.public_jwk()).encode()
@@ -331,7 +341,7 @@ def test_an_encrypted_token_is_refused(node: Node) -> None:
     agreed = jwe.encrypt_compact(
         {"alg": "ECDH-ES", "enc": "A256GCM", "kid": node.key.id, "typ": "at+jwt"},
         json.dumps(node.claims()),
-        ECKey.import_key(node.key._public_key),
+        ECKey.import_key(dict(node.key.public_jwk()) | {"use": "enc", "alg": "ECDH-ES"}),
     )
     assert node.refuses(shared)
     assert node.refuses(agreed)

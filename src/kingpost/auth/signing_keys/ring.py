@@ -5,20 +5,26 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import DictKey, ECKey, KeyParameters
+from joserfc.registry import JWS_HEADER_REGISTRY, Header
 
-from kingpost import base64url, clock
+from kingpost import clock
 from kingpost.auth.signing_keys.store import SealedKey, SigningKeyStore
 from kingpost.secret import BrokenSeal, MasterSecret
 
 ALGORITHM = "ES256"
 """ECDSA on P-256 with SHA-256 (RFC 7518, section 3.4): the one asymmetric algorithm every JWT library knows."""
 
-COORDINATE = 32
-"""Bytes of a P-256 coordinate, and of each half of a signature."""
+REGISTRY = jws.JWSRegistry(algorithms=[ALGORITHM])
+"""Limits joserfc to ES256 and to the header parameters of our tokens, so no `crit`, `b64`, `jwk` or `jku`."""
+REGISTRY.header_registry = {name: JWS_HEADER_REGISTRY[name] for name in ("alg", "kid", "typ")}
+
+JWK_MEMBERS = ("kid", "use", "alg", "kty", "crv", "x", "y")
+"""Members of a published key in the order of the JWK set, all of them public (RFC 7518, section 6.2.1)."""
 
 PURPOSE = "signing-keys"
 """What the key that seals signing keys is derived for."""
@@ -44,16 +50,16 @@ class WrongSecret(SigningKeyError):
 
 
 class SigningKey:
-    """One key pair. It knows one algorithm, and nothing in a token can make it use another."""
+    """A key pair that signs and verifies with ES256. Nothing in a token can select another algorithm."""
 
     algorithm = ALGORITHM
 
     def __init__(self, key_id: str, created_at: str, private_key: ec.EllipticCurvePrivateKey) -> None:
         self.id = key_id
         self.created_at = created_at
-        self._private_key = private_key
-        self._public_key = private_key.public_key()
-        self._ecdsa = ec.ECDSA(hashes.SHA256())
+        parameters: KeyParameters = {"kid": key_id, "use": "sig", "alg": ALGORITHM}
+        self._private = ECKey.import_key(private_key, parameters)
+        self._public = ECKey.import_key(private_key.public_key(), parameters)
 
     @classmethod
     def generate(cls) -> "SigningKey":
@@ -72,40 +78,36 @@ class SigningKey:
             pkcs8 = secret.sealer(PURPOSE).open(_context(sealed.id, sealed.algorithm), sealed.sealed)
         except BrokenSeal:
             raise WrongSecret from None
-        private_key = serialization.load_der_private_key(pkcs8, password=None)
+        private_key = load_der_private_key(pkcs8, password=None)
         if sealed.algorithm != ALGORITHM or not isinstance(private_key, ec.EllipticCurvePrivateKey):
             raise SigningKeyError(f"Signing keys for {sealed.algorithm} need a newer version of Kingpost")
         return cls(sealed.id, sealed.created_at, private_key)
 
     def seal(self, secret: MasterSecret) -> SealedKey:
-        """Encrypt the key for the database: AES-256-GCM, bound to its id and algorithm."""
-        pkcs8 = self._private_key.private_bytes(
-            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        """Encrypt the key for the database: PKCS#8 in DER, bound to its id and algorithm."""
+        pkcs8 = self._private.as_der(private=True)
         sealed = secret.sealer(PURPOSE).seal(_context(self.id, self.algorithm), pkcs8)
         return SealedKey(self.id, self.algorithm, sealed, self.created_at)
 
-    def sign(self, message: bytes) -> bytes:
-        """The signature as JWS has it: both numbers, 32 bytes each (RFC 7518, section 3.4)."""
-        r, s = decode_dss_signature(self._private_key.sign(message, self._ecdsa))
-        return r.to_bytes(COORDINATE) + s.to_bytes(COORDINATE)
+    def sign(self, header: Header, payload: bytes) -> str:
+        """Return a JWS in compact form (RFC 7515, section 7.1). Its header is written in the order of `header`."""
+        return jws.serialize_compact(header, payload, self._private, registry=REGISTRY)
 
-    def verify(self, message: bytes, signature: bytes) -> bool:
-        """Whether this key made the signature."""
-        if len(signature) != 2 * COORDINATE:
-            return False
-        r, s = int.from_bytes(signature[:COORDINATE]), int.from_bytes(signature[COORDINATE:])
+    def verify(self, token: str) -> bool:
+        """Return whether this key made the signature of a JWS in compact form.
+
+        The header must be an object that has been checked: joserfc raises a TypeError for some others.
+        """
         try:
-            self._public_key.verify(encode_dss_signature(r, s), message, self._ecdsa)
-        except InvalidSignature:
+            jws.deserialize_compact(token, self._public, registry=REGISTRY)
+        except JoseError:
             return False
         return True
 
-    def public_jwk(self) -> dict[str, str]:
-        """The public half as a JSON Web Key (RFC 7517; RFC 7518, section 6.2.1)."""
-        point = self._public_key.public_numbers()
-        x, y = (base64url.encode(number.to_bytes(COORDINATE)) for number in (point.x, point.y))
-        return {"kid": self.id, "use": "sig", "alg": self.algorithm, "kty": "EC", "crv": "P-256", "x": x, "y": y}
+    def public_jwk(self) -> DictKey:
+        """Return the public half as a JSON Web Key (RFC 7517, section 4)."""
+        jwk = self._public.as_dict(private=False)
+        return {name: jwk[name] for name in JWK_MEMBERS}
 
 
 def _context(key_id: str, algorithm: str) -> str:
@@ -204,8 +206,8 @@ class KeyRing:
         """Whether a key is in the ring, as far as memory knows."""
         return key_id in self._keys
 
-    def jwks(self) -> dict[str, list[dict[str, str]]]:
-        """The public halves of all keys, oldest first, as a JWK set (RFC 7517, section 5)."""
+    def jwks(self) -> dict[str, list[DictKey]]:
+        """Return the public halves of all keys, oldest first, as a JWK set (RFC 7517, section 5)."""
         return {"keys": [key.public_jwk() for key in self._keys.values()]}
 
     async def _reload_now_and_then(self) -> None:
