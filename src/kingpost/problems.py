@@ -221,7 +221,7 @@ class HeadersTooLarge(Problem):
     status = 431
     slug = "headers-too-large"
     title = "The request's headers are too large"
-    explanation = "The request line and headers together exceed 16 KiB."
+    explanation = "The request line and headers together exceed the server's limit."
 
 
 class InternalError(Problem):
