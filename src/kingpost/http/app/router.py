@@ -19,7 +19,7 @@ class Who(Enum):
     """Who may call a route. What a caller may do with what it finds there is decided by the feature."""
 
     ANYONE = "anyone; credentials are not looked at"
-    ANYONE_OR_CALLER = "anyone, and some more with an access token, which the handler looks at"
+    ANYONE_OR_CALLER = "anyone; an access token allows more"
     CALLER = "anyone with an access token"
     ADMIN = "administrators"
 
