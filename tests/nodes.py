@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from kingpost.main import Stores, stores_on
-from kingpost.storage.sql.database import Database
-from kingpost.storage.sql.opening import open_migrated
+from kingpost.storage.database import Database
+from kingpost.storage.opening import open_migrated
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from kingpost.accounts import wing as accounts_wing
+from kingpost.accounts.one_time_tokens import sql as one_time_tokens_sql
+from kingpost.accounts.users import sql as users_sql
 from kingpost.accounts.wing import Accounts, AccountStores, build_accounts
 from kingpost.audit import routes as audit_routes
+from kingpost.audit import sql as audit_sql
 from kingpost.audit.service import AuditLog
 from kingpost.auth import wing as auth_wing
+from kingpost.auth.api_keys import sql as api_keys_sql
+from kingpost.auth.passwords import sql as passwords_sql
+from kingpost.auth.revocations import sql as revocations_sql
+from kingpost.auth.second_factor import sql as second_factor_sql
+from kingpost.auth.sessions import sql as sessions_sql
+from kingpost.auth.signing_keys import sql as signing_keys_sql
 from kingpost.auth.signing_keys.ring import WrongSecret
 from kingpost.auth.wing import Auth, AuthStores, open_auth
 from kingpost.http.app import operations
@@ -27,6 +36,7 @@ from kingpost.http.app.router import Endpoint, Route, bind
 from kingpost.http.openapi import routes as openapi_routes
 from kingpost.http.openapi.document import document
 from kingpost.http.openapi.published import PublishedDocument
+from kingpost.jobs import sql as jobs_sql
 from kingpost.jobs.runner import JobRunner
 from kingpost.jobs.sealing import JobSealer
 from kingpost.jsontools.strict import JSONLimits
@@ -37,24 +47,14 @@ from kingpost.mail import Messages
 from kingpost.mail.delivery import Delivery
 from kingpost.problems import Unavailable
 from kingpost.resources import routes as resource_routes
+from kingpost.resources import sql as resources_sql
 from kingpost.resources.service import Resources
 from kingpost.secret import MasterSecret, load_or_create
 from kingpost.settings import SECRET_FILE, Settings
-from kingpost.storage.sql.api_keys import SQLAPIKeys
-from kingpost.storage.sql.audit import SQLAuditLog
-from kingpost.storage.sql.consequences import ConsequenceScripts
-from kingpost.storage.sql.credentials import SQLCredentials
-from kingpost.storage.sql.database import Database
-from kingpost.storage.sql.jobs import SQLJobs
-from kingpost.storage.sql.one_time_tokens import SQLOneTimeTokens
-from kingpost.storage.sql.opening import open_migrated
-from kingpost.storage.sql.records import SQLRecords
-from kingpost.storage.sql.resources import SQLResources
-from kingpost.storage.sql.revocations import SQLRevocations
-from kingpost.storage.sql.second_factors import SQLSecondFactors
-from kingpost.storage.sql.sessions import SQLSessions
-from kingpost.storage.sql.signing_keys import SQLSigningKeys
-from kingpost.storage.sql.users import SQLUsers
+from kingpost.storage.database import Database
+from kingpost.storage.effects import ConsequenceScripts
+from kingpost.storage.opening import open_migrated
+from kingpost.storage.owned import Owned
 
 HOUSEKEEPING_EVERY = 5 * 60
 """Seconds. Every process of every node keeps house; of what several would do at once, one does it."""
@@ -72,6 +72,17 @@ ROUTES: Sequence[Route[Any]] = (
 logger = logging.getLogger("kingpost")
 
 
+OWNED: Sequence[Owned] = (
+    resources_sql.OWNED,
+    api_keys_sql.OWNED,
+    second_factor_sql.OWNED,
+    one_time_tokens_sql.OWNED,
+    jobs_sql.OWNED,
+    audit_sql.OWNED,
+)
+"""What the rooms store about accounts, which is deleted with them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stores(AuthStores, AccountStores):
     """All stores, on one database."""
@@ -81,18 +92,17 @@ def stores_on(database: Database) -> Stores:
     """Return the stores on a database whose schema is up to date."""
     consequences = ConsequenceScripts(database.dialect)
     return Stores(
-        users=SQLUsers(database, consequences),
-        credentials=SQLCredentials(database, consequences),
-        sessions=SQLSessions(database, consequences),
-        second_factors=SQLSecondFactors(database, consequences),
-        api_keys=SQLAPIKeys(database, consequences),
-        signing_keys=SQLSigningKeys(database, consequences),
-        revocations=SQLRevocations(database),
-        one_time_tokens=SQLOneTimeTokens(database, consequences),
-        records=SQLRecords(database),
-        resources=SQLResources(database),
-        jobs=SQLJobs(database, consequences),
-        audit=SQLAuditLog(database, consequences),
+        users=users_sql.SQLUsers(database, consequences, OWNED),
+        credentials=passwords_sql.SQLCredentials(database, consequences),
+        sessions=sessions_sql.SQLSessions(database, consequences),
+        second_factors=second_factor_sql.SQLSecondFactors(database, consequences),
+        api_keys=api_keys_sql.SQLAPIKeys(database, consequences),
+        signing_keys=signing_keys_sql.SQLSigningKeys(database, consequences),
+        revocations=revocations_sql.SQLRevocations(database),
+        one_time_tokens=one_time_tokens_sql.SQLOneTimeTokens(database, consequences, OWNED),
+        resources=resources_sql.SQLResources(database),
+        jobs=jobs_sql.SQLJobs(database, consequences),
+        audit=audit_sql.SQLAuditLog(database, consequences),
     )
 
 

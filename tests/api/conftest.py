@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from kingpost.http.app.application import Application
-from kingpost.storage.sql import opening
+from kingpost.storage import opening
 from tests import servers
 from tests.api import stack as stacks
 from tests.api.stack import Caller, MakeUser, Serve, Stack

@@ -11,7 +11,7 @@ import pytest_asyncio
 from kingpost.accounts.registration.service import NewAccount
 from kingpost.auth.second_factor.totp import STEP, code_at
 from kingpost.model import OPERATOR
-from kingpost.storage.sql.opening import open_database
+from kingpost.storage.opening import open_database
 from tests.api import stack as stacks
 from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem
 from tests.storage.traces import places_of

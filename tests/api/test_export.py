@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import LargeBinary
 
 from kingpost import clock
-from kingpost.accounts.export.schemas import AccountExportBody
-from kingpost.storage.sql.opening import open_database
-from kingpost.storage.sql.schema import Document, Identifier, Time, metadata
+from kingpost.accounts.wing import EXPORT_ROUTES
+from kingpost.storage.columns import Document, Identifier, Time, metadata
+from kingpost.storage.opening import open_database
 from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, Serve, Stack, assert_problem
 from tests.storage.traces import POINTERS, TABLES_OF_ACCOUNTS, leave_traces
 
@@ -41,7 +41,7 @@ async def export(caller: Caller, user_id: str | None = None) -> Any:
     response = await caller.http.get(f"/api/v1/users/{user_id or caller.id}/export")
     assert response.status_code == 200, response.text
     # It has the shape that the documentation says, to the last member.
-    msgspec.json.decode(response.content, type=AccountExportBody)
+    msgspec.json.decode(response.content, type=EXPORT_ROUTES[0].result)
     return response.json()
 
 

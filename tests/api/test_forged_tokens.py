@@ -21,7 +21,7 @@ from joserfc.jwk import ECKey, OctKey
 from joserfc.jws import JWSRegistry
 
 from kingpost.auth.api_keys import key_format
-from kingpost.storage.sql.database import Database
+from kingpost.storage.database import Database
 from tests.api.forging import Members, encode, parts, segment, signed_by_us
 from tests.api.stack import NOBODY, Caller, Stack, assert_problem
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from kingpost.storage.sql.opening import migrate
-from kingpost.storage.sql.schema import metadata
+from kingpost.storage.columns import metadata
+from kingpost.storage.opening import migrate
 from tests import servers
 from tests.nodes import Node, open_node
 

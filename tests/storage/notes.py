@@ -7,9 +7,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.schema import CreateTable
 
 from kingpost.clock import new_id, now
-from kingpost.storage.sql.database import Database, Insert, Lookup, Query, Script, Statement
-from kingpost.storage.sql.schema import Document, Identifier, Time
-from kingpost.storage.sql.statements import insert_many
+from kingpost.storage.columns import Document, Identifier, Time
+from kingpost.storage.database import Database, Insert, Lookup, Query, Script, Statement
+from kingpost.storage.statements import insert_many
 
 metadata = MetaData()
 owners = Table("owners", metadata, Column("id", Identifier, primary_key=True))

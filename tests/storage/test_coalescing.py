@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from kingpost.problems import Unavailable
-from kingpost.storage.sql import coalescing
-from kingpost.storage.sql.coalescing import Coalescer
+from kingpost.storage import coalescing
+from kingpost.storage.coalescing import Coalescer
 
 
 class Backend:

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from kingpost import clock
+from kingpost.audit.sql import SQLAuditLog
 from kingpost.audit.store import AuditListing
 from kingpost.model import AuditEntry, Position, SortKey, User
 from kingpost.storage.consequences import Consequences
-from kingpost.storage.sql.audit import SQLAuditLog
-from kingpost.storage.sql.consequences import ConsequenceScripts
-from kingpost.storage.sql.database import Database, Query
-from kingpost.storage.sql.opening import open_database
+from kingpost.storage.database import Database, Query
+from kingpost.storage.effects import ConsequenceScripts
+from kingpost.storage.opening import open_database
 from tests.nodes import Node
 from tests.storage.samples import entries_of, id_and_time, new_entry, plain, raw, takes_turns
 from tests.storage.test_migration import Recorder, plan_and_cost

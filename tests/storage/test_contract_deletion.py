@@ -8,8 +8,8 @@ import pytest
 from kingpost.model import User
 from kingpost.problems import NotFound, Unauthenticated, VersionMismatch
 from kingpost.storage.consequences import Consequences
-from kingpost.storage.sql.database import Database, ForeignKeyViolation
-from kingpost.storage.sql.opening import open_database
+from kingpost.storage.database import Database, ForeignKeyViolation
+from kingpost.storage.opening import open_database
 from tests.nodes import Node
 from tests.storage.samples import (
     LONG_AGO,

@@ -8,7 +8,7 @@ import pytest
 from kingpost import clock
 from kingpost.jobs.store import ClaimedJob
 from kingpost.storage.consequences import Claim
-from kingpost.storage.sql.database import UniqueViolation
+from kingpost.storage.database import UniqueViolation
 from tests.nodes import Node
 from tests.storage.samples import LONG_AGO, add_user, new_job, race, takes_turns, tally
 

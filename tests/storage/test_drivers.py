@@ -8,9 +8,9 @@ import pytest
 
 from kingpost.clock import new_id
 from kingpost.problems import Conflict
-from kingpost.storage.sql.database import Database, ForeignKeyViolation, Query, UniqueViolation
-from kingpost.storage.sql.postgresql import PostgreSQLDatabase
-from kingpost.storage.sql.sqlite import SQLiteDatabase
+from kingpost.storage.database import Database, ForeignKeyViolation, Query, UniqueViolation
+from kingpost.storage.postgresql.database import PostgreSQLDatabase
+from kingpost.storage.sqlite.database import SQLiteDatabase
 from tests.servers import PgBouncer, PostgreSQLServer, fresh_database
 from tests.storage.notes import Notes
 

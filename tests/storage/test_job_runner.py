@@ -18,8 +18,8 @@ from kingpost.jobs.sealing import GiveUp, JobSealer, TryLater
 from kingpost.jobs.store import ClaimedJob
 from kingpost.secret import MasterSecret
 from kingpost.storage.consequences import Consequences, SealedJob, Superseded
-from kingpost.storage.sql.database import Query
-from kingpost.storage.sql.opening import open_database
+from kingpost.storage.database import Query
+from kingpost.storage.opening import open_database
 from tests.nodes import Node, open_node
 from tests.storage.samples import add_user, new_job
 

@@ -10,9 +10,9 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kingpost.storage.sql.database import Query
-from kingpost.storage.sql.jsonb import jsonb_text
-from kingpost.storage.sql.postgresql import PostgreSQLDatabase
+from kingpost.storage.database import Query
+from kingpost.storage.postgresql.database import PostgreSQLDatabase
+from kingpost.storage.postgresql.jsonb import jsonb_text
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")) | st.sampled_from(
     ["1e300", '"1e300', "\\", '\\"', '\\\\"1e20', "1E5,"]

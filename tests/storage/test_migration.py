@@ -15,19 +15,18 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import make_url
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from kingpost.accounts.users.sql import SQLUsers
 from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.model import Position, Resource, Session, SortKey, User
+from kingpost.resources.sql import SQLResources
 from kingpost.resources.store import ResourceListing
-from kingpost.storage import CannotOpen
+from kingpost.storage import CannotOpen, migration
+from kingpost.storage.columns import metadata
 from kingpost.storage.consequences import Consequences
+from kingpost.storage.database import Database, Query, Row
+from kingpost.storage.effects import ConsequenceScripts
 from kingpost.storage.listing import Listing
-from kingpost.storage.sql import migration
-from kingpost.storage.sql.consequences import ConsequenceScripts
-from kingpost.storage.sql.database import Database, Query, Row
-from kingpost.storage.sql.opening import migrate, open_database
-from kingpost.storage.sql.resources import SQLResources
-from kingpost.storage.sql.schema import metadata
-from kingpost.storage.sql.users import SQLUsers
+from kingpost.storage.opening import migrate, open_database
 from tests.nodes import Node, open_node
 from tests.storage.samples import (
     LONG_AGO,
@@ -320,7 +319,7 @@ async def test_accounts_are_paged_through_an_index(database_url: str, field: str
     await database.write(Query("ANALYZE", ()))
     recorder = Recorder(database)
     for down in (False, True):
-        users = SQLUsers(recorder, ConsequenceScripts(recorder.dialect))
+        users = SQLUsers(recorder, ConsequenceScripts(recorder.dialect), ())
         page = await users.list(Listing((SortKey(field, down),), LIMIT))
         await users.list(Listing((SortKey(field, down),), LIMIT, after=page.next))
         plan, _ = await plan_and_cost(database_url, database, recorder.asked)

@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from kingpost.problems import Unavailable
-from kingpost.storage.sql.database import Query
-from kingpost.storage.sql.postgresql import PostgreSQLDatabase
-from kingpost.storage.sql.postgresql_connect import find_way
+from kingpost.storage.database import Query
+from kingpost.storage.postgresql.connect import find_way
+from kingpost.storage.postgresql.database import PostgreSQLDatabase
 from tests.servers import PgBouncer, PostgreSQLServer, execute
 from tests.storage.notes import Notes
 

@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from kingpost.problems import Unavailable
-from kingpost.storage.sql import pool as pool_module
-from kingpost.storage.sql.pool import Pool
+from kingpost.storage.postgresql import pool as pool_module
+from kingpost.storage.postgresql.pool import Pool
 
 type Connection = asyncpg.Connection[asyncpg.Record]
 type Opened = list[Connection]

@@ -9,9 +9,9 @@ import pytest
 
 from kingpost.problems import Unavailable
 from kingpost.storage import CannotOpen
-from kingpost.storage.sql import postgresql_connect
-from kingpost.storage.sql.database import Query, Script
-from kingpost.storage.sql.postgresql import PostgreSQLDatabase
+from kingpost.storage.database import Query, Script
+from kingpost.storage.postgresql import connect as postgresql_connect
+from kingpost.storage.postgresql.database import PostgreSQLDatabase
 from tests.servers import PostgreSQLServer, execute, free_port, fresh_database
 from tests.storage.notes import Notes
 

@@ -14,16 +14,16 @@ import apsw
 import pytest
 
 from kingpost.problems import Unavailable
-from kingpost.storage.sql import sqlite as sqlite_module
-from kingpost.storage.sql import sqlite_writer
-from kingpost.storage.sql.database import Query, Script
-from kingpost.storage.sql.sqlite import SQLiteDatabase
+from kingpost.storage.database import Query, Script
+from kingpost.storage.sqlite import database as sqlite_module
+from kingpost.storage.sqlite import writer as sqlite_writer
+from kingpost.storage.sqlite.database import SQLiteDatabase
 from tests.storage.notes import Notes
 
 OTHER_PROCESS = """
 import asyncio, sys
-from kingpost.storage.sql.database import Query
-from kingpost.storage.sql.sqlite import SQLiteDatabase
+from kingpost.storage.database import Query
+from kingpost.storage.sqlite.database import SQLiteDatabase
 
 async def main():
     database = await SQLiteDatabase.open(sys.argv[1])

@@ -9,8 +9,8 @@ import pytest
 
 from kingpost.problems import Unavailable
 from kingpost.storage import CannotOpen
-from kingpost.storage.sql import sqlite_file
-from kingpost.storage.sql.sqlite import SQLiteDatabase
+from kingpost.storage.sqlite import file as sqlite_file
+from kingpost.storage.sqlite.database import SQLiteDatabase
 from tests.storage.notes import Notes
 
 

@@ -6,7 +6,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
 
-from kingpost.storage.sql.database import Statement
+from kingpost.storage.database import Statement
 
 table = Table("t", MetaData(), Column("a", Integer), Column("b", Integer))
 twice = select(table.c.a).where(table.c.a == bindparam("x"), table.c.b == bindparam("y"), table.c.b > bindparam("x"))

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, bindparam, insert
 
 from kingpost import clock
-from kingpost.storage.sql.database import Database, Query, Statement
-from kingpost.storage.sql.schema import Document, Identifier, Time, metadata
+from kingpost.storage.columns import Document, Identifier, Time, metadata
+from kingpost.storage.database import Database, Query, Statement
 
 POINTERS = frozenset({"user_id", "owner_id", "actor_id", "target_id"})
 """The columns that say which account a row is about."""

@@ -8,9 +8,9 @@ from kingpost import clock
 from kingpost.accounts.administration import Administration
 from kingpost.accounts.export import routes as export_routes
 from kingpost.accounts.export.service import Exports
-from kingpost.accounts.export.store import RecordStore
 from kingpost.accounts.mail_requests import routes as mail_request_routes
 from kingpost.accounts.mail_requests.service import MailRequests
+from kingpost.accounts.one_time_tokens.schemas import ExportedToken
 from kingpost.accounts.one_time_tokens.store import OneTimeTokenStore
 from kingpost.accounts.pages import routes as page_routes
 from kingpost.accounts.recovery import routes as recovery_routes
@@ -25,19 +25,26 @@ from kingpost.accounts.verification.service import Verification
 from kingpost.audit.store import AuditStore
 from kingpost.auth.passwords.store import CredentialStore
 from kingpost.auth.sessions.store import SessionStore
+from kingpost.auth.wing import EXPORTS as AUTH_EXPORTS
 from kingpost.auth.wing import Auth
 from kingpost.http.app.router import Endpoint, Route, bind
 from kingpost.jobs.runner import Handler
+from kingpost.jobs.schemas import ExportedJob
 from kingpost.jobs.sealing import JobSealer
 from kingpost.jobs.store import JobStore
 from kingpost.mail import Messages
 from kingpost.resources.store import ResourceStore
 from kingpost.settings import Settings
 
+EXPORTS: Mapping[str, Any] = {**AUTH_EXPORTS, "one_time_tokens": list[ExportedToken], "jobs": list[ExportedJob]}
+"""The fields of an account's export for what all rooms store about it, with their types."""
+
+EXPORT_ROUTES = export_routes.routes(EXPORTS)
+
 ROUTES: Sequence[Route[Any]] = (
     *registration_routes.ROUTES,
     *user_routes.ROUTES,
-    *export_routes.ROUTES,
+    *EXPORT_ROUTES,
     *verification_routes.ROUTES,
     *mail_request_routes.ROUTES,
     *recovery_routes.ROUTES,
@@ -53,7 +60,6 @@ class AccountStores:
     credentials: CredentialStore
     sessions: SessionStore
     one_time_tokens: OneTimeTokenStore
-    records: RecordStore
     resources: ResourceStore
     jobs: JobStore
     audit: AuditStore
@@ -77,7 +83,7 @@ class Accounts:
         return [
             *bind(registration_routes.ROUTES, self.registration),
             *bind(user_routes.ROUTES, self.users),
-            *bind(export_routes.ROUTES, self.exports),
+            *bind(EXPORT_ROUTES, self.exports),
             *bind(verification_routes.ROUTES, self.verification),
             *bind(mail_request_routes.ROUTES, self.mail_requests),
             *bind(recovery_routes.ROUTES, self.recovery),
@@ -120,7 +126,12 @@ def build_accounts(
         recovery=Recovery(
             stores.one_time_tokens, messages, auth.hasher, auth.password_rules, auth.guessing, auth.revocations
         ),
-        exports=Exports(stores.records, stores.audit, stores.resources),
+        exports=Exports(
+            stores.users,
+            {**auth.exports, "one_time_tokens": stores.one_time_tokens.export, "jobs": stores.jobs.export},
+            stores.audit,
+            stores.resources,
+        ),
         administration=Administration(
             stores.users,
             stores.credentials,

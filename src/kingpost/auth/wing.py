@@ -2,14 +2,16 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kingpost.accounts.export.service import Read
 from kingpost.accounts.users.store import UserStore
 from kingpost.audit.store import AuditStore
 from kingpost.auth.api_keys import routes as api_key_routes
 from kingpost.auth.api_keys.key_format import PREFIX as API_KEY_PREFIX
+from kingpost.auth.api_keys.schemas import ExportedKey
 from kingpost.auth.api_keys.service import APIKeys
 from kingpost.auth.api_keys.store import APIKeyStore
 from kingpost.auth.passwords import routes as password_routes
@@ -21,12 +23,14 @@ from kingpost.auth.revocations.service import Revocations
 from kingpost.auth.revocations.store import RevocationStore
 from kingpost.auth.second_factor import routes as second_factor_routes
 from kingpost.auth.second_factor.recovery_codes import RecoveryCodes
+from kingpost.auth.second_factor.schemas import ExportedSecondFactor
 from kingpost.auth.second_factor.service import SecondFactors
 from kingpost.auth.second_factor.store import SecondFactorStore
 from kingpost.auth.second_factor.totp import TOTPSealer
 from kingpost.auth.sessions import routes as session_routes
 from kingpost.auth.sessions.access_tokens import AccessTokens
 from kingpost.auth.sessions.refresh_tokens import RefreshTokens
+from kingpost.auth.sessions.schemas import ExportedSession
 from kingpost.auth.sessions.service import Sessions
 from kingpost.auth.sessions.store import SessionStore
 from kingpost.auth.signing_keys import routes as signing_key_routes
@@ -48,6 +52,14 @@ ROUTES: Sequence[Route[Any]] = (
     *api_key_routes.ROUTES,
     *signing_key_routes.ROUTES,
 )
+
+
+EXPORTS: Mapping[str, Any] = {
+    "sessions": list[ExportedSession],
+    "api_keys": list[ExportedKey],
+    "second_factor": ExportedSecondFactor | None,
+}
+"""The fields of an account's export for what the rooms of this wing store about it, with their types."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +91,8 @@ class Auth:
     api_keys: APIKeys
     keys: KeyRing
     key_rotation: KeyRotation
+    exports: Mapping[str, Read]
+    """What reads the fields of `EXPORTS`."""
 
     def endpoints(self) -> Sequence[Endpoint]:
         """Return the endpoints of this wing."""
@@ -169,6 +183,11 @@ async def open_auth(
             token_lifetime=access_tokens.lifetime,
             rotation_days=settings.key_rotation_days,
         ),
+        exports={
+            "sessions": stores.sessions.export,
+            "api_keys": api_keys.export,
+            "second_factor": stores.second_factors.export,
+        },
     )
 
 

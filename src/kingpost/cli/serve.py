@@ -38,7 +38,7 @@ def serve(host: str, port: int, workers: int) -> None:
 @click.command()
 def migrate() -> None:
     """Bring the database's schema up to date. Safe from many nodes at once."""
-    from kingpost.storage.sql import opening  # noqa: PLC0415
+    from kingpost.storage import opening  # noqa: PLC0415
 
     with one_sentence():
         run(opening.migrate(load().database_url))

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from kingpost.jobs.schemas import ExportedJob
 from kingpost.storage.consequences import Claim, SealedJob
 
 
@@ -51,4 +52,8 @@ class JobStore(Protocol):
 
     async def forget_given_up(self, before: str) -> None:
         """Drop the jobs that were given up and were made before a time."""
+        ...
+
+    async def export(self, user_id: str) -> Sequence[ExportedJob]:
+        """Return the jobs that are about an account, oldest first, for its export."""
         ...

@@ -1,20 +1,12 @@
 """The export of an account over HTTP."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Any, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from kingpost import clock
-from kingpost.accounts.export.schemas import (
-    AccountExportBody,
-    AccountHead,
-    ExportedJob,
-    ExportedKey,
-    ExportedSecondFactor,
-    ExportedSession,
-    ExportedToken,
-)
+from kingpost.accounts.export.schemas import account_export
 from kingpost.accounts.export.service import AccountExport, Exports
 from kingpost.accounts.users.schemas import UserBody
 from kingpost.http.app.answers import PRIVATE, Answer, StreamedAnswer
@@ -33,17 +25,7 @@ async def export_user(call: Call, exports: Exports) -> Answer:
 
 async def _document(export: AccountExport) -> AsyncGenerator[bytes]:
     """One JSON object, written member by member."""
-    records = export.records
-    head = AccountHead(
-        clock.now(),
-        UserBody.of(records.user),
-        # Records encode as the bodies that describe them.
-        cast(list[ExportedSession], records.sessions),
-        cast(list[ExportedKey], records.api_keys),
-        cast(ExportedSecondFactor | None, records.second_factor),
-        cast(list[ExportedToken], records.one_time_tokens),
-        cast(list[ExportedJob], records.jobs),
-    )
+    head = {"exported_at": clock.now(), "user": UserBody.of(export.user), **export.rooms}
     yield msgspec.json.encode(head).removesuffix(b"}") + b',"audit":['
     async for part in _items(export.audit):
         yield part
@@ -62,18 +44,20 @@ async def _items(pages: AsyncIterator[Sequence[Any]]) -> AsyncGenerator[bytes]:
             separator = b","
 
 
-ROUTES: tuple[Route[Exports], ...] = (
-    Route(
-        method="GET",
-        path="/api/users/{id}/export",
-        handler=export_user,
-        who=Who.CALLER,
-        scope="users:read",
-        tag=USERS,
-        summary="Take along everything that is kept about an account",
-        description="With an API key this needs the scope `resources:read` as well.",
-        result=AccountExportBody,
-        headers=("Content-Disposition",),
-        problems=(Forbidden, NotFound),
-    ),
-)
+def routes(rooms: Mapping[str, Any]) -> tuple[Route[Exports], ...]:
+    """Return the routes. `rooms` are the fields for what each room stores about an account, with their types."""
+    return (
+        Route(
+            method="GET",
+            path="/api/users/{id}/export",
+            handler=export_user,
+            who=Who.CALLER,
+            scope="users:read",
+            tag=USERS,
+            summary="Take along everything that is kept about an account",
+            description="With an API key this needs the scope `resources:read` as well.",
+            result=account_export(rooms),
+            headers=("Content-Disposition",),
+            problems=(Forbidden, NotFound),
+        ),
+    )

@@ -1,14 +1,15 @@
 """Everything that is kept about an account, for whom it is about."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from kingpost import audit
-from kingpost.accounts.export.store import AccountRecords, RecordStore
+from kingpost.accounts.users.store import UserStore
 from kingpost.audit.service import OLDEST_FIRST, pages
 from kingpost.audit.store import AuditListing, AuditStore
-from kingpost.model import AuditEntry, Context, Resource
+from kingpost.model import AuditEntry, Context, Resource, User
 from kingpost.problems import Forbidden, NotFound
 from kingpost.resources.store import ResourceListing, ResourceStore
 
@@ -18,10 +19,15 @@ RESOURCES = 10
 """Resources that are: each may be as long as a body."""
 
 
-class AccountExport(msgspec.Struct, frozen=True):
-    """The records of an account, and what may be long a page at a time, oldest first."""
+type Read = Callable[[str], Awaitable[Any]]
+"""Return what a room stores about an account, given its id. No secret, and no hash of one."""
 
-    records: AccountRecords
+
+class AccountExport(msgspec.Struct, frozen=True):
+    """What is stored about an account. What may be long comes a page at a time, oldest first."""
+
+    user: User
+    rooms: dict[str, Any]
     audit: AsyncGenerator[Sequence[AuditEntry]]
     resources: AsyncGenerator[Sequence[Resource]]
 
@@ -29,8 +35,12 @@ class AccountExport(msgspec.Struct, frozen=True):
 class Exports:
     """Gives people what is kept about them."""
 
-    def __init__(self, records: RecordStore, audit_log: AuditStore, resources: ResourceStore) -> None:
-        self._records = records
+    def __init__(
+        self, users: UserStore, rooms: Mapping[str, Read], audit_log: AuditStore, resources: ResourceStore
+    ) -> None:
+        """`rooms` reads what each room stores about an account, by the field of the export that shows it."""
+        self._users = users
+        self._rooms = rooms
         self._audit_log = audit_log
         self._stored_resources = resources
 
@@ -45,13 +55,14 @@ class Exports:
         principal = context.caller
         if principal.scopes is not None and "resources:read" not in principal.scopes:
             raise Forbidden("An export holds resources: this needs an API key with the scope resources:read, too")
-        records = await self._records.find(user_id)
-        if records is None:
+        user = await self._users.find(user_id)
+        if user is None:
             raise NotFound()
         if not principal.may_manage(user_id):
             raise Forbidden()
         await self._audit_log.add(audit.entry(context, "user.exported", "user", user_id))
-        return AccountExport(records, self._entries(user_id), self._resources(user_id))
+        rooms = {name: await read(user_id) for name, read in self._rooms.items()}
+        return AccountExport(user, rooms, self._entries(user_id), self._resources(user_id))
 
     async def _entries(self, user_id: str) -> AsyncGenerator[Sequence[AuditEntry]]:
         """What the account did, then what others did to it."""

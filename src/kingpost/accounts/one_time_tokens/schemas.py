@@ -1,8 +1,11 @@
-"""The token of a link, as requests hold it."""
+"""The token of a link as requests hold it, and as an export shows it."""
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
+
+from kingpost.http.app.fields import Email, Time
 
 MailedToken = Annotated[
     str,
@@ -12,3 +15,12 @@ MailedToken = Annotated[
         examples=["kQx1ZtB0d3Jm5q8uVw2yA4c6e9g7h0jLnPrTsXzKbMo"],
     ),
 ]
+
+
+class ExportedToken(msgspec.Struct, frozen=True):
+    """A link that was sent and not used yet."""
+
+    purpose: Annotated[str, Meta(examples=["verify-email"])]
+    email: Email
+    created_at: Time
+    expires_at: Time

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from kingpost.accounts.one_time_tokens.schemas import ExportedToken
 from kingpost.model import User
 from kingpost.storage.consequences import NONE, Consequences, OneTimeToken, Purpose
 
@@ -84,4 +85,8 @@ class OneTimeTokenStore(Protocol):
 
     async def forget_expired(self, before: str) -> None:
         """Drop the tokens that expired before a time."""
+        ...
+
+    async def export(self, user_id: str) -> Sequence[ExportedToken]:
+        """Return the tokens of an account that were not used yet, oldest first, for its export."""
         ...

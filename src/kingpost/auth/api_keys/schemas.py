@@ -95,3 +95,20 @@ class APIKeyList(msgspec.Struct, frozen=True):
 
     items: list[APIKeyBody]
     next_cursor: None
+
+
+class ExportedKey(msgspec.Struct, frozen=True):
+    """An API key. The key itself is kept nowhere; `hint` is its start."""
+
+    id: Id
+    name: Annotated[str, Meta(max_length=200, examples=["Ada Lovelace"])]
+    scopes: Annotated[list[str], Meta(examples=[["resources:read"]])]
+    hint: Annotated[str, Meta(examples=["kp_7fQ2"])]
+    created_at: Time
+    expires_at: Time | None
+    last_used_at: Time | None
+
+    @classmethod
+    def of(cls, key: APIKey) -> "ExportedKey":
+        times = key.created_at, key.expires_at, key.last_used_at
+        return cls(key.id, key.name, list(key.scopes), key.hint, *times)

@@ -11,6 +11,7 @@ import msgspec
 from kingpost import audit, clock
 from kingpost.accounts.users.store import UserStore
 from kingpost.auth.api_keys import key_format
+from kingpost.auth.api_keys.schemas import ExportedKey
 from kingpost.auth.api_keys.scopes import Scope
 from kingpost.auth.api_keys.store import USE_IS_NOTED_EVERY, APIKey, APIKeyStore
 from kingpost.mail import Messages
@@ -122,6 +123,10 @@ class APIKeys:
     async def list(self, user_id: str) -> Sequence[APIKey]:
         """Return an account's keys, newest first, expired ones included."""
         return await self._stored.list(user_id)
+
+    async def export(self, user_id: str) -> Sequence[ExportedKey]:
+        """Return an account's keys, oldest first, for its export."""
+        return [ExportedKey.of(key) for key in reversed(await self._stored.list(user_id))]
 
     async def revoke(self, context: Context, key_id: str) -> None:
         """Delete a key: one of the caller's own, or as an administrator anybody's.

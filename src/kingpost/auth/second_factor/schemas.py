@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from kingpost.http.app.fields import AnyPassword
+from kingpost.http.app.fields import AnyPassword, Time
 
 OneTimeCode = Annotated[
     str,
@@ -70,3 +70,11 @@ class DisableSecondFactor(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
     password: AnyPassword
     otp: OneTimeCode
+
+
+class ExportedSecondFactor(msgspec.Struct, frozen=True):
+    """A second factor. `confirmed_at` is null until it is in force."""
+
+    created_at: Time
+    confirmed_at: Time | None
+    recovery_codes_left: Annotated[int, Meta(ge=0, examples=[10])]

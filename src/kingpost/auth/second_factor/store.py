@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from kingpost.auth.second_factor.schemas import ExportedSecondFactor
 from kingpost.storage.consequences import NONE, Consequences
 
 
@@ -77,4 +78,8 @@ class SecondFactorStore(Protocol):
 
         Of N concurrent calls exactly one removes it.
         """
+        ...
+
+    async def export(self, user_id: str) -> ExportedSecondFactor | None:
+        """Return the second factor of an account, confirmed or not, for its export."""
         ...

@@ -23,6 +23,10 @@ RefreshToken = Annotated[str, Meta(description="Opaque. Each one can be exchange
 REFRESH_TOKENS = ["kQx1ZtB0d3Jm5q8uVw2yA4c6e9g7h0jLnPrTsXzKbMo"]
 
 
+Device = Annotated[str, Meta(examples=["curl/8.14.1"])]
+Address = Annotated[str, Meta(examples=["192.0.2.1"])]
+
+
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who signs in."""
 
@@ -84,3 +88,15 @@ class SessionList(msgspec.Struct, frozen=True):
 
     items: list[SessionBody]
     next_cursor: None
+
+
+class ExportedSession(msgspec.Struct, frozen=True):
+    """A sign-in. Of one that has ended, device and address are forgotten."""
+
+    id: Id
+    device: Device | None
+    address: Address | None
+    created_at: Time
+    last_used_at: Time
+    expires_at: Time
+    ended_at: Time | None

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from kingpost.auth.sessions.schemas import ExportedSession
 from kingpost.model import Session, User
 from kingpost.storage.consequences import NONE, Consequences
 
@@ -86,4 +87,8 @@ class SessionStore(Protocol):
 
     async def forget_expired(self, before: str) -> None:
         """Drop all sessions whose absolute end lies before a time."""
+        ...
+
+    async def export(self, user_id: str) -> Sequence[ExportedSession]:
+        """Return all sessions of an account, ended ones included, oldest first, for its export."""
         ...

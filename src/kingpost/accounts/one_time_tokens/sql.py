@@ -1,0 +1,198 @@
+"""One-time tokens on SQL.
+
+Whatever writes tokens locks their account first, as changes of the account do: so none waits for another in a
+circle, and a token that is issued while the account changes belongs to what the account is afterwards.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import structs
+from sqlalchemy import bindparam, delete, func, literal, or_, select, true, update
+
+from kingpost import clock
+from kingpost.accounts.one_time_tokens.schemas import ExportedToken
+from kingpost.accounts.one_time_tokens.store import Allowance
+from kingpost.accounts.one_time_tokens.tables import one_time_tokens
+from kingpost.accounts.users.tables import USER, user_of, users
+from kingpost.audit.tables import audit
+from kingpost.auth.sessions.tables import end_sessions
+from kingpost.model import User
+from kingpost.problems import Conflict, NotFound
+from kingpost.storage.columns import Identifier, Time
+from kingpost.storage.consequences import NONE, Consequences, OneTimeToken, Purpose
+from kingpost.storage.database import Database, Script, Statement, UniqueViolation
+from kingpost.storage.effects import ConsequenceScripts
+from kingpost.storage.owned import Owned, owned_rows
+
+TOKEN = [one_time_tokens.c[field] for field in OneTimeToken.__struct_fields__]
+PROOFS = ("user.email_verified", "user.password_reset")
+"""What the audit log calls a proof that the account's owner reads its mail."""
+FOR_ADDRESSES: tuple[Purpose, ...] = ("verify-email", "change-email")
+FOR_PASSWORDS: tuple[Purpose, ...] = ("reset-password",)
+
+
+class SQLOneTimeTokens:
+    """`kingpost.accounts.one_time_tokens.store.OneTimeTokenStore` on SQL."""
+
+    def __init__(self, database: Database, consequences: ConsequenceScripts, owned: Sequence[Owned]) -> None:
+        """`owned` is what the other rooms store about accounts."""
+        self._database = database
+        self._consequences = consequences
+        dialect = database.dialect
+        self._export = Statement(owned_rows(one_time_tokens, ExportedToken), dialect)
+        account = select(users.c.id).where(users.c.id == bindparam("user_id"))
+        self._lock_account = Statement(account.with_for_update(key_share=True), dialect)
+        is_theirs = one_time_tokens.c.user_id == bindparam("user_id")
+        is_of_purpose = is_theirs, one_time_tokens.c.purpose == bindparam("purpose")
+        lives = one_time_tokens.c.expires_at > bindparam("at", type_=Time)
+        living = select(one_time_tokens.c.user_id).where(*is_of_purpose, lives)
+        self._find_living = Statement(living.where(one_time_tokens.c.email_key == bindparam("email_key")), dialect)
+        self._kill = Statement(delete(one_time_tokens).where(*is_of_purpose), dialect)
+        self._kill_all = Statement(delete(one_time_tokens).where(is_theirs), dialect)
+        # Entries carry their time in their id, which the indexes are sorted by.
+        since = audit.c.id >= bindparam("since", type_=Identifier)
+        counted = audit.c.target_id == bindparam("user_id"), audit.c.action == bindparam("action"), since
+        self._count = Statement(select(func.count()).select_from(audit).where(*counted), dialect)
+        same_address = one_time_tokens.c.email_key == users.c.email_key
+        is_good = or_(one_time_tokens.c.purpose == literal("change-email"), same_address)
+        is_this = one_time_tokens.c.token_hash == bindparam("token_hash")
+        found = select(*TOKEN, *USER).where(is_this, lives, users.c.id == one_time_tokens.c.user_id, is_good)
+        self._find = Statement(found, dialect)
+        self._find_to_use = Statement(found.with_for_update(key_share=True, of=users), dialect)
+        self._use = Statement(delete(one_time_tokens).where(is_this).returning(one_time_tokens.c.user_id), dialect)
+        proved = {
+            "email_verified": true(),
+            "version": users.c.version + 1,
+            "updated_at": bindparam("at", type_=users.c.updated_at.type),
+        }
+        changed = update(users).where(users.c.id == bindparam("user_id")).returning(*USER)
+        address = {"email": bindparam("email"), "email_key": bindparam("email_key", type_=users.c.email_key.type)}
+        self._set_email = Statement(changed.values(proved | address), dialect)
+        self._set_password = Statement(changed.values(proved | {"password_hash": bindparam("hash")}), dialect)
+        self._find_account = Statement(select(*USER).where(users.c.id == bindparam("user_id")), dialect)
+        self._distrust = [Statement(statement, dialect) for each in owned for statement in each.distrust]
+        # An account that was verified from the start has no proof.
+        is_proof = audit.c.target_id == bindparam("user_id"), audit.c.action.in_([literal(a) for a in PROOFS])
+        self._find_proof = Statement(select(audit.c.id).where(*is_proof).order_by(audit.c.id).limit(1), dialect)
+        self._end_sessions = Statement(end_sessions(), dialect)
+        expired = one_time_tokens.c.expires_at < bindparam("before", type_=Time)
+        self._forget = Statement(delete(one_time_tokens).where(expired), dialect)
+
+    async def issue(
+        self,
+        token: OneTimeToken,
+        consequences: Consequences = NONE,
+        *,
+        kills: Sequence[Purpose] = (),
+        allowance: Allowance | None = None,
+    ) -> None:
+        def script() -> Script[None]:
+            yield from self._lock(token.user_id)
+            for purpose in kills:
+                yield self._kill(user_id=token.user_id, purpose=purpose)
+            yield from self._store(token, consequences, allowance)
+
+        await self._database.transact(script())
+
+    async def renew(
+        self, token: OneTimeToken, consequences: Consequences = NONE, *, allowance: Allowance | None = None
+    ) -> bool:
+        wanted = {"user_id": token.user_id, "purpose": token.purpose, "email_key": token.email_key}
+
+        def script() -> Script[bool]:
+            yield from self._lock(token.user_id)
+            if not (yield self._find_living(**wanted, at=token.created_at)):
+                return False
+            yield from self._store(token, consequences, allowance)
+            return True
+
+        return await self._database.transact(script())
+
+    async def find(self, token_hash: bytes, at: str) -> tuple[OneTimeToken, User] | None:
+        rows = await self._database.read(self._find(token_hash=token_hash, at=at))
+        return (OneTimeToken(*rows[0][: len(TOKEN)]), user_of(rows[0][len(TOKEN) :])) if rows else None
+
+    async def confirm_email(self, token_hash: bytes, at: str, consequences: Consequences = NONE) -> User | None:
+        def script() -> Script[User | None]:
+            token = yield from self._consume(token_hash, at, FOR_ADDRESSES)
+            if token is None:
+                return None
+            address = {"email": token.email, "email_key": token.email_key}
+            rows = yield self._set_email(user_id=token.user_id, at=at, **address)
+            if token.purpose == "change-email":
+                yield self._kill_all(user_id=token.user_id)
+            yield from self._consequences.store(consequences)
+            return user_of(rows[0])
+
+        try:
+            return await self._database.transact(script())
+        except UniqueViolation as error:
+            raise Conflict("This e-mail address belongs to an account already") from error
+
+    async def reset_password(
+        self, token_hash: bytes, password_hash: str, at: str, consequences: Consequences = NONE
+    ) -> tuple[User, Sequence[str]] | None:
+        def script() -> Script[tuple[User, Sequence[str]] | None]:
+            token = yield from self._consume(token_hash, at, FOR_PASSWORDS)
+            if token is None:
+                return None
+            was_proved = user_of((yield self._find_account(user_id=token.user_id))[0]).email_verified
+            rows = yield self._set_password(user_id=token.user_id, hash=password_hash, at=at)
+            yield from self._distrust_before_proof(token.user_id, was_proved=was_proved)
+            yield self._kill_all(user_id=token.user_id)
+            ended = yield self._end_sessions(user_id=token.user_id, kept=None)
+            yield from self._consequences.store(consequences)
+            return user_of(rows[0]), [row[0] for row in ended]
+
+        return await self._database.transact(script())
+
+    async def forget_expired(self, before: str) -> None:
+        await self._database.write(self._forget(before=before))
+
+    def _distrust_before_proof(self, user_id: str, *, was_proved: bool) -> Script[None]:
+        """Delete the credentials that were created before the account's owner proved to read its mail."""
+        before = None
+        if was_proved:
+            proofs = yield self._find_proof(user_id=user_id)
+            if not proofs:
+                return
+            before = proofs[0][0]
+        for statement in self._distrust:
+            yield statement(user_id=user_id, before=before)
+
+    def _lock(self, user_id: str) -> Script[None]:
+        if not (yield self._lock_account(user_id=user_id)):
+            raise NotFound()
+
+    def _store(self, token: OneTimeToken, consequences: Consequences, allowance: Allowance | None) -> Script[None]:
+        """Store the token and the rest, as far as the allowance goes. The account must be locked."""
+        if allowance is not None and (yield from self._is_used_up(token.user_id, allowance)):
+            yield from self._consequences.store(Consequences(finishes=consequences.finishes))
+        else:
+            yield from self._consequences.store(structs.replace(consequences, tokens=(token, *consequences.tokens)))
+
+    def _is_used_up(self, user_id: str, allowance: Allowance) -> Script[bool]:
+        since = clock.first_id_of(allowance.since)
+        counted = 0
+        for action in allowance.actions:
+            counted += (yield self._count(user_id=user_id, action=action, since=since))[0][0]
+        return counted >= allowance.most
+
+    def _consume(self, token_hash: bytes, at: str, purposes: Sequence[Purpose]) -> Script[OneTimeToken | None]:
+        """Lock the account of a living token of these purposes, and use the token up. None if there is none."""
+        rows = yield self._find_to_use(token_hash=token_hash, at=at)
+        if not rows:
+            return None
+        token = OneTimeToken(*rows[0][: len(TOKEN)])
+        if token.purpose not in purposes:
+            return None
+        # Whoever had the lock before may have used the token, or killed it.
+        return token if (yield self._use(token_hash=token_hash)) else None
+
+    async def export(self, user_id: str) -> Sequence[ExportedToken]:
+        # There may be many: a script may sign in all day.
+        rows = await self._database.scan(self._export(user_id=user_id))
+        return [ExportedToken(*row) for row in rows]
+
+
+OWNED = Owned([delete(one_time_tokens).where(one_time_tokens.c.user_id == bindparam("user_id", type_=Identifier))])

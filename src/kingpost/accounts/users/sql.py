@@ -1,0 +1,186 @@
+"""Accounts on SQL."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, delete, func, insert, literal, select, update
+
+from kingpost.accounts.one_time_tokens.tables import one_time_tokens
+from kingpost.accounts.users.store import UserChange
+from kingpost.accounts.users.tables import USER, user_columns, user_of, users
+from kingpost.auth.sessions.tables import end_sessions
+from kingpost.model import ADMIN, Page, SortKey, Status, User
+from kingpost.problems import Conflict, NotFound, VersionMismatch
+from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.database import Database, Row, Script, Statement, UniqueViolation
+from kingpost.storage.effects import ConsequenceScripts
+from kingpost.storage.functions import database_now, exclusive_section
+from kingpost.storage.listing import Listing
+from kingpost.storage.owned import Owned
+from kingpost.storage.paging import Order
+
+SORTED_BY = {"created_at": "id", "email": "email_key"}
+ADMINISTRATORS = 0x6B696E67  # the section of all that could leave no administrator
+
+
+class SQLUsers:
+    """`kingpost.accounts.users.store.UserStore` on SQL."""
+
+    def __init__(self, database: Database, consequences: ConsequenceScripts, owned: Sequence[Owned]) -> None:
+        """`owned` is what the other rooms store about accounts."""
+        self._database = database
+        self._consequences = consequences
+        dialect = database.dialect
+        found = select(*USER)
+        by_id = found.where(users.c.id == bindparam("id"))
+        created = [*USER, users.c.email_key, users.c.password_hash]
+        self._insert = Statement(insert(users).values({c.name: bindparam(c.name) for c in created}), dialect)
+        self._find = Statement(by_id, dialect)
+        self._find_to_change = Statement(by_id.with_for_update(), dialect)
+        self._find_by_email = Statement(found.where(users.c.email_key == bindparam("email_key")), dialect)
+        self._administrators_in_turn = Statement(select(exclusive_section(literal(ADMINISTRATORS))), dialect)
+        is_admin = cast(users.c.roles, Text).like(f'%"{ADMIN}"%')
+        self._some_admin = Statement(
+            select(users.c.id).where(is_admin, users.c.status == literal("active")).limit(1), dialect
+        )
+        self._end_sessions = Statement(end_sessions(), dialect)
+        # Sessions are not among them: ended, they outlive the account until every node knows that they have ended.
+        self._delete_owned = [Statement(statement, dialect) for each in owned for statement in each.delete]
+        self._delete = Statement(delete(users).where(users.c.id == bindparam("user_id")), dialect)
+        is_theirs = one_time_tokens.c.user_id == bindparam("user_id")
+        self._kill_tokens = Statement(delete(one_time_tokens).where(is_theirs), dialect)
+        self._page = lru_cache(maxsize=64)(self._make_page)
+        self._update = lru_cache(maxsize=64)(self._make_update)
+        self._count = lru_cache(maxsize=8)(self._make_count)
+
+    async def create(self, user: User, email_key: str, password_hash: str, consequences: Consequences = NONE) -> None:
+        columns = user_columns(user) | {"email_key": email_key, "password_hash": password_hash}
+
+        def script() -> Script[None]:
+            yield self._insert(**columns)
+            yield from self._consequences.store(consequences)
+
+        try:
+            await self._database.transact(script())
+        except UniqueViolation as error:
+            raise _address_taken() from error
+
+    async def find(self, user_id: str) -> User | None:
+        rows = await self._database.read(self._find(id=user_id))
+        return user_of(rows[0]) if rows else None
+
+    async def find_by_email(self, email_key: str) -> User | None:
+        rows = await self._database.read(self._find_by_email(email_key=email_key))
+        return user_of(rows[0]) if rows else None
+
+    async def list(self, listing: Listing, *, status: Status | None = None, role: str | None = None) -> Page[User]:
+        # A role is a name in quotes in the JSON of all roles; `_` would stand for any character.
+        pattern = None if role is None else f'%"{role.replace("_", "/_")}"%'
+        scope = {name: value for name, value in (("status", status), ("role", pattern)) if value is not None}
+        order, statement = self._page(tuple(scope), listing.sort, listing.after is not None)
+        position = order.parameters(listing.after)
+        rows = await self._database.read(statement(**scope, **position, limit=listing.limit + 1, offset=listing.offset))
+        total = (await self._database.scan(self._count(tuple(scope))(**scope)))[0][0] if listing.count else None
+        items = [user_of(row) for row in rows[: listing.limit]]
+        more = len(rows) > listing.limit
+        # The columns of the order stand at the end of each row.
+        return Page(items, tuple(rows[listing.limit - 1][len(USER) :]) if more else None, total)
+
+    async def change(
+        self,
+        user_id: str,
+        change: UserChange,
+        at: str,
+        versions: Sequence[int] | None,
+        consequences: Consequences = NONE,
+    ) -> tuple[User, Sequence[str]]:
+        def script() -> Script[tuple[User, Sequence[str]]]:
+            changed = yield from self._change(user_id, change, at, versions)
+            yield from self._consequences.store(consequences)
+            return changed
+
+        try:
+            return await self._database.transact(script())
+        except UniqueViolation as error:
+            raise _address_taken() from error
+
+    def _change(
+        self, user_id: str, change: UserChange, at: str, versions: Sequence[int] | None
+    ) -> Script[tuple[User, Sequence[str]]]:
+        demotes = change.status == "suspended" or (change.roles is not msgspec.UNSET and ADMIN not in change.roles)
+        was_admin = (yield from self._find_changeable(user_id, versions, demotes)).roles.count(ADMIN) > 0
+        values = {name: value for name, value in user_columns(change).items() if value is not msgspec.UNSET}
+        rows = yield self._update(tuple(sorted(values)))(user_id=user_id, at=at, **values)
+        changed = user_of(rows[0])
+        if demotes and was_admin:
+            yield from self._keep_an_admin()
+        if change.email is not msgspec.UNSET:
+            yield self._kill_tokens(user_id=user_id)
+        ended: Sequence[Row] = ()
+        if changed.status == "suspended":
+            ended = yield self._end_sessions(user_id=user_id, kept=None)
+        return changed, [row[0] for row in ended]
+
+    async def delete(
+        self, user_id: str, versions: Sequence[int] | None, consequences: Consequences = NONE
+    ) -> Sequence[str]:
+        def script() -> Script[Sequence[str]]:
+            user = yield from self._find_changeable(user_id, versions, demotes=True)
+            ended = yield self._end_sessions(user_id=user_id, kept=None)
+            yield from self._consequences.store(consequences)
+            for statement in [*self._delete_owned, self._delete]:
+                yield statement(user_id=user_id)
+            if ADMIN in user.roles:
+                yield from self._keep_an_admin()
+            return [row[0] for row in ended]
+
+        return await self._database.transact(script())
+
+    def _find_changeable(self, user_id: str, versions: Sequence[int] | None, demotes: bool) -> Script[User]:
+        """Lock the account, and before it all that could leave no administrator, if this could."""
+        if demotes:
+            yield self._administrators_in_turn()
+        rows = yield self._find_to_change(id=user_id)
+        if not rows:
+            raise NotFound()
+        user = user_of(rows[0])
+        if versions is not None and user.version not in versions:
+            raise VersionMismatch(user)
+        return user
+
+    def _keep_an_admin(self) -> Script[None]:
+        if not (yield self._some_admin()):
+            raise Conflict("The last active administrator must stay one")
+
+    def _make_update(self, names: tuple[str, ...]) -> Statement:
+        values: dict[str, Any] = {name: bindparam(name, type_=users.c[name].type) for name in names}
+        values["version"] = users.c.version + 1
+        values["updated_at"] = bindparam("at", type_=users.c.updated_at.type)
+        if "roles" in names:
+            values["roles_changed_at"] = database_now()
+        statement = update(users).where(users.c.id == bindparam("user_id")).values(values).returning(*USER)
+        return Statement(statement, self._database.dialect)
+
+    def _make_page(self, scope: tuple[str, ...], sort: tuple[SortKey, ...], behind: bool) -> tuple[Order, Statement]:
+        order = Order(users, sort, SORTED_BY)
+        key = [users.c[name].label(f"key_{name}") for name in order.columns]
+        statement: Select[Any] = order.apply(select(*USER, *key).where(*_within(scope)), behind)
+        return order, Statement(statement.limit(bindparam("limit")).offset(bindparam("offset")), self._database.dialect)
+
+    def _make_count(self, scope: tuple[str, ...]) -> Statement:
+        return Statement(select(func.count()).select_from(users).where(*_within(scope)), self._database.dialect)
+
+
+def _within(scope: tuple[str, ...]) -> Sequence[ColumnElement[bool]]:
+    """That an account has the `status`, or a `role` by a pattern, where the scope names them."""
+    terms = {
+        "status": users.c.status == bindparam("status"),
+        "role": cast(users.c.roles, Text).like(bindparam("role"), escape="/"),
+    }
+    return [terms[name] for name in scope]
+
+
+def _address_taken() -> Conflict:
+    return Conflict("This e-mail address belongs to an account already")

@@ -1,0 +1,75 @@
+"""Password hashes on SQL."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import bindparam, delete, literal, select, update
+
+from kingpost.accounts.one_time_tokens.tables import one_time_tokens
+from kingpost.accounts.users.tables import USER, user_of, users
+from kingpost.auth.passwords.store import Credentials
+from kingpost.auth.sessions.tables import end_sessions
+from kingpost.model import User
+from kingpost.problems import NotFound
+from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.database import Database, Script, Statement
+from kingpost.storage.effects import ConsequenceScripts
+
+
+class SQLCredentials:
+    """`kingpost.auth.passwords.store.CredentialStore` on SQL."""
+
+    def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
+        self._database = database
+        self._consequences = consequences
+        dialect = database.dialect
+        by_key = select(*USER, users.c.password_hash).where(users.c.email_key == bindparam("email_key"))
+        self._find = Statement(select(*USER).where(users.c.id == bindparam("id")), dialect)
+        self._find_credentials = Statement(by_key, dialect)
+        self._find_hash = Statement(select(users.c.password_hash).where(users.c.id == bindparam("id")), dialect)
+        self._set_hash = Statement(
+            update(users)
+            .where(users.c.id == bindparam("user_id"))
+            .values(
+                password_hash=bindparam("hash"),
+                updated_at=bindparam("at", type_=users.c.updated_at.type),
+                version=users.c.version + 1,
+            )
+            .returning(users.c.id),
+            dialect,
+        )
+        # Anyone who knew the old password may have asked for another address, and waits to confirm it.
+        is_theirs = one_time_tokens.c.user_id == bindparam("user_id")
+        hands_over = one_time_tokens.c.purpose.in_([literal("reset-password"), literal("change-email")])
+        self._kill_tokens_that_hand_over = Statement(delete(one_time_tokens).where(is_theirs, hands_over), dialect)
+        same_hash = users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("old_hash")
+        upgraded = update(users).where(*same_hash).values(password_hash=bindparam("new_hash")).returning(users.c.id)
+        self._upgrade_hash = Statement(upgraded, dialect)
+        self._end_sessions = Statement(end_sessions(), dialect)
+
+    async def find(self, user_id: str) -> User | None:
+        rows = await self._database.read(self._find(id=user_id))
+        return user_of(rows[0]) if rows else None
+
+    async def find_credentials(self, email_key: str) -> Credentials | None:
+        rows = await self._database.read(self._find_credentials(email_key=email_key))
+        return Credentials(user_of(rows[0]), rows[0][-1]) if rows else None
+
+    async def find_password_hash(self, user_id: str) -> str | None:
+        rows = await self._database.read(self._find_hash(id=user_id))
+        return rows[0][0] if rows else None
+
+    async def change_password(
+        self, user_id: str, password_hash: str, at: str, keep_session: str | None, consequences: Consequences = NONE
+    ) -> Sequence[str]:
+        def script() -> Script[Sequence[str]]:
+            if not (yield self._set_hash(user_id=user_id, hash=password_hash, at=at)):
+                raise NotFound()
+            yield self._kill_tokens_that_hand_over(user_id=user_id)
+            ended = yield self._end_sessions(user_id=user_id, kept=keep_session)
+            yield from self._consequences.store(consequences)
+            return [row[0] for row in ended]
+
+        return await self._database.transact(script())
+
+    async def upgrade_password_hash(self, user_id: str, old_hash: str, new_hash: str) -> None:
+        await self._database.write(self._upgrade_hash(user_id=user_id, old_hash=old_hash, new_hash=new_hash))

@@ -1,0 +1,143 @@
+"""Second factors and their recovery codes on SQL."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Executable, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from kingpost.accounts.users.tables import users
+from kingpost.auth.second_factor.schemas import ExportedSecondFactor
+from kingpost.auth.second_factor.store import SecondFactor
+from kingpost.auth.second_factor.tables import recovery_codes, second_factors
+from kingpost.problems import Conflict, Unauthenticated
+from kingpost.storage.columns import Identifier, Time
+from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.database import Database, ForeignKeyViolation, Script, Statement
+from kingpost.storage.effects import ConsequenceScripts
+from kingpost.storage.owned import Owned
+
+COLUMNS = [second_factors.c[field] for field in SecondFactor.__struct_fields__ if field in second_factors.c]
+
+
+class SQLSecondFactors:
+    """`kingpost.auth.second_factor.store.SecondFactorStore` on SQL."""
+
+    def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
+        self._database = database
+        self._consequences = consequences
+        dialect = database.dialect
+        is_theirs = second_factors.c.user_id == bindparam("user_id")
+        is_this = is_theirs, second_factors.c.sealed == bindparam("sealed")
+        is_confirmed = second_factors.c.confirmed_at.is_not(None)
+        is_their_code = recovery_codes.c.user_id == bindparam("user_id")
+        left = select(func.count()).select_from(recovery_codes).where(is_their_code)
+        self._begin = Statement(_begin(is_postgresql=dialect.name == "postgresql"), dialect)
+        self._find = Statement(select(*COLUMNS, left.scalar_subquery()).where(is_theirs), dialect)
+        account = select(users.c.id).where(users.c.id == bindparam("user_id"))
+        self._lock_account = Statement(account.with_for_update(), dialect)
+        confirmed = {"confirmed_at": bindparam("at", type_=Time), "last_step": bindparam("step")}
+        self._confirm = Statement(
+            update(second_factors).where(*is_this, ~is_confirmed).values(confirmed).returning(second_factors.c.user_id),
+            dialect,
+        )
+        self._insert_code = Statement(
+            insert(recovery_codes).values(user_id=bindparam("user_id"), code_hash=bindparam("code_hash")), dialect
+        )
+        last_step = second_factors.c.last_step
+        self._use_step = Statement(
+            update(second_factors)
+            .where(*is_this, is_confirmed, or_(last_step.is_(None), last_step < bindparam("step")))
+            .values(last_step=bindparam("step"))
+            .returning(last_step),
+            dialect,
+        )
+        # Uses of codes wait for each other here, so that each counts what the others have left.
+        self._lock = Statement(select(last_step).where(is_theirs, is_confirmed).with_for_update(), dialect)
+        is_this_code = recovery_codes.c.code_hash == bindparam("code_hash")
+        used = delete(recovery_codes).where(is_their_code, is_this_code).returning(recovery_codes.c.user_id)
+        self._use_code = Statement(used, dialect)
+        self._count_codes = Statement(left, dialect)
+        removed = delete(second_factors).where(is_theirs, is_confirmed).returning(second_factors.c.user_id)
+        self._remove = Statement(removed, dialect)
+        self._remove_codes = Statement(delete(recovery_codes).where(is_their_code), dialect)
+
+    async def begin(self, user_id: str, sealed: bytes, at: str) -> None:
+        try:
+            rows = await self._database.write(self._begin(user_id=user_id, sealed=sealed, created_at=at))
+        except ForeignKeyViolation as error:
+            raise Unauthenticated("The account is gone") from error
+        if not rows:
+            raise Conflict("This account has a second factor already: disable it first")
+
+    async def find(self, user_id: str) -> SecondFactor | None:
+        rows = await self._database.read(self._find(user_id=user_id))
+        return SecondFactor(*rows[0]) if rows else None
+
+    async def confirm(
+        self,
+        user_id: str,
+        sealed: bytes,
+        step: int,
+        code_hashes: Sequence[bytes],
+        at: str,
+        consequences: Consequences = NONE,
+    ) -> None:
+        def script() -> Script[None]:
+            # The start of a session locks the account as well, and looks for a second factor after that.
+            yield self._lock_account(user_id=user_id)
+            if not (yield self._confirm(user_id=user_id, sealed=sealed, step=step, at=at)):
+                raise Conflict("This enrolment has been confirmed or replaced meanwhile")
+            for code_hash in code_hashes:
+                yield self._insert_code(user_id=user_id, code_hash=code_hash)
+            yield from self._consequences.store(consequences)
+
+        await self._database.transact(script())
+
+    async def use_step(self, user_id: str, sealed: bytes, step: int) -> bool:
+        return bool(await self._database.write(self._use_step(user_id=user_id, sealed=sealed, step=step)))
+
+    async def use_recovery_code(self, user_id: str, code_hash: bytes, consequences: Consequences = NONE) -> int | None:
+        def script() -> Script[int | None]:
+            yield self._lock(user_id=user_id)
+            if not (yield self._use_code(user_id=user_id, code_hash=code_hash)):
+                return None
+            rows = yield self._count_codes(user_id=user_id)
+            yield from self._consequences.store(consequences)
+            return int(rows[0][0])
+
+        return await self._database.transact(script())
+
+    async def remove(self, user_id: str, consequences: Consequences = NONE) -> bool:
+        def script() -> Script[bool]:
+            if not (yield self._remove(user_id=user_id)):
+                return False
+            yield self._remove_codes(user_id=user_id)
+            yield from self._consequences.store(consequences)
+            return True
+
+        return await self._database.transact(script())
+
+    async def export(self, user_id: str) -> ExportedSecondFactor | None:
+        factor = await self.find(user_id)
+        if factor is None:
+            return None
+        return ExportedSecondFactor(factor.created_at, factor.confirmed_at, factor.recovery_codes_left)
+
+
+def _begin(*, is_postgresql: bool) -> Executable:
+    """Store an enrolment, or put it in the place of one that is not confirmed; a row comes back if so."""
+    names = ("user_id", "sealed", "created_at")
+    insert_into = postgresql.insert if is_postgresql else sqlite.insert
+    statement = insert_into(second_factors).values({name: bindparam(name) for name in names})
+    new = {name: statement.excluded[name] for name in ("sealed", "created_at")}
+    return statement.on_conflict_do_update(
+        index_elements=[second_factors.c.user_id], set_=new, where=second_factors.c.confirmed_at.is_(None)
+    ).returning(second_factors.c.user_id)
+
+
+OWNED = Owned(
+    [
+        delete(table).where(table.c.user_id == bindparam("user_id", type_=Identifier))
+        for table in (recovery_codes, second_factors)
+    ]
+)

@@ -1,0 +1,124 @@
+"""Opening connections to PostgreSQL, directly or through a pooler such as PgBouncer."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from kingpost.clock import timestamp
+from kingpost.storage import CannotOpen
+from kingpost.storage.postgresql.jsonb import jsonb_text
+
+type PostgreSQL = asyncpg.Connection[asyncpg.Record]
+
+CONNECT_PATIENCE = 5.0
+NAME = {"application_name": "kingpost"}
+# The server gives up a little before we do. JIT costs more than it saves with statements as short as ours.
+SETTINGS = {"statement_timeout": "9s", "idle_in_transaction_session_timeout": "15s", "jit": "off"}
+
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # PostgreSQL's
+EPOCH_MICROSECONDS = int(EPOCH.timestamp()) * 1_000_000
+MICROSECOND = timedelta(microseconds=1)
+
+
+class Connector(NamedTuple):
+    """How to reach one server.
+
+    `pooled`: behind it stands a pooler that may send each transaction to another server process. Then no
+    prepared statement outlives its transaction, and settings are made within each.
+    """
+
+    url: str
+    pooled: bool
+
+    @property
+    def begin(self) -> str:
+        """The command, in one round trip, that begins a transaction."""
+        begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+        if not self.pooled:
+            return begin
+        return "; ".join([begin, *[f"SET LOCAL {name} = '{value}'" for name, value in SETTINGS.items()]])
+
+    async def connect(self) -> PostgreSQL:
+        """A new connection, on which ids, times and documents are text."""
+        connection = await asyncpg.connect(
+            self.url,
+            timeout=CONNECT_PATIENCE,
+            statement_cache_size=0 if self.pooled else 256,
+            max_cached_statement_lifetime=0,
+            # A pooler refuses parameters at the start that it does not know.
+            server_settings=NAME if self.pooled else NAME | SETTINGS,
+        )
+        try:
+            await _speak_text(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+
+async def find_way(url: str) -> Connector:
+    """Try to connect, and find out whether a pooler stands between.
+
+    Raises:
+        CannotOpen: the server cannot be reached, or refuses.
+    """
+    try:
+        async with asyncio.timeout(2 * CONNECT_PATIENCE):
+            return Connector(url, await _is_pooled(url))
+    except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        raise CannotOpen("PostgreSQL refuses the user or the password in KINGPOST_DATABASE_URL.") from error
+    except asyncpg.InvalidCatalogNameError as error:
+        raise CannotOpen("The database in KINGPOST_DATABASE_URL does not exist: create it first.") from error
+    except ValueError as error:
+        raise CannotOpen("KINGPOST_DATABASE_URL is not a valid PostgreSQL URL.") from error
+    except TimeoutError as error:
+        raise CannotOpen(f"PostgreSQL{_place(url)} does not answer.") from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        raise CannotOpen(f"PostgreSQL{_place(url)} cannot be reached: {_reason(error)}.") from error
+
+
+async def _is_pooled(url: str) -> bool:
+    connection = await asyncpg.connect(url, timeout=CONNECT_PATIENCE, statement_cache_size=0, server_settings=NAME)
+    try:
+        # A pooler introduces itself with a number of its own instead of the server process's.
+        async with connection.transaction():
+            process = await connection.fetchval("SELECT pg_backend_pid()")
+        return bool(process != connection.get_server_pid())
+    finally:
+        connection.terminate()
+
+
+async def _speak_text(connection: PostgreSQL) -> None:
+    async def codec(name: str, encoder: object, decoder: object, form: str) -> None:
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=encoder, decoder=decoder, format=form)
+
+    await codec("uuid", str, str, "text")
+    await codec("jsonb", jsonb_text, str, "text")
+    await codec("timestamptz", _encode_time, _decode_time, "tuple")
+
+
+def _encode_time(text: str) -> tuple[int]:
+    return ((datetime.fromisoformat(text) - EPOCH) // MICROSECOND,)
+
+
+def _decode_time(value: tuple[int]) -> str:
+    return timestamp((value[0] + EPOCH_MICROSECONDS) // 1000)
+
+
+def _place(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        return f" at {parts.hostname}:{parts.port or 5432}" if parts.hostname else ""
+    except ValueError:
+        return ""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection is refused"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error).partition("\n")[0].rstrip(".")

@@ -1,1 +1,0 @@
-"""The storage port on SQL: one implementation for SQLite and PostgreSQL."""

@@ -1,0 +1,175 @@
+"""A SQLite file and the connections to it."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+
+import apsw
+
+from kingpost.problems import Unavailable
+from kingpost.storage import CannotOpen
+from kingpost.storage.database import PATIENCE, ForeignKeyViolation, UniqueViolation
+
+log = logging.getLogger("kingpost.storage")
+
+type Identity = tuple[int, int]
+
+UNIQUE = {apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_ROWID}
+# Mistakes in our own statements: they are no outage, and waiting does not help.
+MISTAKES = (apsw.SQLError, apsw.MisuseError, apsw.MismatchError, apsw.RangeError, apsw.TooBigError, apsw.BindingsError)
+CACHE_KIB = 8192
+JOURNAL_LIMIT = 64 * 1024 * 1024
+UNAVAILABLE = "The database is not available right now"
+
+
+def translated(error: Exception) -> Exception:
+    """`Unavailable` for an outage (logged with its cause), our own exception for a broken rule, else the error."""
+    if isinstance(error, apsw.ConstraintError):
+        if error.extendedresult in UNIQUE:  # type: ignore[attr-defined]
+            return UniqueViolation()
+        if error.extendedresult == apsw.SQLITE_CONSTRAINT_FOREIGNKEY:  # type: ignore[attr-defined]
+            return ForeignKeyViolation()
+        return error
+    if isinstance(error, MISTAKES) or not isinstance(error, apsw.Error):
+        return error
+    log.error("SQLite: %s: %s", type(error).__name__, error)
+    return Unavailable(UNAVAILABLE)
+
+
+class Connections:
+    """The connections to one file: a reader for the event loop, one for long reads, one that writes."""
+
+    def __init__(self, path: str) -> None:
+        """Open them. The file must exist; an empty one becomes a database."""
+        self.identity = identity(path)
+        self.writer = _connect(path)
+        _use_wal(self.writer)
+        self.writer.execute(
+            f"PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {JOURNAL_LIMIT}"
+        ).fetchall()
+        self._tables()  # A damaged file shows now.
+        self.reader = _connect(path)
+        # Waiting would hold up the event loop; who finds the file busy reads again with the long reads.
+        self.reader.set_busy_timeout(0)
+        self.scanner = _connect(path)
+        for connection in (self.reader, self.scanner):
+            connection.execute("PRAGMA query_only = ON")
+        self.journal = identity(path + "-wal")
+
+    def close(self) -> None:
+        # The last to close moves the journal's content into the file, and that takes write access.
+        for connection in (self.reader, self.scanner, self.writer):
+            connection.close()
+
+    def _tables(self) -> Sequence[object]:
+        return self.writer.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+
+    def resembles(self, other: "Connections") -> bool:
+        """Whether both hold the same tables as of now."""
+        return self._tables() == other._tables()
+
+
+class SQLiteFile:
+    """A database file that may be moved away, deleted or replaced while it is open.
+
+    SQLite goes on reading and writing a file that has lost its name, and all that is written is lost
+    with it. So whoever is about to write asks for the connections anew.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open or create the file.
+
+        Raises:
+            CannotOpen: it cannot be used.
+        """
+        self.path = path
+        self._lock = threading.Lock()
+        self.is_gone = False
+        """Whether there was no usable file when `connections` was last asked: too dear to find out for each read."""
+        self.current = _opened(path)
+
+    def connections(self) -> Connections:
+        """The connections to the file that stands at the path now. Safe to call from any thread.
+
+        Raises:
+            Unavailable: there is none, or it is another one and no Kingpost database.
+        """
+        with self._lock:
+            if identity(self.path) != self.current.identity:
+                self.is_gone = True
+                self.current = self._reopened()
+            self.is_gone = False
+            return self.current
+
+    def _reopened(self) -> Connections:
+        gone = Unavailable(UNAVAILABLE)
+        if identity(self.path) is None:
+            log.error("SQLite: the file %s is gone", self.path)
+            raise gone
+        if self.current.journal is not None and identity(self.path + "-wal") == self.current.journal:
+            # SQLite would replay the journal of the old file into the new one, and corrupt it.
+            log.error("SQLite: %s was replaced beside the journal of the old file; stop the server first", self.path)
+            raise gone
+        try:
+            found = Connections(self.path)
+        except apsw.Error as error:
+            log.error("SQLite: %s was replaced, and cannot be opened: %s", self.path, error)
+            raise gone from error
+        if not found.resembles(self.current):
+            found.close()
+            log.error("SQLite: %s was replaced by a database with other tables", self.path)
+            raise gone
+        log.warning("SQLite: %s was replaced by another database, which is in use from now on", self.path)
+        return found
+
+
+def identity(path: str) -> Identity | None:
+    """What tells a file from all others, whatever its name; None where there is no file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _connect(path: str) -> apsw.Connection:
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=256)
+    connection.set_busy_timeout(int(PATIENCE * 1000))
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return connection
+
+
+def _use_wal(connection: apsw.Connection) -> None:
+    # Of several that turn an empty file into one with a journal at once, SQLite refuses some without waiting.
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            return
+        except apsw.BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _opened(path: str) -> Connections:
+    if path in ("", ":memory:"):
+        raise CannotOpen("KINGPOST_DATABASE_URL names no file: write sqlite:///./kingpost.db, for example.")
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise CannotOpen(f"The database file {path} cannot be created: its folder does not exist.")
+    try:
+        # Only for its owner: password hashes live in it. SQLite gives its journal the same rights.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        return Connections(path)
+    except OSError as error:
+        raise CannotOpen(f"The database file {path} cannot be opened: {error.strerror}.") from error
+    except apsw.NotADBError as error:
+        raise CannotOpen(f"The file {path} is not a SQLite database.") from error
+    except apsw.CorruptError as error:
+        raise CannotOpen(f"The database file {path} is damaged: restore it from a backup.") from error
+    except apsw.BusyError as error:
+        raise CannotOpen(f"The database file {path} is locked by another program.") from error
+    except apsw.Error as error:
+        raise CannotOpen(f"The database file {path} cannot be opened: {error}.") from error
