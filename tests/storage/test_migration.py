@@ -225,10 +225,15 @@ class Recorder:
         self._database = database
         self.dialect = database.dialect
         self.asked = Query("", ())
+        self.scanned = False
 
     async def read(self, query: Query) -> Sequence[Row]:
-        self.asked = query
+        self.asked, self.scanned = query, False
         return await self._database.read(query)
+
+    async def scan(self, query: Query) -> Sequence[Row]:
+        self.asked, self.scanned = query, True
+        return await self._database.scan(query)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._database, name)
@@ -266,6 +271,12 @@ async def plan_and_cost(url: str, database: Database, query: Query) -> tuple[str
     return await postgresql_plan(database, query)
 
 
+async def analyse_as_autovacuum_does(database: Database) -> None:
+    """Let PostgreSQL know its tables, as its autovacuum soon would. SQLite gets no such help from anyone."""
+    if database.dialect.name == "postgresql":
+        await database.write(Query("ANALYZE", ()))
+
+
 SORTS = [(SortKey(field, down),) for field in ("created_at", "updated_at", "id") for down in (True, False)]
 
 
@@ -280,7 +291,7 @@ async def test_the_thousandth_page_costs_what_the_first_did(database_url: str) -
         await asyncio.gather(*[storage.resources.create(row) for row in rows[start : start + 1_000]])
     await storage.close()
     database = await open_database(database_url)
-    await database.write(Query("ANALYZE", ()))
+    await analyse_as_autovacuum_does(database)
     recorder = Recorder(database)
     resources = SQLResources(recorder)
 
@@ -292,10 +303,16 @@ async def test_the_thousandth_page_costs_what_the_first_did(database_url: str) -
     async def cost_of(listing: ResourceListing) -> tuple[str, int]:
         page = await resources.list(listing)
         assert len(page.items) == LIMIT
+        assert not recorder.scanned
         return await plan_and_cost(database_url, database, recorder.asked)
 
     for sort, type_name, owner_id in itertools.product(SORTS, (None, "note"), (None, owner)):
         listing = ResourceListing(sort, LIMIT, type=type_name, owner_id=owner_id)
+        if type_name is not None and sort[0].field == "updated_at":
+            # No index serves this, so it must not run where short reads run.
+            await resources.list(listing)
+            assert recorder.scanned
+            continue
         second_after = await position_after(listing)
         # The position before the thousandth page, without walking there.
         skipping = msgspec.structs.replace(listing, limit=1, offset=(PAGES - 1) * LIMIT - 1)
@@ -316,7 +333,7 @@ async def test_accounts_are_paged_through_an_index(database_url: str, field: str
     await asyncio.gather(*[add_user(storage) for _ in range(300)])
     await storage.close()
     database = await open_database(database_url)
-    await database.write(Query("ANALYZE", ()))
+    await analyse_as_autovacuum_does(database)
     recorder = Recorder(database)
     for down in (False, True):
         users = SQLUsers(recorder, ConsequenceScripts(recorder.dialect), ())

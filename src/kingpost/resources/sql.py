@@ -2,23 +2,26 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
-from kingpost.model import Page, Resource, SortKey
+from kingpost.model import Page, Resource
 from kingpost.problems import NotFound, Unauthenticated, VersionMismatch
 from kingpost.resources.store import ResourceListing
 from kingpost.resources.tables import RESOURCE, resource_of, resources
 from kingpost.storage.columns import Identifier
 from kingpost.storage.database import Database, ForeignKeyViolation, Insert, Lookup, Statement
 from kingpost.storage.owned import Owned
-from kingpost.storage.paging import Order
+from kingpost.storage.paging import Filter, Pages
 from kingpost.storage.statements import insert_many, versions_in
 
 SORTED_BY = {"created_at": "id"}
+FILTERS = {
+    "type": Filter(resources.c.type == bindparam("type"), pins="type"),
+    "owner_id": Filter(resources.c.owner_id == bindparam("owner_id"), pins="owner_id"),
+}
 
 
 class SQLResources:
@@ -40,8 +43,7 @@ class SQLResources:
         )
         self._replace = lru_cache(maxsize=8)(self._make_replace)
         self._delete = lru_cache(maxsize=8)(self._make_delete)
-        self._page = lru_cache(maxsize=256)(self._make_page)
-        self._count = lru_cache(maxsize=8)(self._make_count)
+        self._pages = Pages(database, RESOURCE, resource_of, filters=FILTERS, aliases=SORTED_BY)
 
     async def create(self, resource: Resource) -> None:
         row = (
@@ -63,16 +65,8 @@ class SQLResources:
         return None if row is None else resource_of(row)
 
     async def list(self, listing: ResourceListing) -> Page[Resource]:
-        scope = {name: value for name in ("type", "owner_id") if (value := getattr(listing, name)) is not None}
-        order, statement = self._page(tuple(scope), listing.sort, listing.after is not None)
-        query = statement(**scope, **order.parameters(listing.after), limit=listing.limit + 1, offset=listing.offset)
-        rows = await self._database.read(query)
-        total = None
-        if listing.count:
-            total = (await self._database.scan(self._count(tuple(scope))(**scope)))[0][0]
-        items = [resource_of(row) for row in rows[: listing.limit]]
-        more = len(rows) > listing.limit
-        return Page(items, tuple([getattr(items[-1], c) for c in order.columns]) if more else None, total)
+        given = {name: value for name in FILTERS if (value := getattr(listing, name)) is not None}
+        return await self._pages.list(listing, **given)
 
     async def replace(self, resource_id: str, data: msgspec.Raw, at: str, versions: Sequence[int] | None) -> Resource:
         if versions is not None and not versions:  # `IN ()` is no SQL, and nothing is in it.
@@ -118,20 +112,6 @@ class SQLResources:
             .returning(resources.c.id)
         )
         return Statement(statement, self._database.dialect)
-
-    def _make_page(self, scope: tuple[str, ...], sort: tuple[SortKey, ...], behind: bool) -> tuple[Order, Statement]:
-        order = Order(resources, sort, SORTED_BY)
-        statement = order.apply(select(*RESOURCE).where(*_within(scope)), behind)
-        paged = statement.limit(bindparam("limit")).offset(bindparam("offset"))
-        return order, Statement(paged, self._database.dialect)
-
-    def _make_count(self, scope: tuple[str, ...]) -> Statement:
-        counted = select(func.count()).select_from(resources).where(*_within(scope))
-        return Statement(counted, self._database.dialect)
-
-
-def _within(scope: tuple[str, ...]) -> list[ColumnElement[Any]]:
-    return [resources.c[name] == bindparam(name) for name in scope]
 
 
 OWNED = Owned([delete(resources).where(resources.c.owner_id == bindparam("user_id", type_=Identifier))])

@@ -34,9 +34,9 @@ class ResourceStore(Protocol):
     async def list(self, listing: ResourceListing) -> Page[Resource]:
         """Resources in the order of `listing.sort` (any field but `data`), ties by id.
 
-        A walk by position never repeats a row and never misses one that was there all along, whatever is
-        created or deleted meanwhile. By `created_at`, `updated_at` and `id` the thousandth page costs what
-        the first did.
+        A walk by position never returns a row twice, and never misses one that was there all along, whatever is
+        created or deleted meanwhile. By `created_at` and `id`, and by `updated_at` where `type` is not given, the
+        thousandth page costs what the first did. Other orders sort all rows that match, away from short reads.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Which part of a list is wanted."""
+"""Which part of a list a caller wants."""
 
 import msgspec
 
@@ -6,10 +6,14 @@ from kingpost.model import Position, SortKey
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """Which part of a list is wanted.
+    """Which part of a list a caller wants.
 
-    `sort` is never empty. `after` continues behind a position (it was made by the same `sort`);
-    `offset` skips rows instead. `count` asks for the exact total as well.
+    Attributes:
+        sort: the sort order; never empty.
+        limit: how many items at most.
+        after: the position after which to continue. It was returned by a list with the same `sort`.
+        offset: how many rows to skip instead.
+        count: whether to return the exact total as well.
     """
 
     sort: tuple[SortKey, ...]

@@ -5,13 +5,13 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, delete, func, insert, literal, select, update
+from sqlalchemy import Text, bindparam, cast, delete, insert, literal, select, update
 
 from kingpost.accounts.one_time_tokens.tables import one_time_tokens
 from kingpost.accounts.users.store import UserChange
 from kingpost.accounts.users.tables import USER, user_columns, user_of, users
 from kingpost.auth.sessions.tables import end_sessions
-from kingpost.model import ADMIN, Page, SortKey, Status, User
+from kingpost.model import ADMIN, Page, Status, User
 from kingpost.problems import Conflict, NotFound, VersionMismatch
 from kingpost.storage.consequences import NONE, Consequences
 from kingpost.storage.database import Database, Row, Script, Statement, UniqueViolation
@@ -19,9 +19,13 @@ from kingpost.storage.effects import ConsequenceScripts
 from kingpost.storage.functions import database_now, exclusive_section
 from kingpost.storage.listing import Listing
 from kingpost.storage.owned import Owned
-from kingpost.storage.paging import Order
+from kingpost.storage.paging import Filter, Pages
 
 SORTED_BY = {"created_at": "id", "email": "email_key"}
+FILTERS = {
+    "status": Filter(users.c.status == bindparam("status"), pins="status"),
+    "role": Filter(cast(users.c.roles, Text).like(bindparam("role"), escape="/")),
+}
 ADMINISTRATORS = 0x6B696E67  # the section of all that could leave no administrator
 
 
@@ -51,9 +55,8 @@ class SQLUsers:
         self._delete = Statement(delete(users).where(users.c.id == bindparam("user_id")), dialect)
         is_theirs = one_time_tokens.c.user_id == bindparam("user_id")
         self._kill_tokens = Statement(delete(one_time_tokens).where(is_theirs), dialect)
-        self._page = lru_cache(maxsize=64)(self._make_page)
+        self._pages = Pages(database, USER, user_of, filters=FILTERS, aliases=SORTED_BY)
         self._update = lru_cache(maxsize=64)(self._make_update)
-        self._count = lru_cache(maxsize=8)(self._make_count)
 
     async def create(self, user: User, email_key: str, password_hash: str, consequences: Consequences = NONE) -> None:
         columns = user_columns(user) | {"email_key": email_key, "password_hash": password_hash}
@@ -78,15 +81,8 @@ class SQLUsers:
     async def list(self, listing: Listing, *, status: Status | None = None, role: str | None = None) -> Page[User]:
         # A role is a name in quotes in the JSON of all roles; `_` would stand for any character.
         pattern = None if role is None else f'%"{role.replace("_", "/_")}"%'
-        scope = {name: value for name, value in (("status", status), ("role", pattern)) if value is not None}
-        order, statement = self._page(tuple(scope), listing.sort, listing.after is not None)
-        position = order.parameters(listing.after)
-        rows = await self._database.read(statement(**scope, **position, limit=listing.limit + 1, offset=listing.offset))
-        total = (await self._database.scan(self._count(tuple(scope))(**scope)))[0][0] if listing.count else None
-        items = [user_of(row) for row in rows[: listing.limit]]
-        more = len(rows) > listing.limit
-        # The columns of the order stand at the end of each row.
-        return Page(items, tuple(rows[listing.limit - 1][len(USER) :]) if more else None, total)
+        given = {name: value for name, value in (("status", status), ("role", pattern)) if value is not None}
+        return await self._pages.list(listing, **given)
 
     async def change(
         self,
@@ -162,24 +158,6 @@ class SQLUsers:
             values["roles_changed_at"] = database_now()
         statement = update(users).where(users.c.id == bindparam("user_id")).values(values).returning(*USER)
         return Statement(statement, self._database.dialect)
-
-    def _make_page(self, scope: tuple[str, ...], sort: tuple[SortKey, ...], behind: bool) -> tuple[Order, Statement]:
-        order = Order(users, sort, SORTED_BY)
-        key = [users.c[name].label(f"key_{name}") for name in order.columns]
-        statement: Select[Any] = order.apply(select(*USER, *key).where(*_within(scope)), behind)
-        return order, Statement(statement.limit(bindparam("limit")).offset(bindparam("offset")), self._database.dialect)
-
-    def _make_count(self, scope: tuple[str, ...]) -> Statement:
-        return Statement(select(func.count()).select_from(users).where(*_within(scope)), self._database.dialect)
-
-
-def _within(scope: tuple[str, ...]) -> Sequence[ColumnElement[bool]]:
-    """That an account has the `status`, or a `role` by a pattern, where the scope names them."""
-    terms = {
-        "status": users.c.status == bindparam("status"),
-        "role": cast(users.c.roles, Text).like(bindparam("role"), escape="/"),
-    }
-    return [terms[name] for name in scope]
 
 
 def _address_taken() -> Conflict:
