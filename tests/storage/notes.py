@@ -1,5 +1,6 @@
 """A small schema that the tests of the drivers share: notes that belong to owners."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Column, ForeignKey, MetaData, Table, Text, bindparam, insert, select
@@ -76,11 +77,15 @@ class Notes:
         count: int = rows[0][0]
         return count
 
-    def adding(self, *names: str, then: Exception | None = None) -> Script[int]:
-        """A script that adds notes, counts all, and fails in the end if told so."""
-        for name in names:
-            yield self.query(name=name)
-        rows = yield Query("SELECT count(*) FROM notes", ())
-        if then is not None:
-            raise then
-        return int(rows[0][0])
+    def adding(self, *names: str, then: Exception | None = None) -> Callable[[], Script[int]]:
+        """Return a script that adds notes, counts all notes, and raises `then` at its end, if given."""
+
+        def script() -> Script[int]:
+            for name in names:
+                yield self.query(name=name)
+            rows = yield Query("SELECT count(*) FROM notes", ())
+            if then is not None:
+                raise then
+            return int(rows[0][0])
+
+        return script

@@ -104,7 +104,7 @@ async def test_patience_without_end_is_for_scripts_that_ask_for_it(notes: Notes)
         yield Query(f"SELECT pg_sleep({PATIENCE + 0.3})", ())
         return "done"
 
-    assert await notes.database.transact(script(), patience=None) == "done"
+    assert await notes.database.transact(script, patience=None) == "done"
 
 
 async def test_a_caller_cancelled_in_the_middle_leaks_no_connection(notes: Notes) -> None:
@@ -140,7 +140,7 @@ async def test_of_two_scripts_that_block_each_other_one_is_unavailable(fresh_pos
         return "done"
 
     outcomes = await asyncio.gather(
-        database.transact(script(1, 2)), database.transact(script(2, 1)), return_exceptions=True
+        database.transact(lambda: script(1, 2)), database.transact(lambda: script(2, 1)), return_exceptions=True
     )
     assert sorted(str(outcome) for outcome in outcomes) == ["The database is not available right now", "done"]
     await database.close()

@@ -7,14 +7,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
-from kingpost.problems import Unavailable
-from kingpost.storage.database import Query, Script
+from kingpost.problems import Conflict, Unavailable
+from kingpost.storage.database import Query, Script, UniqueViolation
 from kingpost.storage.sqlite import database as sqlite_module
 from kingpost.storage.sqlite import writer as sqlite_writer
 from kingpost.storage.sqlite.database import SQLiteDatabase
@@ -69,10 +70,76 @@ async def test_a_failing_commit_fails_the_whole_group(notes: Notes) -> None:
         yield Query("PRAGMA defer_foreign_keys = ON", ())
         yield notes.query(owner_id="nobody")
 
-    outcomes = await asyncio.gather(notes.add(), notes.database.transact(script()), notes.add(), return_exceptions=True)
+    outcomes = await asyncio.gather(notes.add(), notes.database.transact(script), notes.add(), return_exceptions=True)
     assert any(isinstance(outcome, Unavailable) for outcome in outcomes)
     assert await notes.count() == sum(isinstance(outcome, str) for outcome in outcomes)
     await notes.add()
+
+
+async def grouped(notes: Notes, path: Path, *scripts: Callable[[], Script[Any]], size: int = 1) -> list[Any]:
+    """Run scripts that all wait while another process holds the file, behind a first task that waits for it."""
+    await asyncio.to_thread(hold_the_lock(path, 0.3).wait)
+    first = asyncio.create_task(notes.add())
+    await asyncio.sleep(0.05)
+    writer = notes.database._writer  # type: ignore[attr-defined]
+    rest = [writer.submit(script, 10, size=size) for script in scripts]
+    await first
+    return await asyncio.gather(*rest, return_exceptions=True)
+
+
+async def test_only_a_failure_that_left_changes_is_played_again(notes: Notes, path: Path) -> None:
+    played: list[str] = []
+
+    def script(name: str, *steps: Query | Exception) -> Script[str]:
+        played.append(name)
+        for step in steps:
+            if isinstance(step, Exception):
+                raise step
+            yield step
+        return name
+
+    def harmless() -> Script[str]:
+        return script("harmless", Query("SELECT count(*) FROM notes", ()), Conflict())
+
+    def good() -> Script[str]:
+        return script("good", notes.query(name="good"))
+
+    def left_changes() -> Script[str]:
+        return script("left changes", notes.query(name="bad"), Conflict())
+
+    def changed_tables() -> Script[str]:
+        return script("changed tables", Query("CREATE TABLE half_done (n)", ()), Conflict())
+
+    outcomes = await grouped(notes, path, good, harmless, good)
+    assert [type(outcome) for outcome in outcomes] == [str, Conflict, UniqueViolation]
+    assert played == ["good", "harmless", "good"]
+    for failing in (left_changes, changed_tables):
+        await notes.database.write(Query("DELETE FROM notes", ()))
+        outcomes = await grouped(notes, path, good, failing, harmless)
+        assert [type(outcome) for outcome in outcomes] == [str, Conflict, Conflict]
+        assert await notes.count() == 2
+        with pytest.raises(Exception, match="half_done"):
+            await notes.database.read(Query("SELECT * FROM half_done", ()))
+    assert played.count("left changes") == 2
+    assert played.count("changed tables") == 2
+
+
+@pytest.mark.parametrize(("size", "groups"), [(1, 1), (100, 5), (1000, 10)])
+async def test_a_group_is_bounded_by_its_writes(
+    notes: Notes, path: Path, size: int, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    commit = sqlite_writer._commit
+
+    def counting(connection: apsw.Connection, group: Sequence[sqlite_writer.Task]) -> Sequence[sqlite_writer.Outcome]:
+        sizes.append(len(group))
+        return commit(connection, group)
+
+    monkeypatch.setattr(sqlite_writer, "_commit", counting)
+    outcomes = await grouped(notes, path, *[notes.adding(f"{n}") for n in range(10)], size=size)
+    assert outcomes == list(range(2, 12))
+    assert len(sizes) == 1 + groups
+    assert sum(sizes) == 11
 
 
 async def test_a_full_disk_is_unavailable_until_there_is_room(notes: Notes) -> None:

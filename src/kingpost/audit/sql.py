@@ -39,7 +39,7 @@ class SQLAuditLog:
         self._forget_addresses = Statement(told.values(address=None), database.dialect)
 
     async def add(self, *entries: AuditEntry) -> None:
-        await self._database.transact(self._consequences.store(Consequences(audit=entries)))
+        await self._database.transact(lambda: self._consequences.store(Consequences(audit=entries)))
 
     async def list(self, listing: AuditListing) -> Page[AuditEntry]:
         given = {name: getattr(listing, name) for name in FILTERS if getattr(listing, name) is not None}

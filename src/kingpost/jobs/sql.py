@@ -47,7 +47,7 @@ class SQLJobs:
         self._forget = Statement(delete(jobs).where(*given_up), dialect)
 
     async def add(self, *jobs: SealedJob) -> None:
-        await self._database.transact(self._consequences.store(Consequences(jobs=jobs)))
+        await self._database.transact(lambda: self._consequences.store(Consequences(jobs=jobs)))
 
     async def claim(self, most: int, lease: int) -> Sequence[ClaimedJob]:
         # Asked again and again, mostly in vain: a read takes no lock and writes nothing.

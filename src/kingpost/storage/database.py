@@ -6,7 +6,7 @@ generator: it yields a query, receives the rows, and returns its result. SQLite 
 writer thread, PostgreSQL on the event loop, and neither has to know about the other.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Executable
@@ -110,10 +110,13 @@ class Database(Protocol):
         """Run one writing statement as a transaction of its own; return the rows of its RETURNING."""
         ...
 
-    async def transact[T](self, script: Script[T], patience: float | None = PATIENCE) -> T:
+    async def transact[T](self, script: Callable[[], Script[T]], patience: float | None = PATIENCE) -> T:
         """Run a script as one transaction. An exception raised in it undoes all of it and reaches the caller.
 
-        `patience` is how long it may take, in seconds; None means as long as it takes.
+        Args:
+            script: returns a fresh script each time. It may be called again to run the transaction anew, so it must
+                have no effect outside of the database.
+            patience: how long the transaction may take, in seconds; None sets no limit.
         """
         ...
 

@@ -29,7 +29,7 @@ async def check(database: Database, advice: str) -> None:
     Raises:
         CannotOpen: it is missing or older (`advice` says what to do), or newer.
     """
-    found = await database.transact(_current(database))
+    found = await database.transact(lambda: _current(database))
     if found == HEAD:
         return
     if found is None:
@@ -43,8 +43,8 @@ async def check(database: Database, advice: str) -> None:
 
 async def upgrade(database: Database) -> None:
     """Bring the schema up to date, if it is not yet."""
-    if await database.transact(_current(database)) != HEAD:
-        await database.transact(_upgrade(database), patience=None)
+    if await database.transact(lambda: _current(database)) != HEAD:
+        await database.transact(lambda: _upgrade(database), patience=None)
 
 
 def _current(database: Database) -> Script[str | None]:

@@ -92,7 +92,7 @@ class SQLOneTimeTokens:
                 yield self._kill(user_id=token.user_id, purpose=purpose)
             yield from self._store(token, consequences, allowance)
 
-        await self._database.transact(script())
+        await self._database.transact(script)
 
     async def renew(
         self, token: OneTimeToken, consequences: Consequences = NONE, *, allowance: Allowance | None = None
@@ -106,7 +106,7 @@ class SQLOneTimeTokens:
             yield from self._store(token, consequences, allowance)
             return True
 
-        return await self._database.transact(script())
+        return await self._database.transact(script)
 
     async def find(self, token_hash: bytes, at: str) -> tuple[OneTimeToken, User] | None:
         rows = await self._database.read(self._find(token_hash=token_hash, at=at))
@@ -125,7 +125,7 @@ class SQLOneTimeTokens:
             return user_of(rows[0])
 
         try:
-            return await self._database.transact(script())
+            return await self._database.transact(script)
         except UniqueViolation as error:
             raise Conflict("This e-mail address belongs to an account already") from error
 
@@ -144,7 +144,7 @@ class SQLOneTimeTokens:
             yield from self._consequences.store(consequences)
             return user_of(rows[0]), [row[0] for row in ended]
 
-        return await self._database.transact(script())
+        return await self._database.transact(script)
 
     async def forget_expired(self, before: str) -> None:
         await self._database.write(self._forget(before=before))

@@ -66,7 +66,7 @@ class SQLUsers:
             yield from self._consequences.store(consequences)
 
         try:
-            await self._database.transact(script())
+            await self._database.transact(script)
         except UniqueViolation as error:
             raise _address_taken() from error
 
@@ -98,7 +98,7 @@ class SQLUsers:
             return changed
 
         try:
-            return await self._database.transact(script())
+            return await self._database.transact(script)
         except UniqueViolation as error:
             raise _address_taken() from error
 
@@ -132,7 +132,7 @@ class SQLUsers:
                 yield from self._keep_an_admin()
             return [row[0] for row in ended]
 
-        return await self._database.transact(script())
+        return await self._database.transact(script)
 
     def _find_changeable(self, user_id: str, versions: Sequence[int] | None, demotes: bool) -> Script[User]:
         """Lock the account, and before it all that could leave no administrator, if this could."""

@@ -61,7 +61,7 @@ class SQLAPIKeys:
             yield self._insert(**columns)
             yield from self._consequences.store(consequences)
 
-        await self._database.transact(script())
+        await self._database.transact(script)
 
     async def find(self, key_hash: bytes, at: str) -> tuple[APIKey, User] | None:
         rows = await self._database.read(self._find(key_hash=key_hash, at=at))
@@ -86,7 +86,7 @@ class SQLAPIKeys:
             yield from self._consequences.store(consequences)
             return True
 
-        return await self._database.transact(script())
+        return await self._database.transact(script)
 
 
 def _key_of(row: Row) -> APIKey:

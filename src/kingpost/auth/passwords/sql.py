@@ -69,7 +69,7 @@ class SQLCredentials:
             yield from self._consequences.store(consequences)
             return [row[0] for row in ended]
 
-        return await self._database.transact(script())
+        return await self._database.transact(script)
 
     async def upgrade_password_hash(self, user_id: str, old_hash: str, new_hash: str) -> None:
         await self._database.write(self._upgrade_hash(user_id=user_id, old_hash=old_hash, new_hash=new_hash))

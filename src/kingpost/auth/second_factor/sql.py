@@ -91,7 +91,7 @@ class SQLSecondFactors:
                 yield self._insert_code(user_id=user_id, code_hash=code_hash)
             yield from self._consequences.store(consequences)
 
-        await self._database.transact(script())
+        await self._database.transact(script)
 
     async def use_step(self, user_id: str, sealed: bytes, step: int) -> bool:
         return bool(await self._database.write(self._use_step(user_id=user_id, sealed=sealed, step=step)))
@@ -105,7 +105,7 @@ class SQLSecondFactors:
             yield from self._consequences.store(consequences)
             return int(rows[0][0])
 
-        return await self._database.transact(script())
+        return await self._database.transact(script)
 
     async def remove(self, user_id: str, consequences: Consequences = NONE) -> bool:
         def script() -> Script[bool]:
@@ -115,7 +115,7 @@ class SQLSecondFactors:
             yield from self._consequences.store(consequences)
             return True
 
-        return await self._database.transact(script())
+        return await self._database.transact(script)
 
     async def export(self, user_id: str) -> ExportedSecondFactor | None:
         factor = await self.find(user_id)

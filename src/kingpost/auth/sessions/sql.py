@@ -112,7 +112,7 @@ class SQLSessions:
             yield self._insert(token_hash=token_hash, **msgspec.structs.asdict(session))
             yield from self._consequences.store(consequences)
 
-        await self._database.transact(script())
+        await self._database.transact(script)
 
     async def rotate(
         self,
@@ -143,7 +143,7 @@ class SQLSessions:
                 yield from self._consequences.store(if_reused(ended[0][1]))
             return None
 
-        return await self._database.transact(script())
+        return await self._database.transact(script)
 
     async def find(self, session_id: str) -> Session | None:
         rows = await self._database.read(self._find(session_id=session_id))
@@ -161,7 +161,7 @@ class SQLSessions:
             yield from self._consequences.store(consequences)
             return str(rows[0][1])
 
-        return await self._database.transact(script())
+        return await self._database.transact(script)
 
     async def end_all(
         self, user_id: str, *, keep_session: str | None = None, consequences: Consequences = NONE
@@ -171,7 +171,7 @@ class SQLSessions:
             yield from self._consequences.store(consequences)
             return [row[0] for row in rows]
 
-        return await self._database.transact(script())
+        return await self._database.transact(script)
 
     async def forget_expired(self, before: str) -> None:
         await self._database.write(self._forget(before=before))

@@ -36,7 +36,7 @@ class SQLSigningKeys:
             if not (yield from self._ids_in_turn()):
                 yield self._insert(**msgspec.structs.asdict(key))
 
-        await self._database.transact(script())
+        await self._database.transact(script)
 
     async def add_after(self, newest_id: str, key: SealedKey, consequences: Consequences = NONE) -> bool:
         def script() -> Script[bool]:
@@ -47,7 +47,7 @@ class SQLSigningKeys:
             yield from self._consequences.store(consequences)
             return True
 
-        return await self._database.transact(script())
+        return await self._database.transact(script)
 
     async def remove(self, key_id: str, consequences: Consequences = NONE, *, superseded_by: str | None = None) -> bool:
         def script() -> Script[bool]:
@@ -58,7 +58,7 @@ class SQLSigningKeys:
             yield from self._consequences.store(consequences)
             return True
 
-        return await self._database.transact(script())
+        return await self._database.transact(script)
 
     def _ids_in_turn(self) -> Script[Sequence[str]]:
         """Keep out all other writers of keys until the transaction ends, and tell the ids, oldest key first."""

@@ -76,14 +76,11 @@ class PostgreSQLDatabase:
     async def write(self, query: Query) -> Sequence[Row]:
         return await self._run(query, self._patience)
 
-    async def transact[T](self, script: Script[T], patience: float | None = PATIENCE) -> T:
+    async def transact[T](self, script: Callable[[], Script[T]], patience: float | None = PATIENCE) -> T:
         async def play(connection: PostgreSQL) -> T:
-            return await self._in_transaction(connection, lambda: _play(connection, script))
+            return await self._in_transaction(connection, lambda: _play(connection, script()))
 
-        try:
-            return await self._use(play, patience and min(patience, self._patience))
-        finally:
-            script.close()
+        return await self._use(play, patience and min(patience, self._patience))
 
     async def ping(self) -> None:
         rows = await self.read(Query("SELECT current_setting('transaction_read_only')", ()))
@@ -169,6 +166,8 @@ async def _play[T](connection: PostgreSQL, script: Script[T]) -> T:
     except StopIteration as end:
         value: T = end.value
         return value
+    finally:
+        script.close()
 
 
 async def _fetch(connection: PostgreSQL, query: Query) -> Sequence[Row]:

@@ -7,7 +7,7 @@ and the writer of any number of processes work side by side.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -84,7 +84,7 @@ class SQLiteDatabase:
     async def write(self, query: Query) -> Sequence[Row]:
         return cast(Sequence[Row], await self._writer.submit(query, PATIENCE))
 
-    async def transact[T](self, script: Script[T], patience: float | None = PATIENCE) -> T:
+    async def transact[T](self, script: Callable[[], Script[T]], patience: float | None = PATIENCE) -> T:
         return cast(T, await self._writer.submit(script, patience))
 
     async def ping(self) -> None:

@@ -3,8 +3,8 @@
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import apsw
@@ -14,30 +14,47 @@ from kingpost.storage.database import Query, Row, Script
 from kingpost.storage.sqlite.file import UNAVAILABLE, SQLiteFile, log, translated
 
 GROUP = 256
+"""How many writes share a transaction at most. A task with more of them has a transaction of its own."""
 WAITING = 4096
+
+type Work = Query | Callable[[], Script[Any]]
 
 
 class Task(NamedTuple):
-    """A write that waits, and until when (by the monotonic clock) it may wait for the file's lock."""
+    """Work that waits.
 
-    work: Query | Script[Any]
+    Attributes:
+        work: one statement, or a function that returns a fresh script each time.
+        future: receives the rows of the statement, or the value of the script.
+        deadline: by the monotonic clock, until when it may wait for the file's lock; None sets no limit.
+        size: how many writes it counts for.
+        undo: whether to undo the work at its end and return what it would have done.
+    """
+
+    work: Work
     future: asyncio.Future[Any]
     deadline: float | None
+    size: int
+    undo: bool
 
 
 class Outcome(NamedTuple):
-    """What became of a write: its value, or the error."""
+    """What became of a task: its value, or the error."""
 
     future: asyncio.Future[Any]
     value: Any
     error: Exception | None
 
 
+class LeftChanges(Exception):
+    """A task failed after it had changed something, which nothing but a rollback of its group undoes."""
+
+
 class Writer:
     """A thread that writes: the only one of this process that does.
 
-    Each write is whole or undone, whatever becomes of its neighbours in the transaction, and its outcome
-    is known once the transaction is on the disk.
+    Each task is done as a whole or not at all, and no failing task harms another one in the same transaction.
+    Outcomes are reported once the transaction is on the disk.
     """
 
     def __init__(self, file: SQLiteFile) -> None:
@@ -48,16 +65,17 @@ class Writer:
         self._thread.start()
         self._closed = False
 
-    def submit(self, work: Query | Script[Any], patience: float | None) -> asyncio.Future[Any]:
-        """Queue a statement (its rows are the value) or a script. `patience` is in seconds; None waits for ever.
+    def submit(self, work: Work, patience: float | None, *, size: int = 1, undo: bool = False) -> asyncio.Future[Any]:
+        """Queue a task, see `Task`. `patience` is in seconds; None sets no limit.
 
         Raises:
-            Unavailable: too many wait already, or the writer is closed.
+            Unavailable: too many tasks are waiting, or the writer is closed.
         """
         if self._closed or self._queue.qsize() >= WAITING:
             raise Unavailable("Too many writes are waiting")
         future = self._loop.create_future()
-        self._queue.put(Task(work, future, None if patience is None else time.monotonic() + patience))
+        deadline = None if patience is None else time.monotonic() + patience
+        self._queue.put(Task(work, future, deadline, size, undo))
         return future
 
     async def close(self) -> None:
@@ -68,46 +86,60 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _serve(self) -> None:
-        while group := self._next_group():
+        for group in self._groups():
             outcomes = self._run(group)
             try:
                 self._loop.call_soon_threadsafe(_deliver, outcomes)
             except RuntimeError:
                 return  # The loop has ended, and all who waited with it.
 
-    def _next_group(self) -> Sequence[Task]:
+    def _groups(self) -> Iterator[Sequence[Task]]:
+        """Yield the tasks that wait at the same moment, `GROUP` writes at a time, until the writer is closed."""
         task = self._queue.get()
-        group: list[Task] = []
-        try:
-            while task is not None:
-                group.append(task)
-                if len(group) == GROUP:
-                    return group
-                task = self._queue.get_nowait()
-        except Empty:
-            return group
-        if group:
-            self._queue.put(None)  # The end comes after this group.
-        return group
+        while task is not None:
+            group, size, is_more = [task], task.size, False
+            while not (self._queue.empty() or is_more):  # This thread alone takes from the queue.
+                task = self._queue.get()
+                size += 0 if task is None else task.size
+                is_more = task is None or size > GROUP
+                if task is not None and not is_more:
+                    group.append(task)
+            yield group
+            if not is_more:
+                task = self._queue.get()
 
     def _run(self, group: Sequence[Task]) -> Sequence[Outcome]:
         try:
-            return _commit(self._file.connections().writer, group)
+            connection = self._file.connections().writer
+            try:
+                return _commit(connection, group)
+            except LeftChanges:
+                return _commit(connection, group, apart=True)
         except Exception as error:
             if not isinstance(error, Unavailable):
                 log.error("SQLite: a commit of %d writes failed: %s: %s", len(group), type(error).__name__, error)
             return [Outcome(task.future, None, Unavailable(UNAVAILABLE)) for task in group]
 
 
-def _commit(connection: apsw.Connection, group: Sequence[Task]) -> Sequence[Outcome]:
-    """Run a group as one transaction. An exception means that nothing of it has happened."""
+def _commit(connection: apsw.Connection, group: Sequence[Task], *, apart: bool = False) -> Sequence[Outcome]:
+    """Run a group as one transaction, its tasks behind a savepoint each if they are to be kept `apart`.
+
+    Raises:
+        LeftChanges: a task failed and left changes behind, which is possible only if they are not kept apart.
+        Exception: the whole group failed. In either case nothing has happened.
+    """
     # The first has waited longest; the others give up with it, since what it waits for holds up them too.
     deadline = group[0].deadline
     patience = 3600.0 if deadline is None else max(deadline - time.monotonic(), 0)
     connection.set_busy_timeout(int(patience * 1000))
     try:
         connection.execute("BEGIN IMMEDIATE")
-        outcomes = [_step(connection, task) for task in group if not task.future.cancelled()]
+        schema = _schema_version(connection)
+        step = _step_apart if apart else _step
+        outcomes = [step(connection, task) for task in group if not task.future.cancelled()]
+        # Changes of the schema, which a migration makes, are not among those that `_step` counts.
+        if not apart and schema != _schema_version(connection) and any(outcome.error for outcome in outcomes):
+            raise LeftChanges
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -117,33 +149,63 @@ def _commit(connection: apsw.Connection, group: Sequence[Task]) -> Sequence[Outc
 
 
 def _step(connection: apsw.Connection, task: Task) -> Outcome:
+    """Do a task without a savepoint.
+
+    Raises:
+        LeftChanges: it failed after it had changed rows.
+    """
+    if task.undo:
+        return _step_apart(connection, task)
+    before = connection.total_changes()  # A statement that failed does not count: SQLite undoes it by itself.
     try:
-        if type(task.work) is Query:
-            # SQLite undoes a failed statement by itself.
-            return Outcome(task.future, connection.execute(*task.work).fetchall(), None)
-        return Outcome(task.future, _play(connection, task.work), None)  # type: ignore[arg-type]
+        return Outcome(task.future, _do(connection, task.work), None)
     except Exception as error:
         if not connection.in_transaction:
             raise  # A full disk, for one, undoes the whole transaction.
+        if connection.total_changes() != before:
+            raise LeftChanges from error
         return Outcome(task.future, None, translated(error))
 
 
+def _schema_version(connection: apsw.Connection) -> int:
+    version: int = connection.execute("PRAGMA schema_version").get
+    return version
+
+
+def _step_apart(connection: apsw.Connection, task: Task) -> Outcome:
+    """Do a task behind a savepoint, so that it can be undone by itself."""
+    connection.execute("SAVEPOINT task")
+    error: Exception | None = None
+    value: Any = None
+    try:
+        value = _do(connection, task.work)
+    except Exception as failure:
+        if not connection.in_transaction:
+            raise
+        error = translated(failure)
+    if error is not None or task.undo:
+        connection.execute("ROLLBACK TO task")
+    connection.execute("RELEASE task")
+    return Outcome(task.future, value, error)
+
+
+def _do(connection: apsw.Connection, work: Work) -> Any:
+    if type(work) is Query:
+        return connection.execute(*work).fetchall()
+    return _play(connection, work())  # type: ignore[operator]
+
+
 def _play[T](connection: apsw.Connection, script: Script[T]) -> T:
-    connection.execute("SAVEPOINT script")
     try:
         query = next(script)
         while True:
             rows: Sequence[Row] = connection.execute(*query).fetchall()
             query = script.send(rows)
     except StopIteration as end:
-        connection.execute("RELEASE script")
         value: T = end.value
         return value
-    except BaseException:
+    finally:
         script.close()
-        if connection.in_transaction:
-            connection.execute("ROLLBACK TO script; RELEASE script")
-        raise
 
 
 def _deliver(outcomes: Sequence[Outcome]) -> None:
