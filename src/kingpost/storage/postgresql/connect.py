@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -100,6 +101,7 @@ async def _speak_text(connection: PostgreSQL) -> None:
     await codec("timestamptz", _encode_time, _decode_time, "tuple")
 
 
+@lru_cache(maxsize=256)  # Most rows have the same time in several columns, as do rows that are written together.
 def _encode_time(text: str) -> tuple[int]:
     return ((datetime.fromisoformat(text) - EPOCH) // MICROSECOND,)
 
