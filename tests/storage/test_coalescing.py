@@ -97,6 +97,29 @@ async def test_a_failing_call_fails_alone() -> None:
     assert backend.alone == [0, 2, 3, 4]
 
 
+async def test_calls_with_a_common_key_are_never_under_way_at_the_same_time() -> None:
+    backend = Backend()
+    calls = Coalescer(backend.many, backend.one, patience=10.0, size=3, keys=lambda key: [key % 10])
+    numbers = [0, 10, 20, 2, 12, 4, 14, 6]
+    answers = await asyncio.gather(*[calls.call(number) for number in numbers])
+    assert answers == [2 * number for number in numbers]
+    assert backend.batches == [[0, 2, 4], [10, 12, 14]]
+    assert backend.alone == [6, 20]
+
+
+async def test_a_cancelled_call_keeps_no_key_busy() -> None:
+    backend = Backend()
+    calls = Coalescer(backend.many, backend.one, patience=10.0, keys=lambda key: ["the same"])
+    waiting, cancelled = calls.call(0), calls.call(2)
+    await asyncio.sleep(0)
+    last = calls.call(4)
+    cancelled.cancel()
+    assert await asyncio.gather(waiting, last) == [0, 8]
+    assert backend.alone == [0, 4]
+    await calls.drain()
+    assert not calls.is_busy
+
+
 async def test_an_outage_is_everybodys_and_not_tried_again() -> None:
     backend = Backend(Unavailable)
     calls = coalescer(backend)

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from kingpost.problems import Unavailable
@@ -12,6 +13,7 @@ WAITING = 4096
 
 class _Call[K, R](NamedTuple):
     key: K
+    conflicts: Sequence[object]
     future: asyncio.Future[R]
     deadline: float
 
@@ -31,13 +33,25 @@ class Coalescer[K, R]:
         patience: float,
         batches: int = 2,
         size: int = 100,
+        keys: Callable[[K], Sequence[object]] = lambda call: (),
     ) -> None:
-        """`many` answers its keys in their order. After `patience` seconds a call is `Unavailable`."""
+        """Make it.
+
+        Args:
+            many: answers calls, in their order.
+            one: answers one call.
+            patience: after so many seconds a call is `Unavailable`.
+            batches: how many batches may be under way at the same moment.
+            size: how many calls a batch has at most.
+            keys: returns what no two calls that are under way may have in common; the later one waits.
+        """
         self._many = many
         self._one = one
         self._patience = patience
         self._free = batches
         self._size = size
+        self._keys = keys
+        self._busy: set[object] = set()  # the keys of the calls that are under way
         self._calls: deque[_Call[K, R]] = deque()
         self._scheduled = False
         self._loop = asyncio.get_running_loop()
@@ -49,32 +63,56 @@ class Coalescer[K, R]:
             raise Unavailable("Too many calls are waiting")
         loop = self._loop
         future: asyncio.Future[R] = loop.create_future()
-        self._calls.append(_Call(key, future, loop.time() + self._patience))
+        self._calls.append(_Call(key, self._keys(key), future, loop.time() + self._patience))
         if self._free and not self._scheduled:
             # Not at once: others that are ready to run in this turn of the loop shall be in the batch.
             self._scheduled = True
             loop.call_soon(self._start)
         return future
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether calls wait or are under way."""
+        return bool(self._calls or self._tasks)
+
     async def drain(self) -> None:
         """Return when nothing is waiting or under way."""
-        while self._calls or self._tasks:
+        while self.is_busy:
             await asyncio.gather(*self._tasks, asyncio.sleep(0))
 
     def _start(self) -> None:
         self._scheduled = False
         while self._calls and self._free:
-            taken = [self._calls.popleft() for _ in range(min(self._size, len(self._calls)))]
-            batch = [call for call in taken if not call.future.done()]
-            if batch:
-                self._free -= 1
-                task = self._loop.create_task(self._run(batch))
-                self._tasks.add(task)
-                task.add_done_callback(self._ended)
+            batch = self._take()
+            if not batch:
+                return
+            self._free -= 1
+            task = self._loop.create_task(self._run(batch))
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._ended, batch))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _take(self) -> Sequence[_Call[K, R]]:
+        """Take the next batch from the calls that wait, and leave those that have a key in common with a call of it."""
+        batch: list[_Call[K, R]] = []
+        left: list[_Call[K, R]] = []
+        while self._calls and len(batch) < self._size:
+            call = self._calls.popleft()
+            if call.future.done():
+                continue
+            if call.conflicts:
+                if not self._busy.isdisjoint(call.conflicts):
+                    left.append(call)
+                    continue
+                self._busy.update(call.conflicts)
+            batch.append(call)
+        self._calls.extendleft(reversed(left))
+        return batch
+
+    def _ended(self, batch: Sequence[_Call[K, R]], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._free += 1
+        for call in batch:
+            self._busy.difference_update(call.conflicts)
         self._start()
 
     async def _run(self, batch: Sequence[_Call[K, R]]) -> None:
