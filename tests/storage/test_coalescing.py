@@ -114,7 +114,7 @@ async def test_a_cancelled_call_keeps_no_key_busy() -> None:
     await asyncio.sleep(0)
     last = calls.call(4)
     cancelled.cancel()
-    assert await asyncio.gather(waiting, last) == [0, 8]
+    assert list(await asyncio.gather(waiting, last)) == [0, 8]
     assert backend.alone == [0, 4]
     await calls.drain()
     assert not calls.is_busy
