@@ -55,6 +55,7 @@ from kingpost.storage.database import Database
 from kingpost.storage.effects import ConsequenceScripts
 from kingpost.storage.opening import open_migrated
 from kingpost.storage.owned import Owned
+from kingpost.storage.writes import Writes
 
 HOUSEKEEPING_EVERY = 5 * 60
 """Seconds. Every process of every node keeps house; of what several would do at once, one does it."""
@@ -100,7 +101,7 @@ def stores_on(database: Database) -> Stores:
         signing_keys=signing_keys_sql.SQLSigningKeys(database, consequences),
         revocations=revocations_sql.SQLRevocations(database),
         one_time_tokens=one_time_tokens_sql.SQLOneTimeTokens(database, consequences, OWNED),
-        resources=resources_sql.SQLResources(database),
+        resources=resources_sql.SQLResources(database, Writes(database, resources_sql.KINDS)),
         jobs=jobs_sql.SQLJobs(database, consequences),
         audit=audit_sql.SQLAuditLog(database, consequences),
     )

@@ -1,7 +1,7 @@
 """A small schema that the tests of the drivers share: notes that belong to owners."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Column, ForeignKey, MetaData, Table, Text, bindparam, insert, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
@@ -9,8 +9,8 @@ from sqlalchemy.schema import CreateTable
 
 from kingpost.clock import new_id, now
 from kingpost.storage.columns import Document, Identifier, Time
-from kingpost.storage.database import Database, Insert, Lookup, Query, Script, Statement
-from kingpost.storage.statements import insert_many
+from kingpost.storage.database import Database, Lookup, Query, Script, Statement
+from kingpost.storage.writes import Kind, Refused, Writes, insertion
 
 metadata = MetaData()
 owners = Table("owners", metadata, Column("id", Identifier, primary_key=True))
@@ -25,11 +25,20 @@ notes = Table(
 )
 
 
+class NewNote(NamedTuple):
+    """The write that inserts a note."""
+
+    row: tuple[Any, ...]
+
+
+KINDS: dict[type, Kind[Any]] = {NewNote: insertion(notes, lambda note: note.row, list(notes.columns))}
+
+
 class Notes:
     """Statements about notes in one database."""
 
     def __init__(self, database: Database) -> None:
-        self.database = database
+        self.use(database)
         self.owner = new_id()[0]
         dialect = database.dialect
         found = select(*notes.columns)
@@ -40,8 +49,12 @@ class Notes:
             many = Statement(found.where(notes.c.id == ids.any_()), dialect).text
         self.lookup = Lookup(one, many)
         self.statement = Statement(insert(notes).values({c.name: bindparam(c.name) for c in notes.columns}), dialect)
-        self.insert = Insert(self.statement.text, insert_many(list(notes.columns), dialect))
         self._owner_statement = Statement(insert(owners).values(id=bindparam("id")), dialect)
+
+    def use(self, database: Database) -> None:
+        """Go on with this database, which has the tables already."""
+        self.database = database
+        self._writes = Writes(database, KINDS)
 
     async def prepare(self) -> "Notes":
         """Create the tables and one owner."""
@@ -59,12 +72,15 @@ class Notes:
         return tuple(row.values())
 
     def query(self, **values: Any) -> Query:
-        return Query(self.insert.one, self.row(**values))
+        return Query(self.statement.text, self.row(**values))
 
     async def add(self, **values: Any) -> str:
         """Insert a note, by the way that many callers share, and return its id."""
         row = self.row(**values)
-        await self.database.insert(self.insert, row)
+        try:
+            await self._writes.commit([NewNote(row)])
+        except Refused as refused:
+            raise refused.reason or refused from refused
         identifier: str = row[0]
         return identifier
 

@@ -13,6 +13,7 @@ from kingpost import clock
 from kingpost.audit.store import AuditListing
 from kingpost.auth.api_keys.store import APIKey
 from kingpost.model import ADMIN, ActorType, AuditEntry, Resource, Session, SortKey, Status, User
+from kingpost.resources.store import CreateResource, DeleteResource, ReplaceResource
 from kingpost.storage.consequences import SealedJob
 from tests.nodes import Node
 
@@ -94,8 +95,24 @@ async def add_resource(
     storage: Node, owner_id: str, data: Any = None, *, type: str = "note", updated_at: str | None = None
 ) -> Resource:
     resource = new_resource(owner_id, data, type=type, updated_at=updated_at)
-    await storage.resources.create(resource)
+    await create_resource(storage, resource)
     return resource
+
+
+async def create_resource(storage: Node, resource: Resource) -> None:
+    assert list(await storage.resources.commit([CreateResource(resource)])) == [resource]
+
+
+async def replace_resource(
+    storage: Node, resource_id: str, data: msgspec.Raw, at: str, versions: tuple[int, ...] | None
+) -> Resource:
+    (replaced,) = await storage.resources.commit([ReplaceResource(resource_id, data, at, versions)])
+    assert replaced is not None
+    return replaced
+
+
+async def delete_resource(storage: Node, resource_id: str, versions: tuple[int, ...] | None) -> None:
+    assert list(await storage.resources.commit([DeleteResource(resource_id, versions)])) == [None]
 
 
 async def race(*calls: Awaitable[Any]) -> list[Any]:

@@ -18,6 +18,7 @@ from tests.storage.samples import (
     add_resource,
     add_session,
     add_user,
+    create_resource,
     entries_of,
     new_api_key,
     new_entry,
@@ -139,7 +140,7 @@ async def test_what_is_made_meanwhile_goes_too_or_is_refused(nodes: list[Node], 
         ada = await add_ada(nodes[0])
         await leave_traces(database, ada.id, MARKER)
         writers = takes_turns(nodes, WRITERS)
-        creations = [node.resources.create(new_resource(ada.id, {"told": MARKER})) for node in writers]
+        creations = [create_resource(node, new_resource(ada.id, {"told": MARKER})) for node in writers]
         sign_ins = [node.sessions.create(new_session(ada.id), b"%d" % n) for n, node in enumerate(writers)]
         keys = [node.api_keys.create(new_api_key(ada.id, MARKER), b"%d" % n, 100) for n, node in enumerate(writers)]
         before, after = [*creations[:8], *sign_ins[:8], *keys[:8]], [*creations[8:], *sign_ins[8:], *keys[8:]]
@@ -162,7 +163,7 @@ async def test_rows_that_refer_to_it_are_refused_by_the_database_afterwards(
                 await leave_traces(database, ada.id, MARKER, [table])
     assert await places_of(database, ada.id) == set()
     with pytest.raises(Unauthenticated):
-        await nodes[1].resources.create(new_resource(ada.id))
+        await create_resource(nodes[1], new_resource(ada.id))
     with pytest.raises(Unauthenticated):
         await nodes[1].sessions.create(new_session(ada.id), b"hash")
 

@@ -1,4 +1,4 @@
-"""The contract of `Resources`, sentence by sentence, on every database and from two nodes at once."""
+"""The contract of `ResourceStore`, sentence by sentence, on every database and from two nodes at once."""
 
 import asyncio
 import itertools
@@ -17,10 +17,13 @@ from tests.storage.samples import (
     WRITERS,
     add_resource,
     add_user,
+    create_resource,
+    delete_resource,
     new_resource,
     plain,
     race,
     raw,
+    replace_resource,
     takes_turns,
     tally,
 )
@@ -58,7 +61,7 @@ async def test_many_creations_and_look_ups_at_once_each_get_their_own(nodes: lis
     resources = [new_resource(owner, {"number": number}) for number in range(20 * WRITERS)]
     created = await race(
         *[
-            node.resources.create(resource)
+            create_resource(node, resource)
             for node, resource in zip(takes_turns(nodes, len(resources)), resources, strict=True)
         ]
     )
@@ -74,7 +77,7 @@ async def test_a_creation_for_an_owner_who_is_gone_fails_and_harms_no_other(node
     gone = await add_owner(nodes[0])
     await nodes[0].users.delete(gone, None)
     resources = [new_resource(gone if number % 5 == 3 else owner) for number in range(4 * WRITERS)]
-    outcomes = await race(*[nodes[1].resources.create(resource) for resource in resources])
+    outcomes = await race(*[create_resource(nodes[1], resource) for resource in resources])
     for resource, outcome in zip(resources, outcomes, strict=True):
         if resource.owner_id == gone:
             assert isinstance(outcome, Unauthenticated)
@@ -128,7 +131,7 @@ async def test_a_document_comes_out_as_it_went_in(nodes: list[Node], name: str) 
     owner = await add_owner(nodes[0])
     created = await add_resource(nodes[0], owner, document)
     replaced = await add_resource(nodes[0], owner, {"before": 1})
-    answer = await nodes[0].resources.replace(replaced.id, raw(document), AT, None)
+    answer = await replace_resource(nodes[0], replaced.id, raw(document), AT, None)
     page = await nodes[1].resources.list(ResourceListing(BY_ID, 10))
     stored = [
         await nodes[1].resources.find(created.id),
@@ -145,7 +148,7 @@ async def test_a_document_comes_out_as_it_went_in(nodes: list[Node], name: str) 
 async def test_many_documents_at_once_come_out_as_they_went_in(storage: Node) -> None:
     owner = await add_owner(storage)
     resources = [new_resource(owner, document) for document in DOCUMENTS.values()]
-    await asyncio.gather(*[storage.resources.create(resource) for resource in resources])
+    await asyncio.gather(*[create_resource(storage, resource) for resource in resources])
     found = await asyncio.gather(*[storage.resources.find(resource.id) for resource in resources])
     for document, resource in zip(DOCUMENTS.values(), found, strict=True):
         assert resource is not None
@@ -175,7 +178,7 @@ async def test_a_users_metadata_comes_out_as_it_went_in(storage: Node) -> None:
 
 async def test_a_replacement_sets_data_version_and_time_and_leaves_the_rest(nodes: list[Node]) -> None:
     resource = await add_resource(nodes[0], await add_owner(nodes[0]), type="movie")
-    replaced = await nodes[0].resources.replace(resource.id, raw({"new": True}), AT, (1,))
+    replaced = await replace_resource(nodes[0], resource.id, raw({"new": True}), AT, (1,))
     assert plain(replaced) == plain(resource) | {"data": {"new": True}, "version": 2, "updated_at": AT}
     for node in nodes:
         assert plain(await node.resources.find(resource.id)) == plain(replaced)
@@ -184,23 +187,23 @@ async def test_a_replacement_sets_data_version_and_time_and_leaves_the_rest(node
 async def test_a_replacement_of_nothing_is_not_found(storage: Node) -> None:
     for versions in (None, (1,), ()):
         with pytest.raises(NotFound):
-            await storage.resources.replace(NOTHING, raw({}), AT, versions)
+            await replace_resource(storage, NOTHING, raw({}), AT, versions)
         with pytest.raises(NotFound):
-            await storage.resources.delete(NOTHING, versions)
+            await delete_resource(storage, NOTHING, versions)
 
 
 async def test_another_version_is_a_mismatch_with_the_current_one(storage: Node) -> None:
     resource = await add_resource(storage, await add_owner(storage))
     for versions in ((), (2,), (0, 2, 3)):
         with pytest.raises(VersionMismatch) as caught:
-            await storage.resources.replace(resource.id, raw({}), AT, versions)
+            await replace_resource(storage, resource.id, raw({}), AT, versions)
         assert plain(caught.value.current) == plain(resource)
         with pytest.raises(VersionMismatch) as caught:
-            await storage.resources.delete(resource.id, versions)
+            await delete_resource(storage, resource.id, versions)
         assert plain(caught.value.current) == plain(resource)
     assert plain(await storage.resources.find(resource.id)) == plain(resource)
-    assert (await storage.resources.replace(resource.id, raw({}), AT, (9, 1, 8))).version == 2
-    await storage.resources.delete(resource.id, (1, 2, 3))
+    assert (await replace_resource(storage, resource.id, raw({}), AT, (9, 1, 8))).version == 2
+    await delete_resource(storage, resource.id, (1, 2, 3))
 
 
 async def test_of_many_replacements_of_one_version_exactly_one_wins(nodes: list[Node]) -> None:
@@ -208,7 +211,7 @@ async def test_of_many_replacements_of_one_version_exactly_one_wins(nodes: list[
     for version in range(1, 6):
         outcomes = await race(
             *[
-                node.resources.replace(resource.id, raw({"writer": number}), AT, (version,))
+                replace_resource(node, resource.id, raw({"writer": number}), AT, (version,))
                 for number, node in enumerate(takes_turns(nodes))
             ]
         )
@@ -224,7 +227,7 @@ async def test_many_replacements_of_any_version_all_take_effect(nodes: list[Node
     resource = await add_resource(nodes[0], await add_owner(nodes[0]))
     outcomes = await race(
         *[
-            node.resources.replace(resource.id, raw({"writer": number}), AT, None)
+            replace_resource(node, resource.id, raw({"writer": number}), AT, None)
             for number, node in enumerate(takes_turns(nodes))
         ]
     )
@@ -238,17 +241,17 @@ async def test_many_replacements_of_any_version_all_take_effect(nodes: list[Node
 
 async def test_a_deletion_is_seen_by_every_node(nodes: list[Node]) -> None:
     resource = await add_resource(nodes[0], await add_owner(nodes[0]))
-    await nodes[0].resources.delete(resource.id, (1,))
+    await delete_resource(nodes[0], resource.id, (1,))
     for node in nodes:
         assert await node.resources.find(resource.id) is None
         with pytest.raises(NotFound):
-            await node.resources.delete(resource.id, None)
+            await delete_resource(node, resource.id, None)
 
 
 async def test_of_many_deletions_exactly_one_wins(nodes: list[Node]) -> None:
     for versions in (None, (1,)):
         resource = await add_resource(nodes[0], await add_owner(nodes[0]))
-        outcomes = await race(*[node.resources.delete(resource.id, versions) for node in takes_turns(nodes)])
+        outcomes = await race(*[delete_resource(node, resource.id, versions) for node in takes_turns(nodes)])
         assert tally(outcomes) == {"won": 1, "NotFound": WRITERS - 1}
 
 
@@ -257,8 +260,8 @@ async def test_of_deletions_and_replacements_of_one_version_exactly_one_wins(nod
         resource = await add_resource(nodes[0], await add_owner(nodes[0]))
         writers: list[Any] = []
         for node in takes_turns(nodes, WRITERS // 2):
-            writers.append(node.resources.replace(resource.id, raw({"kept": True}), AT, (1,)))
-            writers.append(node.resources.delete(resource.id, (1,)))
+            writers.append(replace_resource(node, resource.id, raw({"kept": True}), AT, (1,)))
+            writers.append(delete_resource(node, resource.id, (1,)))
         outcomes = await race(*writers)
         was_deleted = await nodes[0].resources.find(resource.id) is None
         assert tally(outcomes) == {"won": 1, "NotFound" if was_deleted else "VersionMismatch": WRITERS - 1}
@@ -278,7 +281,7 @@ async def some_resources(storage: Node) -> list[Resource]:
             storage, owners[number % 2], {"number": number}, type=types[number % 3], updated_at=times[number // 2 % 3]
         )
         for _ in range(number % 3):
-            resource = await storage.resources.replace(resource.id, resource.data, resource.updated_at, None)
+            resource = await replace_resource(storage, resource.id, resource.data, resource.updated_at, None)
         resources.append(resource)
     return resources
 
@@ -383,7 +386,7 @@ async def test_a_walk_while_others_write_repeats_no_row_and_misses_none_that_was
         while not finished.is_set():
             await add_resource(nodes[1], owner, type="t3")
             if doomed:
-                await nodes[1].resources.delete(doomed.pop(len(doomed) // 2), None)
+                await delete_resource(nodes[1], doomed.pop(len(doomed) // 2), None)
 
     disturbing = asyncio.create_task(disturb())
     walk = await walked(nodes[0], ResourceListing(sort, 7))
@@ -397,7 +400,7 @@ async def test_a_walk_goes_on_behind_a_row_that_is_gone(storage: Node) -> None:
     owner = await add_owner(storage)
     resources = [await add_resource(storage, owner) for _ in range(6)]
     page = await storage.resources.list(ResourceListing(BY_ID, 3))
-    await storage.resources.delete(page.items[-1].id, None)
+    await delete_resource(storage, page.items[-1].id, None)
     assert await listed(storage, ResourceListing(BY_ID, 3, page.next)) == [resource.id for resource in resources[3:]]
 
 
@@ -411,7 +414,7 @@ async def test_a_ping_returns_while_the_database_answers(nodes: list[Node]) -> N
 async def test_what_was_under_way_is_stored_when_the_database_is_closed(nodes: list[Node]) -> None:
     owner = await add_owner(nodes[0])
     resources = [new_resource(owner) for _ in range(4 * WRITERS)]
-    writes = [asyncio.ensure_future(nodes[0].resources.create(resource)) for resource in resources]
+    writes = [asyncio.ensure_future(create_resource(nodes[0], resource)) for resource in resources]
     await asyncio.sleep(0)
     await nodes[0].close()
     outcomes = await race(*writes)

@@ -16,6 +16,7 @@ from tests.storage.samples import (
     add_resource,
     add_session,
     add_user,
+    create_resource,
     new_resource,
     new_session,
     plain,
@@ -407,7 +408,7 @@ async def test_nothing_that_is_created_during_a_deletion_outlives_it(nodes: list
     documents = [new_resource(user.id) for _ in range(WRITERS)]
     sessions = [new_session(user.id) for _ in range(WRITERS)]
     writers = takes_turns(nodes)
-    creations = [node.resources.create(document) for node, document in zip(writers, documents, strict=True)]
+    creations = [create_resource(node, document) for node, document in zip(writers, documents, strict=True)]
     logins = [node.sessions.create(session, b"hash") for node, session in zip(writers, sessions, strict=True)]
     half = WRITERS // 2
     outcomes = await race(

@@ -18,7 +18,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from kingpost.accounts.users.sql import SQLUsers
 from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.model import Position, Resource, Session, SortKey, User
-from kingpost.resources.sql import SQLResources
+from kingpost.resources.sql import KINDS, SQLResources
 from kingpost.resources.store import ResourceListing
 from kingpost.storage import CannotOpen, migration
 from kingpost.storage.columns import metadata
@@ -27,6 +27,7 @@ from kingpost.storage.database import Database, Query, Row
 from kingpost.storage.effects import ConsequenceScripts
 from kingpost.storage.listing import Listing
 from kingpost.storage.opening import migrate, open_database
+from kingpost.storage.writes import Writes
 from tests.nodes import Node, open_node
 from tests.storage.samples import (
     LONG_AGO,
@@ -34,6 +35,7 @@ from tests.storage.samples import (
     add_resource,
     add_session,
     add_user,
+    create_resource,
     entries_of,
     new_entry,
     new_job,
@@ -288,12 +290,12 @@ async def test_the_thousandth_page_costs_what_the_first_did(database_url: str) -
     # Every tenth row is of another type and another owner, all along.
     rows = [new_resource(other, type="other") if n % 10 == 5 else new_resource(owner) for n in range(ROWS)]
     for start in range(0, ROWS, 1_000):
-        await asyncio.gather(*[storage.resources.create(row) for row in rows[start : start + 1_000]])
+        await asyncio.gather(*[create_resource(storage, row) for row in rows[start : start + 1_000]])
     await storage.close()
     database = await open_database(database_url)
     await analyse_as_autovacuum_does(database)
     recorder = Recorder(database)
-    resources = SQLResources(recorder)
+    resources = SQLResources(recorder, Writes(recorder, KINDS))
 
     async def position_after(listing: ResourceListing) -> Position:
         position = (await resources.list(listing)).next

@@ -152,7 +152,8 @@ async def test_a_read_only_server_is_unavailable_for_writers(postgresql_server: 
         notes = await Notes(database).prepare()
         await database.close()
         await execute(postgresql_server.url(), f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-        notes.database = database = await PostgreSQLDatabase.open(postgresql_server.url(name))
+        database = await PostgreSQLDatabase.open(postgresql_server.url(name))
+        notes.use(database)
         for attempt in (notes.add, database.ping):
             with pytest.raises(Unavailable):
                 await attempt()

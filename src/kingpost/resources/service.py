@@ -11,7 +11,7 @@ from kingpost.jsontools.strict import JSONLimits
 from kingpost.model import Context, Page, Principal, Resource
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, TooLarge, Unavailable, VersionMismatch
 from kingpost.resources.access import Action, may
-from kingpost.resources.store import ResourceListing, ResourceStore
+from kingpost.resources.store import CreateResource, DeleteResource, ReplaceResource, ResourceListing, ResourceStore
 
 PATIENCE = 100
 """How often a patch without `If-Match` is applied anew because others were faster."""
@@ -34,7 +34,7 @@ class Resources:
         """Store a new resource that belongs to the caller."""
         resource_id, now = clock.new_id()
         resource = Resource(resource_id, type_name, context.caller.user_id, _encode(data), 1, now, now)
-        await self._resources.create(resource)
+        await self._resources.commit([CreateResource(resource)])
         return resource
 
     async def read(self, principal: Principal, resource_id: str) -> Resource:
@@ -72,7 +72,7 @@ class Resources:
         resource = await self._permitted(context.caller, "update", resource_id)
         if type_name not in (None, resource.type):
             raise InvalidRequest.of(Fault("The type of a resource cannot change", "immutable", pointer="/type"))
-        return await self._resources.replace(resource_id, _encode(data), clock.now(), versions)
+        return await self._replace(resource_id, _encode(data), versions)
 
     async def patch(self, context: Context, resource_id: str, patch: Patch, versions: Sequence[int] | None) -> Resource:
         """Apply a patch to `{"data": …}`.
@@ -92,7 +92,7 @@ class Resources:
         for _ in range(PATIENCE):
             data = self._patched(resource, patch)
             try:
-                return await self._resources.replace(resource_id, data, clock.now(), (resource.version,))
+                return await self._replace(resource_id, data, (resource.version,))
             except VersionMismatch as mismatch:
                 if versions is not None:
                     raise
@@ -106,7 +106,13 @@ class Resources:
             NotFound, Forbidden, VersionMismatch: as for `replace`.
         """
         await self._permitted(context.caller, "delete", resource_id)
-        await self._resources.delete(resource_id, versions)
+        await self._resources.commit([DeleteResource(resource_id, None if versions is None else tuple(versions))])
+
+    async def _replace(self, resource_id: str, data: msgspec.Raw, versions: Sequence[int] | None) -> Resource:
+        write = ReplaceResource(resource_id, data, clock.now(), None if versions is None else tuple(versions))
+        (replaced,) = await self._resources.commit([write])
+        assert replaced is not None
+        return replaced
 
     def _patched(self, resource: Resource, patch: Patch) -> msgspec.Raw:
         document = msgspec.json.encode(patch({"data": msgspec.json.decode(resource.data)}))

@@ -1,21 +1,29 @@
 """Resources on SQL."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from typing import Any
 
-import msgspec
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from kingpost.model import Page, Resource
-from kingpost.problems import NotFound, Unauthenticated, VersionMismatch
-from kingpost.resources.store import ResourceListing
+from kingpost.problems import NotFound, Problem, Unauthenticated, VersionMismatch
+from kingpost.resources.store import (
+    CreateResource,
+    DeleteResource,
+    Refused,
+    ReplaceResource,
+    ResourceListing,
+    ResourceWrite,
+)
 from kingpost.resources.tables import RESOURCE, resource_of, resources
 from kingpost.storage.columns import Identifier
-from kingpost.storage.database import Database, ForeignKeyViolation, Insert, Lookup, Statement
+from kingpost.storage.database import Database, ForeignKeyViolation, Lookup, Row, Statement
 from kingpost.storage.owned import Owned
 from kingpost.storage.paging import Filter, Pages
-from kingpost.storage.statements import insert_many, versions_in
+from kingpost.storage.statements import typed, versions_in, versions_row, versions_shape
+from kingpost.storage.writes import Kind, Parameters, Writes, insertion
+from kingpost.storage.writes import Refused as UnitRefused
 
 SORTED_BY = {"created_at": "id"}
 FILTERS = {
@@ -24,11 +32,37 @@ FILTERS = {
 }
 
 
+KINDS: dict[type, Kind[Any]] = {
+    CreateResource: insertion(resources, lambda write: _columns(write.resource), RESOURCE),
+    ReplaceResource: Kind[ReplaceResource](
+        row=lambda write: (write.id, bytes(write.data).decode(), write.at, *versions_row(write.versions)),
+        parameters=lambda shape: typed([resources.c.id, resources.c.data, resources.c.updated_at], shape),
+        build=lambda row: (
+            update(resources)
+            .where(*_is_it(row))
+            .values(data=row.data, version=resources.c.version + 1, updated_at=row.updated_at)
+        ),
+        shape=lambda write: versions_shape(write.versions),
+        key=("id",),
+        returning=RESOURCE,
+    ),
+    DeleteResource: Kind[DeleteResource](
+        row=lambda write: (write.id, *versions_row(write.versions)),
+        parameters=lambda shape: typed([resources.c.id], shape),
+        build=lambda row: delete(resources).where(*_is_it(row)),
+        shape=lambda write: versions_shape(write.versions),
+        key=("id",),
+        returning=[resources.c.id],
+    ),
+}
+
+
 class SQLResources:
     """`kingpost.resources.store.ResourceStore` on SQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, writes: Writes) -> None:
         self._database = database
+        self._writes = writes
         dialect = database.dialect
         found = select(*RESOURCE)
         self._find = Statement(found.where(resources.c.id == bindparam("id")), dialect)
@@ -37,28 +71,19 @@ class SQLResources:
             self._lookup = Lookup(self._find.text, Statement(some, dialect).text)
         else:
             self._lookup = Lookup(self._find.text, "")
-        self._insert = Insert(
-            Statement(insert(resources).values({c.name: bindparam(c.name) for c in RESOURCE}), dialect).text,
-            insert_many(RESOURCE, dialect),
-        )
-        self._replace = lru_cache(maxsize=8)(self._make_replace)
-        self._delete = lru_cache(maxsize=8)(self._make_delete)
         self._pages = Pages(database, RESOURCE, resource_of, filters=FILTERS, aliases=SORTED_BY)
 
-    async def create(self, resource: Resource) -> None:
-        row = (
-            resource.id,
-            resource.type,
-            resource.owner_id,
-            bytes(resource.data).decode(),
-            resource.version,
-            resource.created_at,
-            resource.updated_at,
-        )
+    async def commit(
+        self, writes: Sequence[ResourceWrite], effects: Sequence[Any] = (), *, dry_run: bool = False
+    ) -> Sequence[Resource | None]:
         try:
-            await self._database.insert(self._insert, row)
-        except ForeignKeyViolation as error:
-            raise Unauthenticated("The account does not exist any more") from error
+            rows = await self._writes.commit(writes, effects, dry_run=dry_run)
+        except UnitRefused as refused:
+            if refused.index >= len(writes):
+                raise
+            problem = await self._problem(writes[refused.index], refused)
+            raise (problem if len(writes) == 1 else Refused(refused.index, problem)) from refused
+        return [_outcome(write, row) for write, row in zip(writes, rows, strict=True)]
 
     async def find(self, resource_id: str) -> Resource | None:
         row = await self._database.lookup(self._lookup, resource_id)
@@ -68,50 +93,44 @@ class SQLResources:
         given = {name: value for name in FILTERS if (value := getattr(listing, name)) is not None}
         return await self._pages.list(listing, **given)
 
-    async def replace(self, resource_id: str, data: msgspec.Raw, at: str, versions: Sequence[int] | None) -> Resource:
-        if versions is not None and not versions:  # `IN ()` is no SQL, and nothing is in it.
-            raise await self._why_not(resource_id)
-        statement = self._replace(None if versions is None else len(versions))
-        named = {f"v{index}": version for index, version in enumerate(versions or ())}
-        rows = await self._database.write(
-            statement(resource_id=resource_id, document=bytes(data).decode(), at=at, **named)
-        )
-        if not rows:
-            raise await self._why_not(resource_id)
-        return resource_of(rows[0])
-
-    async def delete(self, resource_id: str, versions: Sequence[int] | None) -> None:
-        if versions is not None and not versions:  # `IN ()` is no SQL, and nothing is in it.
-            raise await self._why_not(resource_id)
-        statement = self._delete(None if versions is None else len(versions))
-        named = {f"v{index}": version for index, version in enumerate(versions or ())}
-        if not await self._database.write(statement(resource_id=resource_id, **named)):
-            raise await self._why_not(resource_id)
-
-    async def _why_not(self, resource_id: str) -> NotFound | VersionMismatch:
-        current = await self.find(resource_id)
+    async def _problem(self, write: ResourceWrite, refused: UnitRefused) -> Problem:
+        """Find out why a write was refused."""
+        if isinstance(write, CreateResource):
+            if isinstance(refused.reason, ForeignKeyViolation):
+                return Unauthenticated("The account does not exist any more")
+            raise refused
+        current = await self.find(write.id)
         return NotFound() if current is None else VersionMismatch(current)
 
-    def _make_replace(self, versions: int | None) -> Statement:
-        statement = (
-            update(resources)
-            .where(resources.c.id == bindparam("resource_id"), *versions_in(resources.c.version, versions))
-            .values(
-                data=bindparam("document", type_=resources.c.data.type),
-                version=resources.c.version + 1,
-                updated_at=bindparam("at", type_=resources.c.updated_at.type),
-            )
-            .returning(*RESOURCE)
-        )
-        return Statement(statement, self._database.dialect)
 
-    def _make_delete(self, versions: int | None) -> Statement:
-        statement = (
-            delete(resources)
-            .where(resources.c.id == bindparam("resource_id"), *versions_in(resources.c.version, versions))
-            .returning(resources.c.id)
-        )
-        return Statement(statement, self._database.dialect)
+def _columns(resource: Resource) -> tuple[Any, ...]:
+    """Return the values of the columns `RESOURCE`."""
+    data = bytes(resource.data).decode()
+    return (
+        resource.id,
+        resource.type,
+        resource.owner_id,
+        data,
+        resource.version,
+        resource.created_at,
+        resource.updated_at,
+    )
+
+
+def _outcome(write: ResourceWrite, row: Row | None) -> Resource | None:
+    match write:
+        case CreateResource(resource):
+            return resource
+        case ReplaceResource():
+            assert row is not None
+            return resource_of(row)
+        case DeleteResource():
+            return None
+
+
+def _is_it(row: Parameters) -> Sequence[ColumnElement[bool]]:
+    """Return the condition that a resource has the id, and one of the versions that a write names."""
+    return [resources.c.id == row.id, *versions_in(resources.c.version, row)]
 
 
 OWNED = Owned([delete(resources).where(resources.c.owner_id == bindparam("user_id", type_=Identifier))])

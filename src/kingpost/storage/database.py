@@ -6,12 +6,16 @@ generator: it yields a query, receives the rows, and returns its result. SQLite 
 writer thread, PostgreSQL on the event loop, and neither has to know about the other.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sqlalchemy import Executable
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
+
+if TYPE_CHECKING:
+    from kingpost.storage.writes import Unit
 
 type Row = Sequence[Any]
 
@@ -24,7 +28,9 @@ class Query(NamedTuple):
 
 
 type Script[T] = Generator[Query, Sequence[Row], T]
-"""The steps of one transaction. A failing step ends the script: it cannot catch the error and go on."""
+"""The steps of one transaction. A failing step ends the script, which cannot go on. Where it yielded a statement that
+broke a rule, `UniqueViolation` or `ForeignKeyViolation` is raised, so that it can raise an error of its own instead.
+"""
 
 PATIENCE = 10.0
 """Seconds after which a database that does not answer counts as unavailable, waiting for a connection included."""
@@ -53,22 +59,25 @@ class Statement:
     def __call__(self, **parameters: Any) -> Query:
         return Query(self.text, tuple([parameters[n] if n in parameters else self._defaults[n] for n in self._order]))
 
+    def for_rows(self, names: Sequence[str]) -> Callable[[tuple[Any, ...]], Query]:
+        """Return a function that makes a `Query` of a row of parameters, given in the order of `names`."""
+        missing = [name for name in self._order if name not in names]
+        text, rest = self.text, tuple(self._defaults[name] for name in missing)
+        known = [*names, *missing]
+        places = [known.index(name) for name in self._order]
+        if places == [*range(len(known))]:
+            return lambda row: Query(text, row + rest)
+        if len(places) == 1:
+            return lambda row: Query(text, (row[places[0]],))
+        pick = itemgetter(*places)
+        return lambda row: Query(text, pick(row + rest))
+
 
 class Lookup(NamedTuple):
     """A read of one row by its key, in both forms.
 
     `one` takes the key as its only parameter. `many` takes an array of keys as its only parameter and
     returns the rows found, in any order, with the key in the first column (PostgreSQL only).
-    """
-
-    one: str
-    many: str
-
-
-class Insert(NamedTuple):
-    """An insert of one row, in both forms.
-
-    `one` takes one parameter a column. `many` takes one array a column (PostgreSQL only).
     """
 
     one: str
@@ -101,9 +110,16 @@ class Database(Protocol):
         """Read one row by its key. Calls that wait at the same moment may share one statement."""
         ...
 
-    async def insert(self, insert: Insert, row: tuple[Any, ...]) -> None:
-        """Insert one row durably. Calls that wait at the same moment may share one statement or commit;
-        each still gets its own outcome, and a failing one never harms its neighbours."""
+    def commit(self, unit: "Unit", *, dry_run: bool = False) -> Awaitable[Sequence[Row | None]]:
+        """Do all writes of a unit durably, or none, and return the outcomes of those that are not effects.
+
+        Calls that wait at the same moment may share one statement or transaction. Each still gets its own outcome,
+        and a failing one never harms another. `dry_run` undoes the unit at its end.
+
+        Raises:
+            Refused: a write did not hit the row that it must hit, or would have broken a rule.
+            Exception: the refusal of a kind that has one.
+        """
         ...
 
     async def write(self, query: Query) -> Sequence[Row]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Text
+from sqlalchemy import Boolean, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -64,3 +64,22 @@ def _(element: exclusive_section, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(exclusive_section, "sqlite")
 def _(element: exclusive_section, compiler: SQLCompiler, **options: Any) -> str:
     return "NULL"
+
+
+class is_listed(FunctionElement[bool]):
+    """Whether an integer is in a list of integers, a text with commas between them."""
+
+    inherit_cache = True
+    type = Boolean()
+
+
+@compiles(is_listed, "postgresql")
+def _(element: is_listed, compiler: SQLCompiler, **options: Any) -> str:
+    number, text = [compiler.process(clause, **options) for clause in element.clauses]
+    return f"{number} = ANY (string_to_array({text}, ',')::bigint[])"
+
+
+@compiles(is_listed, "sqlite")
+def _(element: is_listed, compiler: SQLCompiler, **options: Any) -> str:
+    number, text = [compiler.process(clause, **options) for clause in element.clauses]
+    return f"{number} IN (SELECT value FROM json_each('[' || {text} || ']'))"  # noqa: S608

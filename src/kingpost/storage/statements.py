@@ -1,27 +1,46 @@
 """Pieces of statements that several tables need."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ColumnElement, bindparam
-from sqlalchemy.engine import Dialect
+from sqlalchemy import BigInteger, Column, ColumnElement, Text
+from sqlalchemy.types import TypeEngine
+
+from kingpost.storage.functions import is_listed
+from kingpost.storage.writes import Parameters
+
+type Versions = tuple[int, ...] | None
+"""The versions that a write names; None stands for any."""
 
 
-def versions_in(column: ColumnElement[int], count: int | None) -> list[ColumnElement[bool]]:
-    """The condition that a version is one of the parameters `v0`, `v1` …; no condition where the count is None."""
-    if count is None:
-        return []
-    # A client may name versions that no column would hold.
-    return [column.in_([bindparam(f"v{index}", type_=BigInteger) for index in range(count)])]
+def typed(columns: Sequence[Column[Any]], shape: Hashable = None) -> Mapping[str, TypeEngine[Any]]:
+    """Return the types of parameters for columns, followed by those for versions of a `versions_shape`."""
+    types = {column.name: column.type for column in columns}
+    match shape:
+        case "one version":
+            return types | {"version_named": BigInteger()}  # A client may name a version that no column would hold.
+        case "versions":
+            return types | {"versions_named": Text()}
+    return types
 
 
-def insert_many(columns: Sequence[Column[Any]], dialect: Dialect) -> str:
-    """An insert of many rows as one statement whose parameters are one array a column; empty for SQLite."""
-    if dialect.name != "postgresql":
-        return ""
-    names = ", ".join(column.name for column in columns)
-    types = [column.type.dialect_impl(dialect).compile(dialect=dialect) for column in columns]
-    # A collation belongs to a column, not to the type of an array.
-    arrays = ", ".join(f"${n}::{kind.split(' COLLATE ')[0]}[]" for n, kind in enumerate(types, 1))
-    # Nothing here comes from outside: names and types are those of our own tables.
-    return f"INSERT INTO {columns[0].table.name} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608
+def versions_shape(versions: Versions) -> Hashable:
+    """Return what writes that name versions must have in common. Most name one, which is the cheapest to find."""
+    return None if versions is None else "one version" if len(versions) == 1 else "versions"
+
+
+def versions_row(versions: Versions) -> tuple[Any, ...]:
+    """Return the parameters for versions."""
+    if versions is None or len(versions) == 1:
+        return versions or ()
+    return (",".join(map(str, versions)),)
+
+
+def versions_in(column: ColumnElement[int], row: Parameters) -> Sequence[ColumnElement[bool]]:
+    """Return the condition that a version is one of those named; none if any will do."""
+    match row.shape:
+        case "one version":
+            return [column == row.version_named]
+        case "versions":
+            return [is_listed(column, row.versions_named)]
+    return []

@@ -1,22 +1,24 @@
 """PostgreSQL as a `Database`, on asyncpg.
 
-Connections come from a fair pool (`pool.py`); point reads and inserts that wait at the same moment share
-one statement (`coalescing.py`).
+Connections come from a fair pool (`pool.py`); point reads that wait at the same moment share one
+statement (`coalescing.py`), and so do writes (`postgresql_commits.py`).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
+import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as sqlalchemy_asyncpg
 from sqlalchemy.engine import Dialect
 
 from kingpost.problems import Unavailable
 from kingpost.storage.coalescing import Coalescer
-from kingpost.storage.database import PATIENCE, Insert, Lookup, Query, Row, Script
+from kingpost.storage.database import PATIENCE, Lookup, Query, Row, Script
+from kingpost.storage.postgresql.commits import Commits
 from kingpost.storage.postgresql.connect import Connector, PostgreSQL, find_way
 from kingpost.storage.postgresql.errors import is_outage, translated
 from kingpost.storage.postgresql.pool import Pool
+from kingpost.storage.writes import Unit
 
 CONNECTIONS = 16
 SCANS = 4
@@ -32,7 +34,7 @@ class PostgreSQLDatabase:
         self._patience = patience
         self._scans = asyncio.Semaphore(SCANS)  # Long reads leave connections to the short ones.
         self._lookups: dict[str, Coalescer[str, Row | None]] = {}
-        self._inserts: dict[str, Coalescer[tuple[Any, ...], None]] = {}
+        self._commits = Commits(self.dialect, self._run, self.transact, patience)
 
     @classmethod
     async def open(
@@ -67,18 +69,17 @@ class PostgreSQLDatabase:
             coalescer = self._lookups[lookup.many] = self._coalesced_lookup(lookup)
         return await coalescer.call(key)
 
-    async def insert(self, insert: Insert, row: tuple[Any, ...]) -> None:
-        coalescer = self._inserts.get(insert.many)
-        if coalescer is None:
-            coalescer = self._inserts[insert.many] = self._coalesced_insert(insert)
-        await coalescer.call(row)
+    def commit(self, unit: Unit, *, dry_run: bool = False) -> Awaitable[Sequence[Row | None]]:
+        return self._commits.commit(unit, dry_run=dry_run)
 
     async def write(self, query: Query) -> Sequence[Row]:
         return await self._run(query, self._patience)
 
-    async def transact[T](self, script: Callable[[], Script[T]], patience: float | None = PATIENCE) -> T:
+    async def transact[T](
+        self, script: Callable[[], Script[T]], patience: float | None = PATIENCE, *, undo: bool = False
+    ) -> T:
         async def play(connection: PostgreSQL) -> T:
-            return await self._in_transaction(connection, lambda: _play(connection, script()))
+            return await self._in_transaction(connection, lambda: _play(connection, script()), undo=undo)
 
         return await self._use(play, patience and min(patience, self._patience))
 
@@ -90,8 +91,7 @@ class PostgreSQLDatabase:
     async def close(self) -> None:
         for lookups in self._lookups.values():
             await lookups.drain()
-        for inserts in self._inserts.values():
-            await inserts.drain()
+        await self._commits.drain()
         await self._pool.close()
 
     def _coalesced_lookup(self, lookup: Lookup) -> Coalescer[str, Row | None]:
@@ -103,16 +103,6 @@ class PostgreSQLDatabase:
         async def one(key: str) -> Row | None:
             rows = await self._run(Query(lookup.one, (key,)), None)
             return rows[0] if rows else None
-
-        return Coalescer(many, one, patience=self._patience)
-
-    def _coalesced_insert(self, insert: Insert) -> Coalescer[tuple[Any, ...], None]:
-        async def many(rows: Sequence[tuple[Any, ...]]) -> Sequence[None]:
-            await self._run(Query(insert.many, tuple(zip(*rows, strict=True))), None)
-            return [None] * len(rows)
-
-        async def one(row: tuple[Any, ...]) -> None:
-            await self._run(Query(insert.one, row), None)
 
         return Coalescer(many, one, patience=self._patience)
 
@@ -147,14 +137,16 @@ class PostgreSQLDatabase:
                 raise
             raise meaning from error
 
-    async def _in_transaction[T](self, connection: PostgreSQL, work: Callable[[], Awaitable[T]]) -> T:
+    async def _in_transaction[T](
+        self, connection: PostgreSQL, work: Callable[[], Awaitable[T]], *, undo: bool = False
+    ) -> T:
         await connection.execute(self._connector.begin)
         try:
             value = await work()
         except Exception:
             await connection.execute("ROLLBACK")
             raise
-        await connection.execute("COMMIT")
+        await connection.execute("ROLLBACK" if undo else "COMMIT")
         return value
 
 
@@ -162,7 +154,12 @@ async def _play[T](connection: PostgreSQL, script: Script[T]) -> T:
     try:
         query = next(script)
         while True:
-            query = script.send(await _fetch(connection, query))
+            try:
+                rows = await _fetch(connection, query)
+            except asyncpg.IntegrityConstraintViolationError as error:
+                script.throw(translated(error))
+                raise  # The script went on, which it cannot.
+            query = script.send(rows)
     except StopIteration as end:
         value: T = end.value
         return value

@@ -9,16 +9,17 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import cast
 
 import apsw
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
 from kingpost.problems import Unavailable
-from kingpost.storage.database import PATIENCE, Insert, Lookup, Query, Row, Script
+from kingpost.storage.database import PATIENCE, ForeignKeyViolation, Lookup, Query, Row, Script, UniqueViolation
 from kingpost.storage.sqlite.file import SQLiteFile, translated
 from kingpost.storage.sqlite.writer import Writer
+from kingpost.storage.writes import Refused, Unit
 
 SCANS_WAITING = 64
 STEPS_BETWEEN_CHECKS = 100_000
@@ -78,8 +79,14 @@ class SQLiteDatabase:
     def _scan_ended(self, _: asyncio.Future[Sequence[Row]]) -> None:
         self._scans_waiting -= 1
 
-    async def insert(self, insert: Insert, row: tuple[Any, ...]) -> None:
-        await self._writer.submit(Query(insert.one, row), PATIENCE)
+    async def commit(self, unit: Unit, *, dry_run: bool = False) -> Sequence[Row | None]:
+        if unit.plan.is_single and not dry_run:
+            try:
+                return unit.outcome(await self._writer.submit(unit.query, PATIENCE))
+            except (UniqueViolation, ForeignKeyViolation) as violation:
+                raise Refused(0, violation) from violation
+        done = self._writer.submit(unit.play, PATIENCE, size=len(unit.rows), undo=dry_run)
+        return cast(Sequence[Row | None], await done)
 
     async def write(self, query: Query) -> Sequence[Row]:
         return cast(Sequence[Row], await self._writer.submit(query, PATIENCE))

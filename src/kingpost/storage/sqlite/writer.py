@@ -136,7 +136,8 @@ def _commit(connection: apsw.Connection, group: Sequence[Task], *, apart: bool =
         connection.execute("BEGIN IMMEDIATE")
         schema = _schema_version(connection)
         step = _step_apart if apart else _step
-        outcomes = [step(connection, task) for task in group if not task.future.cancelled()]
+        cursor = connection.cursor()  # One for all statements: making it takes as long as a short statement.
+        outcomes = [step(cursor, task) for task in group if not task.future.cancelled()]
         # Changes of the schema, which a migration makes, are not among those that `_step` counts.
         if not apart and schema != _schema_version(connection) and any(outcome.error for outcome in outcomes):
             raise LeftChanges
@@ -148,17 +149,18 @@ def _commit(connection: apsw.Connection, group: Sequence[Task], *, apart: bool =
     return outcomes
 
 
-def _step(connection: apsw.Connection, task: Task) -> Outcome:
+def _step(cursor: apsw.Cursor, task: Task) -> Outcome:
     """Do a task without a savepoint.
 
     Raises:
         LeftChanges: it failed after it had changed rows.
     """
     if task.undo:
-        return _step_apart(connection, task)
+        return _step_apart(cursor, task)
+    connection = cursor.connection
     before = connection.total_changes()  # A statement that failed does not count: SQLite undoes it by itself.
     try:
-        return Outcome(task.future, _do(connection, task.work), None)
+        return Outcome(task.future, _do(cursor, task.work), None)
     except Exception as error:
         if not connection.in_transaction:
             raise  # A full disk, for one, undoes the whole transaction.
@@ -172,34 +174,38 @@ def _schema_version(connection: apsw.Connection) -> int:
     return version
 
 
-def _step_apart(connection: apsw.Connection, task: Task) -> Outcome:
+def _step_apart(cursor: apsw.Cursor, task: Task) -> Outcome:
     """Do a task behind a savepoint, so that it can be undone by itself."""
-    connection.execute("SAVEPOINT task")
+    cursor.execute("SAVEPOINT task")
     error: Exception | None = None
     value: Any = None
     try:
-        value = _do(connection, task.work)
+        value = _do(cursor, task.work)
     except Exception as failure:
-        if not connection.in_transaction:
+        if not cursor.connection.in_transaction:
             raise
         error = translated(failure)
     if error is not None or task.undo:
-        connection.execute("ROLLBACK TO task")
-    connection.execute("RELEASE task")
+        cursor.execute("ROLLBACK TO task")
+    cursor.execute("RELEASE task")
     return Outcome(task.future, value, error)
 
 
-def _do(connection: apsw.Connection, work: Work) -> Any:
+def _do(cursor: apsw.Cursor, work: Work) -> Any:
     if type(work) is Query:
-        return connection.execute(*work).fetchall()
-    return _play(connection, work())  # type: ignore[operator]
+        return cursor.execute(*work).fetchall()
+    return _play(cursor, work())  # type: ignore[operator]
 
 
-def _play[T](connection: apsw.Connection, script: Script[T]) -> T:
+def _play[T](cursor: apsw.Cursor, script: Script[T]) -> T:
     try:
         query = next(script)
         while True:
-            rows: Sequence[Row] = connection.execute(*query).fetchall()
+            try:
+                rows: Sequence[Row] = cursor.execute(*query).fetchall()
+            except apsw.ConstraintError as error:
+                script.throw(translated(error))
+                raise  # The script went on, which it cannot.
             query = script.send(rows)
     except StopIteration as end:
         value: T = end.value

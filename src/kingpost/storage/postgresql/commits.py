@@ -1,0 +1,136 @@
+"""Committing units of writes to PostgreSQL: in as few statements as possible, which callers share where they can."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from typing import Protocol
+
+from sqlalchemy import Table, any_, bindparam, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import Dialect
+
+from kingpost.storage.coalescing import Coalescer
+from kingpost.storage.database import ForeignKeyViolation, Query, Row, Script, Statement, UniqueViolation
+from kingpost.storage.postgresql.joined_writes import Division, JoinedStatement, Outcome, Part, divide
+from kingpost.storage.writes import SHAPES, Form, Unit
+
+type Forms = tuple[Form, ...]
+
+
+class Transact(Protocol):
+    async def __call__[T](self, script: Callable[[], Script[T]], *, undo: bool) -> T: ...
+
+
+class Commits:
+    """Commits units on one database."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        run: Callable[[Query, float | None], Awaitable[Sequence[Row]]],
+        transact: Transact,
+        patience: float,
+    ) -> None:
+        """Make it.
+
+        Args:
+            dialect: PostgreSQL's.
+            run: runs one statement as a transaction of its own, within so many seconds.
+            transact: runs a script as one transaction, and undoes it at its end if it is told to.
+            patience: seconds after which a unit that has not been committed is `Unavailable`.
+        """
+        self._dialect = dialect
+        self._run = run
+        self._transact = transact
+        self._patience = patience
+        self._coalescers: dict[Forms, Coalescer[Part, Outcome]] = {}
+        self._joined: Callable[[Forms], JoinedStatement] = lru_cache(maxsize=SHAPES)(self._make_joined)
+        self._lock: Callable[[Table], Statement] = lru_cache(maxsize=SHAPES)(self._make_lock)
+
+    async def commit(self, unit: Unit, *, dry_run: bool) -> Sequence[Row | None]:
+        """Do a unit, as promised by `Database`."""
+        try:
+            outcome = await self._run_joined(unit, divide(unit), undo=dry_run)
+        except (UniqueViolation, ForeignKeyViolation):
+            # Which write was it? They are done one by one, unless the reason has gone meanwhile.
+            return await self._transact(unit.play, undo=dry_run)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return [outcome.get(position) for position in range(unit.plan.writes)]
+
+    def _run_joined(self, unit: Unit, division: Division, *, undo: bool) -> Awaitable[Outcome]:
+        if undo or division.leaves_traces:
+            parts = [Part(layout, unit.rows) for layout in division.layouts]
+            return self._transact(lambda: self._play(parts), undo=undo)
+        part = Part(division.layouts[0], unit.rows)
+        if division.may_share:
+            return self._coalescer(part.layout.forms).call(part)
+        return self._run_alone(part, self._patience)
+
+    async def drain(self) -> None:
+        """Return when no unit waits or is under way."""
+        for coalescer in self._coalescers.values():
+            await coalescer.drain()
+
+    def _play(self, parts: Sequence[Part]) -> Script[Outcome]:
+        """Do parts one after another in one transaction."""
+        found: dict[int, Row] = {}
+        # A script receives rows where it yields, which `yield from` a list cannot.
+        for lock in self._locks(parts):  # noqa: UP028
+            yield lock
+        for part in parts:
+            statement = self._joined(part.layout.forms)
+            rows = yield statement.query([part])
+            outcome = statement.outcomes([part], rows)[0]
+            if isinstance(outcome, Exception):
+                raise outcome
+            found |= outcome
+        return found
+
+    def _locks(self, parts: Sequence[Part]) -> Sequence[Query]:
+        """Return what locks the rows of tables in which several statements change rows, in the order of their ids.
+
+        One statement does so by itself.
+        """
+        times: dict[Table, int] = {}
+        ids: dict[Table, set[str]] = {}
+        for form, rows in [item for part in parts for item in part.items() if item[0].locks]:
+            times[form.table] = times.get(form.table, 0) + 1
+            ids.setdefault(form.table, set()).update(key[1] for key in map(form.key_of, rows) if key)
+        return [self._lock(table)(ids=list(ids[table])) for table in ids if times[table] > 1]
+
+    async def _run_many(self, parts: Sequence[Part]) -> Sequence[Outcome]:
+        statement = self._joined(parts[0].layout.forms)
+        return statement.outcomes(parts, await self._run(statement.query(parts), None))
+
+    async def _run_alone(self, part: Part, patience: float | None = None) -> Outcome:
+        (form, *others), ((position, *more), *_), _ = part.layout
+        if others or more or form.then:
+            statement = self._joined(part.layout.forms)
+            return statement.outcomes([part], await self._run(statement.query([part]), patience))[0]
+        rows = await self._run(form.query(part.rows[position]), patience)
+        if not form.must_hit:
+            return {}
+        return {position: rows[0]} if rows else form.refusal(position)
+
+    def _coalescer(self, forms: Forms) -> Coalescer[Part, Outcome]:
+        found = self._coalescers.get(forms)
+        if found is None:
+            if len(self._coalescers) >= SHAPES:
+                self._coalescers = {forms: some for forms, some in self._coalescers.items() if some.is_busy}
+            found = Coalescer(self._run_many, self._run_alone, patience=self._patience, keys=_keys)
+            self._coalescers[forms] = found
+        return found
+
+    def _make_joined(self, forms: Forms) -> JoinedStatement:
+        return JoinedStatement(forms, self._dialect)
+
+    def _make_lock(self, table: Table) -> Statement:
+        (column,) = table.primary_key
+        ids = bindparam("ids", type_=ARRAY(column.type))
+        return Statement(select(column).where(column == any_(ids)).order_by(column).with_for_update(), self._dialect)
+
+
+def _keys(part: Part) -> Sequence[object]:
+    if not part.layout.has_keys:
+        return ()
+    return [key for form, rows in part.items() if form.kind.key for key in map(form.key_of, rows)]
