@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from kingpost.main import Stores, stores_on
+from kingpost.main import KINDS, Stores, stores_on
 from kingpost.storage.database import Database
 from kingpost.storage.opening import open_migrated
+from kingpost.storage.writes import Writes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,5 +27,5 @@ class Node(Stores):
 async def open_node(url: str) -> Node:
     """Open a database whose schema is up to date; SQLite is migrated first."""
     database = await open_migrated(url)
-    stores = stores_on(database)
+    stores = stores_on(database, Writes(database, KINDS))
     return Node(database=database, **{name: getattr(stores, name) for name in Stores.__dataclass_fields__})

@@ -6,7 +6,7 @@ It is the only place that picks implementations.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from kingpost.http.openapi.published import PublishedDocument
 from kingpost.jobs import sql as jobs_sql
 from kingpost.jobs.runner import JobRunner
 from kingpost.jobs.sealing import JobSealer
+from kingpost.jobs.store import SealedJob
 from kingpost.jsontools.strict import JSONLimits
 from kingpost.limits import Limits
 from kingpost.limits.memory import MemoryLimits
@@ -52,10 +53,9 @@ from kingpost.resources.service import Resources
 from kingpost.secret import MasterSecret, load_or_create
 from kingpost.settings import SECRET_FILE, Settings
 from kingpost.storage.database import Database
-from kingpost.storage.effects import ConsequenceScripts
 from kingpost.storage.opening import open_migrated
 from kingpost.storage.owned import Owned
-from kingpost.storage.writes import Writes
+from kingpost.storage.writes import Kind, Writes
 
 HOUSEKEEPING_EVERY = 5 * 60
 """Seconds. Every process of every node keeps house; of what several would do at once, one does it."""
@@ -84,26 +84,35 @@ OWNED: Sequence[Owned] = (
 """What the rooms store about accounts, which is deleted with them."""
 
 
+KINDS: Mapping[type, Kind[Any]] = {
+    **resources_sql.KINDS,
+    **audit_sql.KINDS,
+    **jobs_sql.KINDS,
+    **one_time_tokens_sql.KINDS,
+    **revocations_sql.KINDS,
+}
+"""How each type of write is stored."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stores(AuthStores, AccountStores):
     """All stores, on one database."""
 
 
-def stores_on(database: Database) -> Stores:
+def stores_on(database: Database, writes: Writes) -> Stores:
     """Return the stores on a database whose schema is up to date."""
-    consequences = ConsequenceScripts(database.dialect)
     return Stores(
-        users=users_sql.SQLUsers(database, consequences, OWNED),
-        credentials=passwords_sql.SQLCredentials(database, consequences),
-        sessions=sessions_sql.SQLSessions(database, consequences),
-        second_factors=second_factor_sql.SQLSecondFactors(database, consequences),
-        api_keys=api_keys_sql.SQLAPIKeys(database, consequences),
-        signing_keys=signing_keys_sql.SQLSigningKeys(database, consequences),
+        users=users_sql.SQLUsers(database, writes, OWNED),
+        credentials=passwords_sql.SQLCredentials(database, writes),
+        sessions=sessions_sql.SQLSessions(database, writes),
+        second_factors=second_factor_sql.SQLSecondFactors(database, writes),
+        api_keys=api_keys_sql.SQLAPIKeys(database, writes),
+        signing_keys=signing_keys_sql.SQLSigningKeys(database, writes),
         revocations=revocations_sql.SQLRevocations(database),
-        one_time_tokens=one_time_tokens_sql.SQLOneTimeTokens(database, consequences, OWNED),
-        resources=resources_sql.SQLResources(database, Writes(database, resources_sql.KINDS)),
-        jobs=jobs_sql.SQLJobs(database, consequences),
-        audit=audit_sql.SQLAuditLog(database, consequences),
+        one_time_tokens=one_time_tokens_sql.SQLOneTimeTokens(database, writes, OWNED),
+        resources=resources_sql.SQLResources(database, writes),
+        jobs=jobs_sql.SQLJobs(database, writes),
+        audit=audit_sql.SQLAuditLog(database, writes),
     )
 
 
@@ -150,7 +159,8 @@ async def running(settings: Settings, *, background: bool = True) -> AsyncIterat
 
 
 async def _assemble(stack: contextlib.AsyncExitStack, settings: Settings, database: Database) -> Running:
-    stores = stores_on(database)
+    writes = Writes(database, KINDS)
+    stores = stores_on(database, writes)
     secret = _secret(settings, is_new=not await stores.signing_keys.list())
     sealer = JobSealer(secret)
     messages = Messages(sealer)
@@ -171,6 +181,8 @@ async def _assemble(stack: contextlib.AsyncExitStack, settings: Settings, databa
     )
     machine = Machine(auth.credentials(), Cursors(secret.derive("cursors")), settings.body_limit, json_limits)
     delivery = Delivery.of(settings, sealer)
+    jobs = JobRunner(stores.jobs, {MAIL: delivery.deliver, **accounts.job_handlers()})
+    writes.after_commit(SealedJob, jobs.wake)
     return Running(
         settings=settings,
         database=database,
@@ -179,7 +191,7 @@ async def _assemble(stack: contextlib.AsyncExitStack, settings: Settings, databa
         accounts=accounts,
         resources=resources,
         audit_log=audit_log,
-        jobs=JobRunner(stores.jobs, {MAIL: delivery.deliver, **accounts.job_handlers()}),
+        jobs=jobs,
         readiness=readiness,
         application=Application(settings, machine, endpoints),
     )

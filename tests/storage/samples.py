@@ -3,18 +3,21 @@
 import asyncio
 import itertools
 import secrets
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from kingpost import clock
+from kingpost.accounts.one_time_tokens.store import OneTimeToken
 from kingpost.audit.store import AuditListing
 from kingpost.auth.api_keys.store import APIKey
+from kingpost.auth.revocations.store import RequireSession
+from kingpost.jobs.store import Claim, FinishJob, SealedJob
 from kingpost.model import ADMIN, ActorType, AuditEntry, Resource, Session, SortKey, Status, User
 from kingpost.resources.store import CreateResource, DeleteResource, ReplaceResource
-from kingpost.storage.consequences import SealedJob
+from kingpost.storage.effects import Effects
 from tests.nodes import Node
 
 WRITERS = 16
@@ -163,3 +166,19 @@ async def entries_of(storage: Node, **wanted: Any) -> list[AuditEntry]:
 def new_api_key(user_id: str, name: str = "A key") -> APIKey:
     key_id, now = id_and_time()
     return APIKey(key_id, user_id, name, ("users:read",), "kp_12345", now, None, None)
+
+
+def effects_of(
+    audit: Sequence[AuditEntry] = (),
+    jobs: Sequence[SealedJob] = (),
+    finishes: Claim | None = None,
+    tokens: Sequence[OneTimeToken] = (),
+    session_id: str | None = None,
+) -> Effects:
+    """Effects of all kinds, in the order in which features hand them over."""
+    effects: list[msgspec.Struct] = [*audit, *jobs, *tokens]
+    if finishes is not None:
+        effects.append(FinishJob(finishes.job_id, finishes.attempt))
+    if session_id is not None:
+        effects.append(RequireSession(session_id))
+    return effects

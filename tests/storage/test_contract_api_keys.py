@@ -9,14 +9,16 @@ from msgspec.structs import replace
 from kingpost import clock
 from kingpost.accounts.users.store import UserChange
 from kingpost.auth.api_keys.store import APIKey
-from kingpost.model import User
+from kingpost.jobs.store import SealedJob
+from kingpost.model import AuditEntry, User
 from kingpost.problems import Conflict, Unauthenticated
-from kingpost.storage.consequences import Consequences
+from kingpost.storage.effects import Effects
 from tests.nodes import Node
 from tests.storage.samples import (
     WRITERS,
     add_admin,
     add_user,
+    effects_of,
     entries_of,
     id_and_time,
     new_entry,
@@ -44,15 +46,15 @@ async def add_key(storage: Node, user_id: str, key_hash: bytes | None = None, **
     return key
 
 
-def told() -> Consequences:
-    return Consequences((new_entry(),), (new_job(),))
+def told() -> Effects:
+    return effects_of((new_entry(),), (new_job(),))
 
 
-async def assert_told(storage: Node, *consequences: Consequences) -> None:
+async def assert_told(storage: Node, *effects: Effects) -> None:
     """Of all that could have been stored beside the writes, exactly this was."""
-    assert [e.id for e in await entries_of(storage)] == [e.id for c in consequences for e in c.audit]
+    assert [e.id for e in await entries_of(storage)] == [e.id for c in effects for e in c if isinstance(e, AuditEntry)]
     jobs = [claimed.job.id for claimed in await storage.jobs.claim(100, 60)]
-    assert jobs == [job.id for c in consequences for job in c.jobs]
+    assert jobs == [job.id for c in effects for job in c if isinstance(job, SealedJob)]
 
 
 # --- create, find and list -----------------------------------------------------------------------
@@ -61,16 +63,16 @@ async def assert_told(storage: Node, *consequences: Consequences) -> None:
 async def test_a_key_is_found_by_its_hash_with_its_account_on_every_node(nodes: list[Node]) -> None:
     user = await add_user(nodes[0], name="Ada", metadata={"a": 1}, roles=("user", "editor"))
     key_hash = b"\x00\xff" * 16
-    consequences = told()
+    effects = told()
     key = new_key(user.id, expires_at=LATER)
-    await nodes[0].api_keys.create(key, key_hash, MOST, consequences)
+    await nodes[0].api_keys.create(key, key_hash, MOST, effects)
     for node in nodes:
         found = await node.api_keys.find(key_hash, AT)
         assert found is not None
         assert found[0] == key
         assert isinstance(found[1], User)
         assert found[1] == await node.users.find(user.id)
-    await assert_told(nodes[1], consequences)
+    await assert_told(nodes[1], effects)
 
 
 async def test_no_other_hash_finds_it(storage: Node) -> None:
@@ -145,7 +147,7 @@ async def test_an_account_has_so_many_at_most_expired_ones_included(storage: Nod
 async def test_creations_at_the_same_moment_never_make_one_too_many(nodes: list[Node]) -> None:
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
     calls = [
-        node.api_keys.create(new_key(user.id), b"hash %d" % number, 5, Consequences((new_entry(),)))
+        node.api_keys.create(new_key(user.id), b"hash %d" % number, 5, effects_of((new_entry(),)))
         for number, node in enumerate(takes_turns(nodes))
     ]
     others = [add_key(node, other.id) for node in takes_turns(nodes, 4)]
@@ -216,20 +218,20 @@ async def test_of_many_uses_one_is_noted_for_its_own_key_only(nodes: list[Node])
 async def test_a_deleted_key_is_gone_on_every_node(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     kept, key = await add_key(nodes[0], user.id), await add_key(nodes[0], user.id, b"a hash")
-    consequences = told()
-    assert await nodes[0].api_keys.delete(key.id, consequences)
+    effects = told()
+    assert await nodes[0].api_keys.delete(key.id, effects)
     for node in nodes:
         assert await node.api_keys.find(b"a hash", AT) is None
         assert await node.api_keys.find_owner(key.id) is None
         assert await node.api_keys.list(user.id) == [kept]
     for missing in (key.id, NOBODY):
         assert not await nodes[1].api_keys.delete(missing, told())
-    await assert_told(nodes[0], consequences)
+    await assert_told(nodes[0], effects)
 
 
 async def test_of_many_deletions_one_is_told(nodes: list[Node]) -> None:
     key = await add_key(nodes[0], (await add_user(nodes[0])).id)
-    calls = [node.api_keys.delete(key.id, Consequences((new_entry(),))) for node in takes_turns(nodes)]
+    calls = [node.api_keys.delete(key.id, effects_of((new_entry(),))) for node in takes_turns(nodes)]
     assert sorted(await race(*calls)) == [False] * (WRITERS - 1) + [True]
     assert len(await entries_of(nodes[0])) == 1
 

@@ -7,7 +7,6 @@ import pytest
 
 from kingpost.model import User
 from kingpost.problems import NotFound, Unauthenticated, VersionMismatch
-from kingpost.storage.consequences import Consequences
 from kingpost.storage.database import Database, ForeignKeyViolation
 from kingpost.storage.opening import open_database
 from tests.nodes import Node
@@ -19,6 +18,7 @@ from tests.storage.samples import (
     add_session,
     add_user,
     create_resource,
+    effects_of,
     entries_of,
     new_api_key,
     new_entry,
@@ -61,7 +61,7 @@ async def test_nothing_personal_is_left_in_any_table(nodes: list[Node], database
     assert told == {"users", *(table.name for table in TABLES_OF_ACCOUNTS)}
     assert len(await places_of(database, MARKER)) > len(TABLES_OF_ACCOUNTS)
 
-    ended = await nodes[1].users.delete(ada.id, None, Consequences((new_entry("user.deleted", target_id=ada.id),)))
+    ended = await nodes[1].users.delete(ada.id, None, effects_of((new_entry("user.deleted", target_id=ada.id),)))
     assert len(ended) == 1
     assert await places_of(database, ada.id) == REMAINS
     # Hashes and sealed values mean nothing without the account; those of sessions are needed until all have heard.
@@ -89,7 +89,7 @@ async def test_addresses_by_or_about_it_are_forgotten_and_no_others(nodes: list[
     )
     await nodes[0].audit.add(by, about, elsewhere)
     await nodes[0].users.delete(
-        ada.id, None, Consequences((new_entry("user.deleted", actor_id=ada.id, target_id=ada.id),))
+        ada.id, None, effects_of((new_entry("user.deleted", actor_id=ada.id, target_id=ada.id),))
     )
     told = [(entry.action, entry.address) for entry in await entries_of(nodes[1])]
     assert told == [("user.changed", None)] * 2 + [("user.changed", elsewhere.address), ("user.deleted", None)]
@@ -117,7 +117,7 @@ async def test_a_deletion_that_fails_forgets_nothing(nodes: list[Node], database
     await leave_traces(database, ada.id, MARKER)
     before = await places_of(database, ada.id), await places_of(database, MARKER)
     with pytest.raises(VersionMismatch):
-        await nodes[0].users.delete(ada.id, [7], Consequences((new_entry("user.deleted"),)))
+        await nodes[0].users.delete(ada.id, [7], effects_of((new_entry("user.deleted"),)))
     assert (await places_of(database, ada.id), await places_of(database, MARKER)) == before
 
 
@@ -126,7 +126,7 @@ async def test_waiting_jobs_about_it_are_gone_whoever_holds_them(nodes: list[Nod
     await nodes[0].jobs.add(new_job("held", ada.id), new_job("held by none", ada.id), new_job("of nobody"))
     (held,) = await nodes[0].jobs.claim(1, 60)
     farewell = new_job("farewell")
-    await nodes[0].users.delete(ada.id, None, Consequences(jobs=(farewell, new_job("useless", ada.id))))
+    await nodes[0].users.delete(ada.id, None, effects_of(jobs=(farewell, new_job("useless", ada.id))))
     assert {claimed.job.kind for claimed in await nodes[1].jobs.claim(10, 60)} == {"of nobody", "farewell"}
     await nodes[1].jobs.put_off(held.claim, "too late", 0)
     assert list(await nodes[1].jobs.claim(10, 60)) == []
@@ -174,7 +174,7 @@ async def test_of_many_deletions_exactly_one_wins(nodes: list[Node]) -> None:
     await add_session(nodes[0], ada.id)
     entries = [new_entry("user.deleted", target_id=ada.id) for _ in range(WRITERS)]
     deletions = [
-        node.users.delete(ada.id, None, Consequences((entry,)))
+        node.users.delete(ada.id, None, effects_of((entry,)))
         for node, entry in zip(takes_turns(nodes), entries, strict=True)
     ]
     assert tally(await race(*deletions)) == {"won": 1, "NotFound": WRITERS - 1}
@@ -239,5 +239,5 @@ async def test_a_session_is_started_under_an_upgraded_hash_only_by_who_knows_it(
 
 async def test_a_missing_account_cannot_be_deleted(storage: Node) -> None:
     with pytest.raises(NotFound):
-        await storage.users.delete("019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a", None, Consequences((new_entry(),)))
+        await storage.users.delete("019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a", None, effects_of((new_entry(),)))
     assert await entries_of(storage) == []

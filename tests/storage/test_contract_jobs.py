@@ -6,9 +6,8 @@ import msgspec
 import pytest
 
 from kingpost import clock
-from kingpost.jobs.store import ClaimedJob
-from kingpost.storage.consequences import Claim
-from kingpost.storage.database import UniqueViolation
+from kingpost.jobs.store import Claim, ClaimedJob
+from kingpost.storage.writes import Refused
 from tests.nodes import Node
 from tests.storage.samples import LONG_AGO, add_user, new_job, race, takes_turns, tally
 
@@ -187,7 +186,7 @@ async def test_only_given_up_jobs_that_are_old_enough_are_forgotten(nodes: list[
     assert holding.attempt == 1
     await nodes[0].jobs.forget_given_up(LONG_AGO)
     # It can be seen that `young` is still there: its id is taken.
-    with pytest.raises(UniqueViolation):
+    with pytest.raises(Refused):
         await nodes[0].jobs.add(young_one)
     await nodes[0].jobs.add(old)
     await nodes[0].jobs.forget_given_up(FAR_FUTURE)

@@ -5,11 +5,12 @@ import secrets
 import pytest
 
 from kingpost import clock
-from kingpost.accounts.one_time_tokens.store import Allowance
+from kingpost.accounts.one_time_tokens.store import Allowance, OneTimeToken, Purpose
 from kingpost.accounts.users.store import UserChange
+from kingpost.jobs.store import Claim, Superseded
 from kingpost.model import User
 from kingpost.problems import Conflict, NotFound
-from kingpost.storage.consequences import Claim, Consequences, OneTimeToken, Purpose, Superseded
+from kingpost.storage.effects import Effects
 from tests.nodes import Node
 from tests.storage.samples import (
     LONG_AGO,
@@ -17,6 +18,7 @@ from tests.storage.samples import (
     add_resource,
     add_session,
     add_user,
+    effects_of,
     entries_of,
     new_api_key,
     new_entry,
@@ -96,11 +98,11 @@ async def test_a_token_may_kill_those_of_other_purposes(storage: Node) -> None:
 async def test_there_are_no_tokens_for_nobody(storage: Node) -> None:
     user = await add_user(storage)
     await storage.users.delete(user.id, None)
-    token, consequences = new_token(user), Consequences((new_entry(),), (new_job(),))
+    token, effects = new_token(user), effects_of((new_entry(),), (new_job(),))
     with pytest.raises(NotFound):
-        await storage.one_time_tokens.issue(token, consequences)
+        await storage.one_time_tokens.issue(token, effects)
     with pytest.raises(NotFound):
-        await storage.one_time_tokens.renew(token, consequences)
+        await storage.one_time_tokens.renew(token, effects)
     assert not await is_alive(storage, token)
     assert await entries_of(storage) == []
     assert await storage.jobs.claim(10, 60) == []
@@ -109,11 +111,11 @@ async def test_there_are_no_tokens_for_nobody(storage: Node) -> None:
 async def test_a_token_commits_with_its_consequences_or_not_at_all(storage: Node) -> None:
     user, job = await add_user(storage), new_job()
     token, entry = new_token(user), new_entry()
-    lost = Consequences((entry,), (job,), finishes=Claim(NOBODY, 1))
+    lost = effects_of((entry,), (job,), finishes=Claim(NOBODY, 1))
     with pytest.raises(Superseded):
         await storage.one_time_tokens.issue(token, lost)
     assert not await is_alive(storage, token)
-    await storage.one_time_tokens.issue(token, Consequences((entry,), (job,)))
+    await storage.one_time_tokens.issue(token, effects_of((entry,), (job,)))
     assert await is_alive(storage, token)
     assert [stored.id for stored in await entries_of(storage)] == [entry.id]
     assert [claimed.job for claimed in await storage.jobs.claim(10, 60)] == [job]
@@ -125,7 +127,7 @@ async def test_tokens_commit_with_other_writes_as_their_consequence(storage: Nod
     older = await add_token(storage, user)
     token = new_token(user, email="countess@example.com")
     change = UserChange(email=token.email, email_key=token.email_key, email_verified=False)
-    changed, _ = await storage.users.change(user.id, change, AT, None, Consequences(tokens=(token,)))
+    changed, _ = await storage.users.change(user.id, change, AT, None, effects_of(tokens=(token,)))
     assert (changed.email, changed.email_verified, changed.version) == ("countess@example.com", False, 3)
     assert (await is_alive(storage, older), await is_alive(storage, token)) == (False, True)
 
@@ -133,8 +135,8 @@ async def test_tokens_commit_with_other_writes_as_their_consequence(storage: Nod
 # --- allowances ----------------------------------------------------------------------------------
 
 
-def asked(user: User) -> Consequences:
-    return Consequences((new_entry("mail.asked", target_id=user.id),), (new_job(),))
+def asked(user: User) -> Effects:
+    return effects_of((new_entry("mail.asked", target_id=user.id),), (new_job(),))
 
 
 async def test_an_allowance_counts_entries_about_the_account_with_the_action_since_a_time(storage: Node) -> None:
@@ -165,14 +167,14 @@ async def test_when_an_allowance_is_used_up_a_job_is_finished_and_tokens_die_but
     await storage.jobs.add(job)
     [claimed] = await storage.jobs.claim(1, 60)
     token = new_token(user, "reset-password")
-    consequences = Consequences((new_entry(),), (new_job(),), claimed.claim)
+    effects = effects_of((new_entry(),), (new_job(),), claimed.claim)
     used_up = Allowance(("mail.asked",), 0, LONG_AGO)
-    await storage.one_time_tokens.issue(token, consequences, kills=("verify-email",), allowance=used_up)
+    await storage.one_time_tokens.issue(token, effects, kills=("verify-email",), allowance=used_up)
     assert [await is_alive(storage, one) for one in (*older, token)] == [False, True, True, False]
     assert await entries_of(storage) == []
     assert await storage.jobs.claim(10, 60) == []
     with pytest.raises(Superseded):
-        await storage.one_time_tokens.issue(token, consequences, allowance=used_up)
+        await storage.one_time_tokens.issue(token, effects, allowance=used_up)
 
 
 async def test_of_many_at_once_as_many_are_stored_as_the_allowance_has_left(nodes: list[Node]) -> None:
@@ -192,7 +194,7 @@ async def test_of_many_at_once_as_many_are_stored_as_the_allowance_has_left(node
 async def test_a_living_token_is_renewed(storage: Node) -> None:
     user = await add_user(storage)
     older, newer = await add_token(storage, user), new_token(user)
-    assert await storage.one_time_tokens.renew(newer, Consequences((new_entry(),)))
+    assert await storage.one_time_tokens.renew(newer, effects_of((new_entry(),)))
     assert (await is_alive(storage, older), await is_alive(storage, newer)) == (False, True)
     assert len(await entries_of(storage)) == 1
 
@@ -206,7 +208,7 @@ async def test_what_does_not_live_is_not_renewed_and_nothing_is_stored(storage: 
         if older is not None:
             await storage.one_time_tokens.issue(older)
         newer = new_token(user)
-        assert not await storage.one_time_tokens.renew(newer, Consequences((new_entry(),), (new_job(),)))
+        assert not await storage.one_time_tokens.renew(newer, effects_of((new_entry(),), (new_job(),)))
         assert not await is_alive(storage, newer)
     assert await entries_of(storage) == []
     assert await storage.jobs.claim(10, 60) == []
@@ -236,7 +238,7 @@ async def test_an_allowance_that_is_used_up_renews_nothing(storage: Node) -> Non
 async def test_a_verified_address_is_seen_in_version_and_time(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     token, reset = await add_token(nodes[0], user), await add_token(nodes[0], user, "reset-password")
-    verified = await nodes[1].one_time_tokens.confirm_email(token.token_hash, AT, Consequences((new_entry(),)))
+    verified = await nodes[1].one_time_tokens.confirm_email(token.token_hash, AT, effects_of((new_entry(),)))
     assert plain(verified) == plain(user) | {"email_verified": True, "version": 2, "updated_at": AT}
     assert plain(await nodes[0].users.find(user.id)) == plain(verified)
     assert (await is_alive(nodes[0], token), await is_alive(nodes[0], reset)) == (False, True)
@@ -260,7 +262,7 @@ async def test_an_address_that_was_taken_meanwhile_is_a_conflict_and_the_token_l
     user, other = await add_user(storage), await add_user(storage)
     token = await add_token(storage, user, "change-email", email=other.email)
     with pytest.raises(Conflict):
-        await storage.one_time_tokens.confirm_email(token.token_hash, AT, Consequences((new_entry(),)))
+        await storage.one_time_tokens.confirm_email(token.token_hash, AT, effects_of((new_entry(),)))
     assert plain(await storage.users.find(user.id)) == plain(user)
     assert await entries_of(storage) == []
     await storage.users.delete(other.id, None)
@@ -285,7 +287,7 @@ async def test_of_many_uses_of_one_token_for_an_address_exactly_one_wins(nodes: 
     token = await add_token(nodes[0], user, purpose)
     outcomes = await race(
         *[
-            node.one_time_tokens.confirm_email(token.token_hash, AT, Consequences((new_entry(),)))
+            node.one_time_tokens.confirm_email(token.token_hash, AT, effects_of((new_entry(),)))
             for node in takes_turns(nodes)
         ]
     )
@@ -319,7 +321,7 @@ async def test_a_reset_sets_the_hash_verifies_the_address_and_ends_all_sessions(
     tokens = [await add_token(nodes[0], user, purpose) for purpose in PURPOSES]
     entry, job = new_entry(), new_job()
     outcome = await nodes[1].one_time_tokens.reset_password(
-        tokens[2].token_hash, "new hash", AT, Consequences((entry,), (job,))
+        tokens[2].token_hash, "new hash", AT, effects_of((entry,), (job,))
     )
     assert outcome is not None
     changed, ended = outcome

@@ -7,13 +7,16 @@ import asyncpg
 import pytest
 
 from kingpost.auth.second_factor.store import SecondFactor
+from kingpost.jobs.store import SealedJob
+from kingpost.model import AuditEntry
 from kingpost.problems import Conflict, Unauthenticated
-from kingpost.storage.consequences import Consequences
+from kingpost.storage.effects import Effects
 from tests.nodes import Node, open_node
 from tests.storage.samples import (
     WRITERS,
     add_admin,
     add_user,
+    effects_of,
     entries_of,
     new_entry,
     new_job,
@@ -40,15 +43,15 @@ async def add_factor(storage: Node, codes: Sequence[bytes] = CODES, step: int = 
     return user.id
 
 
-def told() -> Consequences:
-    return Consequences((new_entry(),), (new_job(),))
+def told() -> Effects:
+    return effects_of((new_entry(),), (new_job(),))
 
 
-async def assert_told(storage: Node, *consequences: Consequences) -> None:
+async def assert_told(storage: Node, *effects: Effects) -> None:
     """Of all that could have been stored beside the writes, exactly this was."""
-    assert [e.id for e in await entries_of(storage)] == [e.id for c in consequences for e in c.audit]
+    assert [e.id for e in await entries_of(storage)] == [e.id for c in effects for e in c if isinstance(e, AuditEntry)]
     jobs = [claimed.job.id for claimed in await storage.jobs.claim(100, 60)]
-    assert jobs == [job.id for c in consequences for job in c.jobs]
+    assert jobs == [job.id for c in effects for job in c if isinstance(job, SealedJob)]
 
 
 # --- begin and find ------------------------------------------------------------------------------
@@ -128,12 +131,12 @@ async def test_a_beginning_beside_a_deletion_leaves_nothing_behind(nodes: list[N
 async def test_a_confirmation_brings_its_codes_and_uses_its_step_up(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
-    consequences = told()
-    await nodes[0].second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED, consequences)
+    effects = told()
+    await nodes[0].second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED, effects)
     expected = SecondFactor(user.id, SEALED, BEGUN, CONFIRMED, STEP, 10)
     assert await nodes[1].second_factors.find(user.id) == expected
     assert not await nodes[1].second_factors.use_step(user.id, SEALED, STEP)
-    await assert_told(nodes[1], consequences)
+    await assert_told(nodes[1], effects)
 
 
 async def test_only_this_very_enrolment_is_confirmed_and_only_once(storage: Node) -> None:
@@ -220,13 +223,13 @@ async def test_of_many_uses_of_one_step_exactly_one_wins(nodes: list[Node]) -> N
 
 async def test_each_recovery_code_works_once_and_the_rest_is_counted(nodes: list[Node]) -> None:
     user_id, other_id = await add_factor(nodes[0]), await add_factor(nodes[0], CODES[:2])
-    consequences = [told() for _ in CODES]
+    effects = [told() for _ in CODES]
     for number, code in enumerate(CODES):
         use = nodes[number % 2].second_factors.use_recovery_code
-        assert await use(user_id, code, consequences[number]) == 9 - number
+        assert await use(user_id, code, effects[number]) == 9 - number
         assert await use(user_id, code, told()) is None
     assert await nodes[0].second_factors.use_recovery_code(other_id, CODES[0]) == 1
-    await assert_told(nodes[1], *consequences)
+    await assert_told(nodes[1], *effects)
 
 
 async def test_a_recovery_code_that_is_none_or_anothers_is_not_used(storage: Node) -> None:
@@ -257,8 +260,8 @@ async def test_codes_that_are_used_at_the_same_moment_count_each_other(nodes: li
 
 async def test_removing_takes_the_codes_along_and_makes_room_for_another(nodes: list[Node]) -> None:
     user_id, other_id = await add_factor(nodes[0]), await add_factor(nodes[0])
-    consequences = told()
-    assert await nodes[0].second_factors.remove(user_id, consequences)
+    effects = told()
+    assert await nodes[0].second_factors.remove(user_id, effects)
     assert not await nodes[1].second_factors.remove(user_id, told())
     assert await nodes[1].second_factors.find(user_id) is None
     assert await nodes[1].second_factors.use_recovery_code(user_id, CODES[0]) is None
@@ -269,7 +272,7 @@ async def test_removing_takes_the_codes_along_and_makes_room_for_another(nodes: 
     other = await nodes[0].second_factors.find(other_id)
     assert other is not None
     assert other.recovery_codes_left == 10
-    await assert_told(nodes[0], consequences)
+    await assert_told(nodes[0], effects)
 
 
 async def test_what_was_only_begun_is_not_there_to_be_removed(storage: Node) -> None:

@@ -11,7 +11,7 @@ from kingpost.accounts.users.store import UserChange
 from kingpost.auth.sessions.store import Rotation
 from kingpost.model import Session
 from kingpost.problems import Unauthenticated
-from kingpost.storage.consequences import Consequences
+from kingpost.storage.effects import Effects
 from tests.nodes import Node
 from tests.storage.samples import (
     DAY,
@@ -20,6 +20,7 @@ from tests.storage.samples import (
     add_resource,
     add_session,
     add_user,
+    effects_of,
     entries_of,
     new_entry,
     new_job,
@@ -213,12 +214,12 @@ async def test_a_reuse_that_ends_a_session_in_use_is_told_with_its_account_and_o
     entries = {node: new_entry() for node in range(WRITERS)}
     asked: list[str] = []
 
-    def told(number: int) -> Callable[[str], Consequences]:
-        def consequences(user_id: str) -> Consequences:
+    def told(number: int) -> Callable[[str], Effects]:
+        def effects(user_id: str) -> Effects:
             asked.append(user_id)
-            return Consequences((entries[number],), (new_job(user_id=user_id),))
+            return effects_of((entries[number],), (new_job(user_id=user_id),))
 
-        return consequences
+        return effects
 
     outcomes = await race(
         *[
@@ -242,7 +243,7 @@ async def test_what_is_no_reuse_of_a_session_in_use_is_not_told(storage: Node) -
     await storage.users.change(users[3].id, UserChange(status="suspended"), AT, None)
     alive = await start(storage, users[4].id)
 
-    def told(user_id: str) -> Consequences:
+    def told(user_id: str) -> Effects:
         raise AssertionError(user_id)
 
     for session_id in (ended.id, expired.id, idle.id, suspended.id, NOBODY):

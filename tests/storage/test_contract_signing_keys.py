@@ -8,9 +8,9 @@ from kingpost import audit
 from kingpost.audit.store import AuditListing
 from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.model import SYSTEM, SortKey
-from kingpost.storage.consequences import Consequences
+from kingpost.storage.effects import Effects
 from tests.nodes import Node
-from tests.storage.samples import WRITERS, id_and_time, race, takes_turns, tally
+from tests.storage.samples import WRITERS, effects_of, id_and_time, race, takes_turns, tally
 
 
 def sealed_key(sealed: bytes = bytes(range(256))) -> SealedKey:
@@ -60,8 +60,8 @@ async def stored_keys(storage: Node, count: int) -> list[SealedKey]:
     return keys
 
 
-def told_of(key_id: str) -> Consequences:
-    return Consequences((audit.entry(SYSTEM, "signing_key.created", "signing_key", key_id),))
+def told_of(key_id: str) -> Effects:
+    return effects_of((audit.entry(SYSTEM, "signing_key.created", "signing_key", key_id),))
 
 
 async def entries(storage: Node) -> list[str | None]:

@@ -15,13 +15,12 @@ from kingpost import clock
 from kingpost.jobs import runner as job_runner
 from kingpost.jobs.runner import AT_ONCE, REMEMBERED_FOR, Handler, JobRunner, Patience
 from kingpost.jobs.sealing import GiveUp, JobSealer, TryLater
-from kingpost.jobs.store import ClaimedJob
+from kingpost.jobs.store import ClaimedJob, SealedJob, Superseded
 from kingpost.secret import MasterSecret
-from kingpost.storage.consequences import Consequences, SealedJob, Superseded
 from kingpost.storage.database import Query
 from kingpost.storage.opening import open_database
 from tests.nodes import Node, open_node
-from tests.storage.samples import add_user, new_job
+from tests.storage.samples import add_user, effects_of, new_job
 
 AT_ONCE_AGAIN = Patience(first=0)
 NEVER_AGAIN = Patience(most=-1)
@@ -137,7 +136,7 @@ async def test_jobs_that_were_there_before_the_runner_are_done_too_and_many_in_a
 async def test_a_job_whose_own_write_finishes_it_is_done(nodes: list[Node], waiting: Waiting) -> None:
     async def create_account(claimed: ClaimedJob) -> None:
         user = await add_user(nodes[0])
-        await nodes[0].sessions.end_all(user.id, consequences=Consequences(finishes=claimed.claim))
+        await nodes[0].sessions.end_all(user.id, effects=effects_of(finishes=claimed.claim))
 
     await nodes[0].jobs.add(fresh_job())
     async with running(nodes[1], create_account):

@@ -17,14 +17,13 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from kingpost.accounts.users.sql import SQLUsers
 from kingpost.auth.signing_keys.store import SealedKey
+from kingpost.main import KINDS
 from kingpost.model import Position, Resource, Session, SortKey, User
-from kingpost.resources.sql import KINDS, SQLResources
+from kingpost.resources.sql import SQLResources
 from kingpost.resources.store import ResourceListing
 from kingpost.storage import CannotOpen, migration
 from kingpost.storage.columns import metadata
-from kingpost.storage.consequences import Consequences
 from kingpost.storage.database import Database, Query, Row
-from kingpost.storage.effects import ConsequenceScripts
 from kingpost.storage.listing import Listing
 from kingpost.storage.opening import migrate, open_database
 from kingpost.storage.writes import Writes
@@ -36,6 +35,7 @@ from tests.storage.samples import (
     add_session,
     add_user,
     create_resource,
+    effects_of,
     entries_of,
     new_entry,
     new_job,
@@ -157,7 +157,7 @@ async def test_a_database_of_the_first_release_keeps_all_its_data(
     # What came with the second release works on what the first has left.
     await add_admin(storage)
     await storage.jobs.add(new_job(user_id=user.id))
-    await storage.users.delete(user.id, None, Consequences((new_entry("user.deleted", target_id=user.id),)))
+    await storage.users.delete(user.id, None, effects_of((new_entry("user.deleted", target_id=user.id),)))
     assert list(await storage.jobs.claim(1, 60)) == []
     assert [entry.target_id for entry in await entries_of(storage)] == [user.id]
     await storage.close()
@@ -338,7 +338,7 @@ async def test_accounts_are_paged_through_an_index(database_url: str, field: str
     await analyse_as_autovacuum_does(database)
     recorder = Recorder(database)
     for down in (False, True):
-        users = SQLUsers(recorder, ConsequenceScripts(recorder.dialect), ())
+        users = SQLUsers(recorder, Writes(recorder, KINDS), ())
         page = await users.list(Listing((SortKey(field, down),), LIMIT))
         await users.list(Listing((SortKey(field, down),), LIMIT, after=page.next))
         plan, _ = await plan_and_cost(database_url, database, recorder.asked)

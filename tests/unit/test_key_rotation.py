@@ -17,7 +17,7 @@ from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.model import OPERATOR, AuditEntry, SortKey
 from kingpost.problems import Conflict, NotFound
 from kingpost.secret import MasterSecret
-from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.effects import NO_EFFECTS, Effects
 from tests.nodes import Node, open_node
 
 SECRET = MasterSecret("one secret")
@@ -103,9 +103,9 @@ async def test_of_operators_who_rotate_at_the_same_moment_the_slower_is_told(sto
     class Overtaken:
         """The database, but another node is always a moment faster."""
 
-        async def add_after(self, newest_id: str, key: SealedKey, consequences: Consequences = NONE) -> bool:
+        async def add_after(self, newest_id: str, key: SealedKey, effects: Effects = NO_EFFECTS) -> bool:
             assert await storage.signing_keys.add_after(newest_id, SigningKey.generate().seal(SECRET))
-            return await storage.signing_keys.add_after(newest_id, key, consequences)
+            return await storage.signing_keys.add_after(newest_id, key, effects)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(storage.signing_keys, name)

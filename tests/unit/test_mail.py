@@ -11,7 +11,7 @@ import pytest
 
 from kingpost import settings
 from kingpost.jobs.sealing import JobSealer, TryLater, UnreadableJob
-from kingpost.jobs.store import ClaimedJob
+from kingpost.jobs.store import ClaimedJob, SealedJob
 from kingpost.mail import TEMPLATES, VALUES, Mail, Messages, TemplateName, masked
 from kingpost.mail.delivery import Delivery
 from kingpost.mail.envelope import Envelope, Letter, Sender
@@ -19,7 +19,6 @@ from kingpost.mail.outbox import Outbox
 from kingpost.mail.templates import PAGES, SAMPLES, Templates
 from kingpost.secret import MasterSecret
 from kingpost.settings import InvalidSettings, Settings
-from kingpost.storage.consequences import SealedJob
 
 URL = "https://api.example.com"
 SEALER = JobSealer(MasterSecret("a secret"))

@@ -6,8 +6,8 @@ import pytest
 
 from kingpost import base64url, clock
 from kingpost.accounts.one_time_tokens import tokens as one_time_tokens
+from kingpost.accounts.one_time_tokens.store import Purpose
 from kingpost.emails import address
-from kingpost.storage.consequences import Purpose
 
 USER = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 HOUR = 60 * 60

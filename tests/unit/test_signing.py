@@ -18,7 +18,7 @@ from kingpost.auth.signing_keys.ring import PUBLISHED_BEFORE_USE, KeyRing, Signi
 from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.problems import Unavailable
 from kingpost.secret import MasterSecret
-from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.effects import NO_EFFECTS, Effects
 from tests import signatures
 
 SECRET = MasterSecret("one secret")
@@ -45,10 +45,10 @@ class Stored:
         if not self.keys:
             self.keys.append(key)
 
-    async def add_after(self, newest_id: str, key: SealedKey, consequences: Consequences = NONE) -> bool:
+    async def add_after(self, newest_id: str, key: SealedKey, effects: Effects = NO_EFFECTS) -> bool:
         raise NotImplementedError("rings never do")
 
-    async def remove(self, key_id: str, consequences: Consequences = NONE, *, superseded_by: str | None = None) -> bool:
+    async def remove(self, key_id: str, effects: Effects = NO_EFFECTS, *, superseded_by: str | None = None) -> bool:
         raise NotImplementedError("rings never do")
 
 

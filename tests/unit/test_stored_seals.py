@@ -7,8 +7,8 @@ from kingpost.auth.second_factor.totp import TOTPSealer
 from kingpost.auth.signing_keys.ring import SigningKey
 from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.jobs.sealing import JobSealer
+from kingpost.jobs.store import SealedJob
 from kingpost.secret import MasterSecret
-from kingpost.storage.consequences import SealedJob
 
 SECRET = MasterSecret("a master secret of the year 2026")
 

@@ -25,7 +25,7 @@ from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.model import Principal
 from kingpost.problems import Unauthenticated
 from kingpost.secret import MasterSecret
-from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.effects import NO_EFFECTS, Effects
 from tests import signatures
 
 ISSUER = "https://api.kingpost.test"
@@ -48,10 +48,10 @@ class Stored:
         if not self.keys:
             self.keys.append(key)
 
-    async def add_after(self, newest_id: str, key: SealedKey, consequences: Consequences = NONE) -> bool:
+    async def add_after(self, newest_id: str, key: SealedKey, effects: Effects = NO_EFFECTS) -> bool:
         raise NotImplementedError("rings never do")
 
-    async def remove(self, key_id: str, consequences: Consequences = NONE, *, superseded_by: str | None = None) -> bool:
+    async def remove(self, key_id: str, effects: Effects = NO_EFFECTS, *, superseded_by: str | None = None) -> bool:
         raise NotImplementedError("rings never do")
 
 
@@ -314,7 +314,7 @@ def test_a_key_in_the_header_is_not_used(node: Node) -> None:
     assert node.refuses(node.signed(node.header(kid=mine.id, jwk=mine.public_jwk()), node.claims(), mine))
 
 
-@pytest.mark.parametrize("algorithm", ["none", "NONE", "None", "nOnE", "ES256"])
+@pytest.mark.parametrize("algorithm", ["none", "NO_EFFECTS", "None", "nOnE", "ES256"])
 def test_an_unsigned_token_is_refused(node: Node, algorithm: str) -> None:
     assert node.refuses(f"{segment(node.header(alg=algorithm))}.{segment(node.claims())}.")
 

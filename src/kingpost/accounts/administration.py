@@ -14,7 +14,6 @@ from kingpost.emails import InvalidEmail, address
 from kingpost.mail import Messages
 from kingpost.model import OPERATOR, AuditEntry, Page, Status, User
 from kingpost.problems import Fault, InvalidRequest, NotFound
-from kingpost.storage.consequences import Consequences
 from kingpost.storage.listing import Listing
 
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -85,16 +84,15 @@ class Administration:
         if faults:
             raise InvalidRequest.of(*[Fault(detail, code, pointer="/password") for code, detail in faults])
         password_hash = await self._hasher.hash(password)
-        consequences = Consequences(
-            (_entry("user.password_changed", user),), (self._messages.job("password-changed", user.email, user.id),)
-        )
-        ended = await self._credentials.change_password(user.id, password_hash, clock.now(), None, consequences)
+        notice = self._messages.job("password-changed", user.email, user.id)
+        effects = [_entry("user.password_changed", user), notice]
+        ended = await self._credentials.change_password(user.id, password_hash, clock.now(), None, effects)
         return len(ended)
 
     async def end_sessions(self, user: User) -> int:
         """End all sessions of an account; return how many there were."""
         entry = _entry("session.ended", user, sessions="all")
-        return len(await self._sessions.end_all(user.id, consequences=Consequences((entry,))))
+        return len(await self._sessions.end_all(user.id, effects=[entry]))
 
     async def delete(self, user: User) -> None:
         """Delete an account with all that it owns.
@@ -103,7 +101,7 @@ class Administration:
             NotFound: it is gone already.
             Conflict: no active administrator would be left.
         """
-        await self._users.delete(user.id, None, Consequences((_entry("user.deleted", user),)))
+        await self._users.delete(user.id, None, [_entry("user.deleted", user)])
 
     async def _find_by_email(self, email: str) -> User | None:
         try:
@@ -113,7 +111,7 @@ class Administration:
 
     async def _change(self, user: User, change: UserChange, **details: Any) -> User:
         entry = _entry("user.changed", user, fields=[], **details)
-        changed, _ = await self._users.change(user.id, change, clock.now(), None, Consequences((entry,)))
+        changed, _ = await self._users.change(user.id, change, clock.now(), None, [entry])
         return changed
 
 

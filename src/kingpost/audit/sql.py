@@ -1,5 +1,9 @@
 """The audit log on SQL."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
 from sqlalchemy import Column, ColumnElement, and_, bindparam, exists, literal, or_, update
 
 from kingpost import clock
@@ -8,11 +12,10 @@ from kingpost.audit.store import AuditListing
 from kingpost.audit.tables import AUDIT_ENTRY, audit, audit_entry_of
 from kingpost.model import AuditEntry, Page
 from kingpost.storage.columns import Identifier
-from kingpost.storage.consequences import Consequences
 from kingpost.storage.database import Database, Statement
-from kingpost.storage.effects import ConsequenceScripts
 from kingpost.storage.owned import Owned
 from kingpost.storage.paging import Filter, Pages
+from kingpost.storage.writes import Kind, Writes, insertion
 
 FILTERS = {
     "actor_id": Filter(audit.c.actor_id == bindparam("actor_id"), pins="actor_id"),
@@ -25,12 +28,19 @@ FILTERS = {
 SORTED_BY = {"created_at": "id"}
 
 
+def _row(entry: AuditEntry) -> tuple[Any, ...]:
+    return (*msgspec.structs.astuple(entry)[:-1], bytes(entry.details).decode())
+
+
+KINDS: Mapping[type, Kind[Any]] = {AuditEntry: insertion(audit, _row, AUDIT_ENTRY)}
+
+
 class SQLAuditLog:
     """`kingpost.audit.store.AuditStore` on SQL."""
 
-    def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
+    def __init__(self, database: Database, writes: Writes) -> None:
         self._database = database
-        self._consequences = consequences
+        self._writes = writes
         self._pages = Pages(database, AUDIT_ENTRY, audit_entry_of, filters=FILTERS, aliases=SORTED_BY)
         gone = or_(
             _is_gone(audit.c.actor_id), and_(audit.c.target_type == literal("user"), _is_gone(audit.c.target_id))
@@ -39,7 +49,7 @@ class SQLAuditLog:
         self._forget_addresses = Statement(told.values(address=None), database.dialect)
 
     async def add(self, *entries: AuditEntry) -> None:
-        await self._database.transact(lambda: self._consequences.store(Consequences(audit=entries)))
+        await self._writes.commit((), entries)
 
     async def list(self, listing: AuditListing) -> Page[AuditEntry]:
         given = {name: getattr(listing, name) for name in FILTERS if getattr(listing, name) is not None}

@@ -19,7 +19,7 @@ class AuditListing(Listing, frozen=True):
 class AuditStore(Protocol):
     """What was done, append-only: the database itself refuses to change or delete an entry.
 
-    Entries are added as `Consequences` of the write that they tell of, or by themselves. When an account is
+    Entries are added as effects of the write that they describe, or by themselves. When an account is
     deleted, the addresses in the entries about it are forgotten; nothing else ever changes.
     """
 

@@ -14,9 +14,8 @@ import msgspec
 
 from kingpost import clock
 from kingpost.jobs.sealing import GiveUp, TryLater, UnreadableJob
-from kingpost.jobs.store import ClaimedJob, JobStore
+from kingpost.jobs.store import ClaimedJob, JobStore, Superseded
 from kingpost.problems import Unavailable
-from kingpost.storage.consequences import Superseded
 
 POLL_EVERY = 0.5
 """Seconds between two looks for jobs that are due."""
@@ -101,6 +100,10 @@ class JobRunner:
                 _, late = await asyncio.wait(self._under_way, timeout=self._stop_patience)
                 for task in late:
                     task.cancel()
+
+    def wake(self) -> None:
+        """Look for jobs now rather than at the next poll: this process has just enqueued one."""
+        self._woken.set()
 
     async def sweep(self) -> None:
         """Forget the jobs that were given up long ago."""

@@ -3,8 +3,8 @@
 import msgspec
 
 from kingpost import clock
+from kingpost.jobs.store import SealedJob
 from kingpost.secret import BrokenSeal, MasterSecret
-from kingpost.storage.consequences import SealedJob
 
 
 class TryLater(Exception):

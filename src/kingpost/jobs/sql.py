@@ -1,29 +1,50 @@
 """Jobs on SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
-from sqlalchemy import Text, bindparam, delete, null, select, update
+from sqlalchemy import ColumnElement, Text, and_, bindparam, delete, literal, null, select, update
 
 from kingpost.jobs.schemas import ExportedJob
-from kingpost.jobs.store import ClaimedJob
+from kingpost.jobs.store import Claim, ClaimedJob, FinishJob, SealedJob, Superseded
 from kingpost.jobs.tables import jobs
 from kingpost.storage.columns import Identifier, Time
-from kingpost.storage.consequences import Claim, Consequences, SealedJob
 from kingpost.storage.database import Database, Statement
-from kingpost.storage.effects import ConsequenceScripts, held
-from kingpost.storage.functions import database_after
+from kingpost.storage.functions import database_after, database_now
 from kingpost.storage.owned import Owned, owned_rows
+from kingpost.storage.writes import Kind, Writes, insertion
 
 JOB = [jobs.c[field] for field in SealedJob.__struct_fields__]
+
+
+def _is_held() -> ColumnElement[bool]:
+    """Return the condition that the claim (`job_id`, `attempt`) is valid. There is none on a job that was given up."""
+    is_claimed = jobs.c.id == bindparam("job_id"), jobs.c.attempts == bindparam("attempt")
+    return and_(*is_claimed, jobs.c.due_at.is_not(None))
+
+
+KINDS: Mapping[type, Kind[Any]] = {
+    SealedJob: insertion(jobs, msgspec.structs.astuple, JOB, due_at=database_now(), attempts=literal(0)),
+    FinishJob: Kind[FinishJob](
+        row=msgspec.structs.astuple,
+        parameters=lambda shape: {"id": jobs.c.id.type, "attempts": jobs.c.attempts.type},
+        build=lambda row: delete(jobs).where(
+            jobs.c.id == row.id, jobs.c.attempts == row.attempts, jobs.c.due_at.is_not(None)
+        ),
+        key=("id",),
+        returning=[jobs.c.id],
+        refusal=Superseded,
+    ),
+}
 
 
 class SQLJobs:
     """`kingpost.jobs.store.JobStore` on SQL."""
 
-    def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
+    def __init__(self, database: Database, writes: Writes) -> None:
         self._database = database
-        self._consequences = consequences
+        self._writes = writes
         dialect = database.dialect
         self._export = Statement(owned_rows(jobs, ExportedJob), dialect)
         due = select(jobs.c.id).where(jobs.c.due_at <= database_after(0)).order_by(jobs.c.due_at, jobs.c.id)
@@ -37,7 +58,8 @@ class SQLJobs:
             .returning(*JOB, jobs.c.attempts),
             dialect,
         )
-        failed = update(jobs).where(held())
+        failed = update(jobs).where(_is_held())
+        self._finish = Statement(delete(jobs).where(_is_held()), dialect)
         error = bindparam("error", type_=Text)
         self._put_off = Statement(
             failed.values(last_error=error, due_at=database_after(bindparam("seconds"))).returning(jobs.c.id), dialect
@@ -47,7 +69,7 @@ class SQLJobs:
         self._forget = Statement(delete(jobs).where(*given_up), dialect)
 
     async def add(self, *jobs: SealedJob) -> None:
-        await self._database.transact(lambda: self._consequences.store(Consequences(jobs=jobs)))
+        await self._writes.commit((), jobs)
 
     async def claim(self, most: int, lease: int) -> Sequence[ClaimedJob]:
         # Asked again and again, mostly in vain: a read takes no lock and writes nothing.
@@ -58,7 +80,7 @@ class SQLJobs:
         return sorted([ClaimedJob(SealedJob(*row[:-1]), row[-1]) for row in rows], key=lambda claimed: claimed.job.id)
 
     async def finish(self, claim: Claim) -> None:
-        await self._database.write(self._consequences.finish(claim))
+        await self._database.write(self._finish(**msgspec.structs.asdict(claim)))
 
     async def put_off(self, claim: Claim, error: str, seconds: int | None) -> None:
         held = msgspec.structs.asdict(claim)

@@ -6,7 +6,39 @@ from typing import Protocol
 import msgspec
 
 from kingpost.jobs.schemas import ExportedJob
-from kingpost.storage.consequences import Claim, SealedJob
+
+
+class SealedJob(msgspec.Struct, frozen=True):
+    """Work to be done after the write that caused it. As an effect of a write, it is enqueued with it.
+
+    `kind` names its handler. `sealed` is encrypted, since it may hold a token. `user_id` is the account that the job
+    is about, if any: it is deleted with the account.
+    """
+
+    id: str
+    kind: str
+    user_id: str | None
+    sealed: bytes
+    created_at: str
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A worker's hold on a job: valid until the job is claimed again, which increments `attempt`."""
+
+    job_id: str
+    attempt: int
+
+
+class FinishJob(Claim, frozen=True):
+    """The effect of a write that does the work of a claimed job: the job is done with the write.
+
+    If the claim is no longer valid, the whole write is undone with `Superseded`. So the work takes effect once, however
+    many workers try.
+    """
+
+
+class Superseded(Exception):
+    """The worker's claim on the job is no longer valid: it was done, given up, dropped or claimed again."""
 
 
 class ClaimedJob(msgspec.Struct, frozen=True):
@@ -19,9 +51,14 @@ class ClaimedJob(msgspec.Struct, frozen=True):
     def claim(self) -> Claim:
         return Claim(self.job.id, self.attempt)
 
+    @property
+    def finish(self) -> FinishJob:
+        """The effect of a write that does the work of this job."""
+        return FinishJob(self.job.id, self.attempt)
+
 
 class JobStore(Protocol):
-    """Jobs that wait. They are added as `Consequences` of a write, or by themselves.
+    """Jobs that wait. They are added as effects of a write, or by themselves.
 
     A job is due at once, and is done by whoever claims it. All times are the database's own: the one clock
     that all nodes share.

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import msgspec
 
 from kingpost.jobs.sealing import JobSealer
-from kingpost.storage.consequences import SealedJob
+from kingpost.jobs.store import SealedJob
 
 KIND = "mail"
 """The kind of jobs that are messages."""
@@ -45,7 +45,7 @@ class Mail(msgspec.Struct, frozen=True):
 
 
 class Messages:
-    """Makes messages. They are stored as `Consequences` of their cause, and nothing is sent inside a request."""
+    """Makes messages. They are stored as effects of their cause, and nothing is sent inside a request."""
 
     def __init__(self, sealer: JobSealer) -> None:
         self._sealer = sealer

@@ -10,8 +10,8 @@ from typing import Protocol
 import msgspec
 
 from kingpost.emails import address
+from kingpost.jobs.store import SealedJob
 from kingpost.settings import ascii_host, is_address
-from kingpost.storage.consequences import SealedJob
 
 SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 LONGEST_LINE = 998

@@ -238,12 +238,17 @@ class Unit(NamedTuple):
         return outcomes[: self.plan.writes]
 
 
+async def _nothing() -> Sequence[Row | None]:
+    return []
+
+
 class Writes:
     """Commits writes of all known kinds to one database."""
 
     def __init__(self, database: Database, kinds: Mapping[type, Kind[Any]]) -> None:
         self._database = database
         self._kinds = kinds
+        self._callbacks: dict[type, Callable[[], None]] = {}
         self._form: Callable[[Shape], Form] = lru_cache(maxsize=SHAPES)(self._make_form)
         self._plan: Callable[[tuple[Shape, ...], int], Plan] = lru_cache(maxsize=SHAPES)(self._make_plan)
 
@@ -261,11 +266,28 @@ class Writes:
             Refused: a write or effect did not hit the row that it must hit, or would have broken a rule.
             Exception: the refusal of a kind that has one.
         """
-        return self._database.commit(self._unit(writes, effects), dry_run=dry_run)
+        if not writes and not effects:
+            return _nothing()
+        committing = self._database.commit(self._unit(writes, effects), dry_run=dry_run)
+        return self._then_call_back(committing, effects) if effects and not dry_run else committing
+
+    async def transact[T](self, script: Callable[[], Script[T]], effects: Sequence[Any]) -> T:
+        """Run a script that stores these effects with `steps`, as one transaction. Fails as `Database.transact`."""
+        return await self._then_call_back(self._database.transact(script), effects)
 
     def steps(self, effects: Sequence[Any]) -> Script[None]:
         """Store effects inside of a script, which fails as `commit` does."""
         yield from self._unit((), effects).play()
+
+    def after_commit(self, effect_type: type, callback: Callable[[], None]) -> None:
+        """Call back after each commit of this process that may have stored an effect of a type."""
+        self._callbacks[effect_type] = callback
+
+    async def _then_call_back[T](self, committing: Awaitable[T], effects: Sequence[Any]) -> T:
+        outcome = await committing
+        for effect_type in {type(effect) for effect in effects} & self._callbacks.keys():
+            self._callbacks[effect_type]()
+        return outcome
 
     def _unit(self, writes: Sequence[Any], effects: Sequence[Any]) -> Unit:
         shapes, rows = [], []

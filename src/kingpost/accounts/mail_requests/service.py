@@ -11,17 +11,17 @@ import msgspec
 
 from kingpost import audit, clock
 from kingpost.accounts.one_time_tokens import tokens as one_time_tokens
-from kingpost.accounts.one_time_tokens.store import Allowance, OneTimeTokenStore
+from kingpost.accounts.one_time_tokens.store import Allowance, OneTimeTokenStore, Purpose
 from kingpost.accounts.one_time_tokens.tokens import HOUR, NewToken
 from kingpost.accounts.users.store import UserStore
 from kingpost.emails import address, email_faults
 from kingpost.jobs.runner import Handler
 from kingpost.jobs.sealing import JobSealer
-from kingpost.jobs.store import ClaimedJob, JobStore
+from kingpost.jobs.store import ClaimedJob, FinishJob, JobStore
 from kingpost.mail import Messages
 from kingpost.model import Context, Origin, User
 from kingpost.problems import InvalidRequest, NotFound
-from kingpost.storage.consequences import Claim, Consequences, Purpose
+from kingpost.storage.effects import Effects
 
 RESET = "password.forgot"
 VERIFICATION = "email.resend"
@@ -108,7 +108,7 @@ class MailRequests:
             raise NotFound()
         await self._enqueue(context, VERIFICATION, user.email)
 
-    async def send(self, context: Context, template: RequestedTemplate, user: User, claim: Claim) -> None:
+    async def send(self, context: Context, template: RequestedTemplate, user: User, finish: FinishJob) -> None:
         """Send a new link to an account's address, replacing older ones. This finishes a job.
 
         Raises:
@@ -116,8 +116,8 @@ class MailRequests:
             Superseded: another worker has claimed the job.
         """
         token = _new_token(template, user)
-        consequences = self._consequences(context, template, user, token, claim)
-        await self._tokens.issue(token.stored, consequences, kills=KILLS[template], allowance=_allowance(template))
+        effects = self._effects(context, template, user, token, finish)
+        await self._tokens.issue(token.stored, effects, kills=KILLS[template], allowance=_allowance(template))
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the handlers of the jobs that are enqueued here, by kind."""
@@ -131,35 +131,35 @@ class MailRequests:
     async def _send_reset(self, claimed: ClaimedJob) -> None:
         context, user = await self._opened(claimed)
         if user is not None:
-            await self.send(context, "reset-password", user, claimed.claim)
+            await self.send(context, "reset-password", user, claimed.finish)
 
     async def _send_verification(self, claimed: ClaimedJob) -> None:
         context, user = await self._opened(claimed)
         if user is None or user.email_verified:
             return
         if not self._verified_only:
-            await self.send(context, "verify-email", user, claimed.claim)
+            await self.send(context, "verify-email", user, claimed.finish)
         # A link that was revoked, because someone else may have set the password, must not be sent again.
-        elif not await self._renew(context, "verify-email", user, claimed.claim):
-            await self.send(context, "set-password", user, claimed.claim)
+        elif not await self._renew(context, "verify-email", user, claimed.finish):
+            await self.send(context, "set-password", user, claimed.finish)
 
     async def _opened(self, claimed: ClaimedJob) -> tuple[Context, User | None]:
         """Return where a request came from, and the account with its address, if there is one."""
         request = self._sealer.open(claimed.job, MailRequest)
         return Context(None, request.origin), await self._users.find_by_email(address(request.email).key)
 
-    async def _renew(self, context: Context, template: RequestedTemplate, user: User, claim: Claim) -> bool:
+    async def _renew(self, context: Context, template: RequestedTemplate, user: User, finish: FinishJob) -> bool:
         """Send a new link if the account has one of this kind that is still valid; return whether it has."""
         token = _new_token(template, user)
-        consequences = self._consequences(context, template, user, token, claim)
-        return await self._tokens.renew(token.stored, consequences, allowance=_allowance(template))
+        effects = self._effects(context, template, user, token, finish)
+        return await self._tokens.renew(token.stored, effects, allowance=_allowance(template))
 
-    def _consequences(
-        self, context: Context, template: RequestedTemplate, user: User, token: NewToken, claim: Claim
-    ) -> Consequences:
+    def _effects(
+        self, context: Context, template: RequestedTemplate, user: User, token: NewToken, finish: FinishJob
+    ) -> Effects:
         entry = audit.entry(context, REQUESTED[PURPOSES[template]], "user", user.id, template=template)
         message = self._messages.job(template, user.email, user.id, token=token.text)
-        return Consequences((entry,), (message,), claim)
+        return [entry, message, finish]
 
 
 def _new_token(template: RequestedTemplate, user: User) -> NewToken:

@@ -4,40 +4,59 @@ Whatever writes tokens locks their account first, as changes of the account do: 
 circle, and a token that is issued while the account changes belongs to what the account is afterwards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from msgspec import structs
+import msgspec
 from sqlalchemy import bindparam, delete, func, literal, or_, select, true, update
 
 from kingpost import clock
 from kingpost.accounts.one_time_tokens.schemas import ExportedToken
-from kingpost.accounts.one_time_tokens.store import Allowance
+from kingpost.accounts.one_time_tokens.store import Allowance, OneTimeToken, Purpose
 from kingpost.accounts.one_time_tokens.tables import one_time_tokens
 from kingpost.accounts.users.tables import USER, user_of, users
 from kingpost.audit.tables import audit
 from kingpost.auth.sessions.tables import end_sessions
+from kingpost.jobs.store import FinishJob
 from kingpost.model import User
 from kingpost.problems import Conflict, NotFound
 from kingpost.storage.columns import Identifier, Time
-from kingpost.storage.consequences import NONE, Consequences, OneTimeToken, Purpose
 from kingpost.storage.database import Database, Script, Statement, UniqueViolation
-from kingpost.storage.effects import ConsequenceScripts
+from kingpost.storage.effects import NO_EFFECTS, Effects
 from kingpost.storage.owned import Owned, owned_rows
+from kingpost.storage.writes import Kind, Parameters, UpsertableInsert, Writes
 
 TOKEN = [one_time_tokens.c[field] for field in OneTimeToken.__struct_fields__]
+TOKEN_KEY = ("user_id", "purpose")
 PROOFS = ("user.email_verified", "user.password_reset")
 """What the audit log calls a proof that the account's owner reads its mail."""
 FOR_ADDRESSES: tuple[Purpose, ...] = ("verify-email", "change-email")
 FOR_PASSWORDS: tuple[Purpose, ...] = ("reset-password",)
 
 
+def _upsert(row: Parameters) -> UpsertableInsert:
+    statement = row.insert(one_time_tokens, **{column.name: row[column.name] for column in TOKEN})
+    new = {column.name: statement.excluded[column.name] for column in TOKEN if column.name not in TOKEN_KEY}
+    return statement.on_conflict_do_update(index_elements=TOKEN_KEY, set_=new)
+
+
+KINDS: Mapping[type, Kind[Any]] = {
+    OneTimeToken: Kind[OneTimeToken](
+        row=msgspec.structs.astuple,
+        parameters=lambda shape: {column.name: column.type for column in TOKEN},
+        build=_upsert,
+        key=TOKEN_KEY,
+    )
+}
+
+
 class SQLOneTimeTokens:
     """`kingpost.accounts.one_time_tokens.store.OneTimeTokenStore` on SQL."""
 
-    def __init__(self, database: Database, consequences: ConsequenceScripts, owned: Sequence[Owned]) -> None:
+    def __init__(self, database: Database, writes: Writes, owned: Sequence[Owned]) -> None:
         """`owned` is what the other rooms store about accounts."""
         self._database = database
-        self._consequences = consequences
+        self._writes = writes
         dialect = database.dialect
         self._export = Statement(owned_rows(one_time_tokens, ExportedToken), dialect)
         account = select(users.c.id).where(users.c.id == bindparam("user_id"))
@@ -81,7 +100,7 @@ class SQLOneTimeTokens:
     async def issue(
         self,
         token: OneTimeToken,
-        consequences: Consequences = NONE,
+        effects: Effects = NO_EFFECTS,
         *,
         kills: Sequence[Purpose] = (),
         allowance: Allowance | None = None,
@@ -90,12 +109,12 @@ class SQLOneTimeTokens:
             yield from self._lock(token.user_id)
             for purpose in kills:
                 yield self._kill(user_id=token.user_id, purpose=purpose)
-            yield from self._store(token, consequences, allowance)
+            yield from self._store(token, effects, allowance)
 
-        await self._database.transact(script)
+        await self._writes.transact(script, effects)
 
     async def renew(
-        self, token: OneTimeToken, consequences: Consequences = NONE, *, allowance: Allowance | None = None
+        self, token: OneTimeToken, effects: Effects = NO_EFFECTS, *, allowance: Allowance | None = None
     ) -> bool:
         wanted = {"user_id": token.user_id, "purpose": token.purpose, "email_key": token.email_key}
 
@@ -103,16 +122,16 @@ class SQLOneTimeTokens:
             yield from self._lock(token.user_id)
             if not (yield self._find_living(**wanted, at=token.created_at)):
                 return False
-            yield from self._store(token, consequences, allowance)
+            yield from self._store(token, effects, allowance)
             return True
 
-        return await self._database.transact(script)
+        return await self._writes.transact(script, effects)
 
     async def find(self, token_hash: bytes, at: str) -> tuple[OneTimeToken, User] | None:
         rows = await self._database.read(self._find(token_hash=token_hash, at=at))
         return (OneTimeToken(*rows[0][: len(TOKEN)]), user_of(rows[0][len(TOKEN) :])) if rows else None
 
-    async def confirm_email(self, token_hash: bytes, at: str, consequences: Consequences = NONE) -> User | None:
+    async def confirm_email(self, token_hash: bytes, at: str, effects: Effects = NO_EFFECTS) -> User | None:
         def script() -> Script[User | None]:
             token = yield from self._consume(token_hash, at, FOR_ADDRESSES)
             if token is None:
@@ -121,16 +140,16 @@ class SQLOneTimeTokens:
             rows = yield self._set_email(user_id=token.user_id, at=at, **address)
             if token.purpose == "change-email":
                 yield self._kill_all(user_id=token.user_id)
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
             return user_of(rows[0])
 
         try:
-            return await self._database.transact(script)
+            return await self._writes.transact(script, effects)
         except UniqueViolation as error:
             raise Conflict("This e-mail address belongs to an account already") from error
 
     async def reset_password(
-        self, token_hash: bytes, password_hash: str, at: str, consequences: Consequences = NONE
+        self, token_hash: bytes, password_hash: str, at: str, effects: Effects = NO_EFFECTS
     ) -> tuple[User, Sequence[str]] | None:
         def script() -> Script[tuple[User, Sequence[str]] | None]:
             token = yield from self._consume(token_hash, at, FOR_PASSWORDS)
@@ -141,10 +160,10 @@ class SQLOneTimeTokens:
             yield from self._distrust_before_proof(token.user_id, was_proved=was_proved)
             yield self._kill_all(user_id=token.user_id)
             ended = yield self._end_sessions(user_id=token.user_id, kept=None)
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
             return user_of(rows[0]), [row[0] for row in ended]
 
-        return await self._database.transact(script)
+        return await self._writes.transact(script, effects)
 
     async def forget_expired(self, before: str) -> None:
         await self._database.write(self._forget(before=before))
@@ -164,12 +183,12 @@ class SQLOneTimeTokens:
         if not (yield self._lock_account(user_id=user_id)):
             raise NotFound()
 
-    def _store(self, token: OneTimeToken, consequences: Consequences, allowance: Allowance | None) -> Script[None]:
+    def _store(self, token: OneTimeToken, effects: Effects, allowance: Allowance | None) -> Script[None]:
         """Store the token and the rest, as far as the allowance goes. The account must be locked."""
         if allowance is not None and (yield from self._is_used_up(token.user_id, allowance)):
-            yield from self._consequences.store(Consequences(finishes=consequences.finishes))
+            yield from self._writes.steps([effect for effect in effects if isinstance(effect, FinishJob)])
         else:
-            yield from self._consequences.store(structs.replace(consequences, tokens=(token, *consequences.tokens)))
+            yield from self._writes.steps([token, *effects])
 
     def _is_used_up(self, user_id: str, allowance: Allowance) -> Script[bool]:
         since = clock.first_id_of(allowance.since)

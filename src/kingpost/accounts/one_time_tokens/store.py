@@ -1,13 +1,31 @@
 """The port that stores the tokens that links in mail carry."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from kingpost.accounts.one_time_tokens.schemas import ExportedToken
 from kingpost.model import User
-from kingpost.storage.consequences import NONE, Consequences, OneTimeToken, Purpose
+from kingpost.storage.effects import NO_EFFECTS, Effects
+
+type Purpose = Literal["verify-email", "change-email", "reset-password"]
+
+
+class OneTimeToken(msgspec.Struct, frozen=True):
+    """A token that a link in a mail carries, as it is stored. An account has one of each purpose at most.
+
+    As an effect of a write, it replaces the account's older one of the same purpose. `email` is the address that the
+    mail goes to. Presenting the token proves that one reads it.
+    """
+
+    user_id: str
+    purpose: Purpose
+    token_hash: bytes
+    email: str
+    email_key: str
+    created_at: str
+    expires_at: str
 
 
 class Allowance(msgspec.Struct, frozen=True):
@@ -29,15 +47,15 @@ class OneTimeTokenStore(Protocol):
     async def issue(
         self,
         token: OneTimeToken,
-        consequences: Consequences = NONE,
+        effects: Effects = NO_EFFECTS,
         *,
         kills: Sequence[Purpose] = (),
         allowance: Allowance | None = None,
     ) -> None:
         """Store a token in the place of the account's older one, and kill those of other purposes as well.
 
-        Where an allowance is given and used up, the killing and `consequences.finishes` are all that happens. Of
-        N concurrent calls as many store their token as the allowance has left, if their consequences count.
+        If an allowance is given and used up, all that happens is the killing, and a `FinishJob` among the effects. Of N
+        concurrent calls as many store their token as the allowance has left, if their effects count against it.
 
         Raises:
             NotFound: there is no such account.
@@ -45,7 +63,7 @@ class OneTimeTokenStore(Protocol):
         ...
 
     async def renew(
-        self, token: OneTimeToken, consequences: Consequences = NONE, *, allowance: Allowance | None = None
+        self, token: OneTimeToken, effects: Effects = NO_EFFECTS, *, allowance: Allowance | None = None
     ) -> bool:
         """As `issue`, if the account has a token of this purpose and address that lives at `token.created_at`.
 
@@ -60,7 +78,7 @@ class OneTimeTokenStore(Protocol):
         """The token with this hash and its account, if it lives at a time."""
         ...
 
-    async def confirm_email(self, token_hash: bytes, at: str, consequences: Consequences = NONE) -> User | None:
+    async def confirm_email(self, token_hash: bytes, at: str, effects: Effects = NO_EFFECTS) -> User | None:
         """Consume a token that verifies or changes an address; return the account as it is then.
 
         The account's address is the token's from now on, and verified. With a change of address all other
@@ -73,7 +91,7 @@ class OneTimeTokenStore(Protocol):
         ...
 
     async def reset_password(
-        self, token_hash: bytes, password_hash: str, at: str, consequences: Consequences = NONE
+        self, token_hash: bytes, password_hash: str, at: str, effects: Effects = NO_EFFECTS
     ) -> tuple[User, Sequence[str]] | None:
         """Consume a token for a new password and set its hash; return the account and the ids of the ended sessions.
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from kingpost import base64url, clock
+from kingpost.accounts.one_time_tokens.store import OneTimeToken, Purpose
 from kingpost.emails import NormalisedEmail
 from kingpost.problems import Fault
-from kingpost.storage.consequences import OneTimeToken, Purpose
 
 HOUR = 60 * 60
 LIFETIMES: Mapping[Purpose, int] = {"verify-email": 24 * HOUR, "change-email": 24 * HOUR, "reset-password": HOUR}

@@ -9,7 +9,6 @@ from kingpost.guessing import Guessing
 from kingpost.mail import Messages
 from kingpost.model import Context
 from kingpost.problems import Fault, InvalidRequest
-from kingpost.storage.consequences import Consequences
 
 
 class Recovery:
@@ -50,9 +49,7 @@ class Recovery:
         entry = audit.entry(context, "user.password_reset", "user", user.id)
         notice = self._messages.job("password-changed", user.email, user.id)
         password_hash = await self._hasher.hash(new_password)
-        reset = await self._tokens.reset_password(
-            token.token_hash, password_hash, at, Consequences((entry,), (notice,))
-        )
+        reset = await self._tokens.reset_password(token.token_hash, password_hash, at, [entry, notice])
         if reset is None:
             raise InvalidRequest.of(UNKNOWN)
         self._revocations.add(reset[1])

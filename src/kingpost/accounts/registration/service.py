@@ -14,11 +14,11 @@ from kingpost.auth.passwords.hashing import PasswordHasher, PasswordRules
 from kingpost.emails import address, email_faults
 from kingpost.jobs.runner import Handler
 from kingpost.jobs.sealing import JobSealer
-from kingpost.jobs.store import ClaimedJob, JobStore
+from kingpost.jobs.store import ClaimedJob, FinishJob, JobStore
 from kingpost.model import DEFAULT_ROLES, Context, Origin, User
 from kingpost.problems import Conflict, Fault, Forbidden, InvalidRequest
 from kingpost.settings import SignUpMode
-from kingpost.storage.consequences import NONE, Claim
+from kingpost.storage.effects import NO_EFFECTS
 
 SIGN_UP = "user.sign-up"
 
@@ -132,7 +132,7 @@ class Registration:
         roles: tuple[str, ...],
         *,
         email_verified: bool = False,
-        finishes: Claim | None = None,
+        finish: FinishJob | None = None,
     ) -> User:
         """Store a new account, and send a link that verifies its address unless it is verified already.
 
@@ -155,18 +155,18 @@ class Registration:
             updated_at=now,
         )
         entry = audit.entry(context, "user.created", "user", user.id, roles=roles)
-        asked = NONE if email_verified else self._verification.request(user.id, email)
-        consequences = msgspec.structs.replace(asked, audit=(entry,), finishes=finishes)
-        await self._users.create(user, email.key, new.password_hash, consequences)
+        link = NO_EFFECTS if email_verified else self._verification.request(user.id, email)
+        finished = [] if finish is None else [finish]
+        await self._users.create(user, email.key, new.password_hash, [entry, *link, *finished])
         return user
 
     async def _create_enqueued(self, claimed: ClaimedJob) -> None:
         request = self._sealer.open(claimed.job, SignUpRequest)
         context = Context(None, request.origin)
         try:
-            await self._store(context, request.account, DEFAULT_ROLES, finishes=claimed.claim)
+            await self._store(context, request.account, DEFAULT_ROLES, finish=claimed.finish)
         except Conflict:
             user = await self._users.find_by_email(address(request.account.email).key)
             if user is None:  # It was deleted in this moment: another attempt will create it.
                 raise
-            await self._mail_requests.send(context, "set-password", user, claimed.claim)
+            await self._mail_requests.send(context, "set-password", user, claimed.finish)

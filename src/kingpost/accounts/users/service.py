@@ -14,7 +14,7 @@ from kingpost.emails import address, email_faults
 from kingpost.guessing import Guessing
 from kingpost.model import Context, Page, Principal, User
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unavailable, VersionMismatch
-from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.effects import NO_EFFECTS, Effects
 from kingpost.storage.listing import Listing
 
 METADATA_LIMIT = 4096
@@ -133,25 +133,23 @@ class Users:
         if needs_proof and change.current_password is not None:
             await self._reauthentication.prove(context, change.current_password)
             await self._guessing.letter(user.id)
-        new, asked = self._address_change(principal, user, change)
+        new, effects = self._address_change(principal, user, change)
         new = msgspec.structs.replace(new, name=change.name, roles=change.roles, status=change.status)
         if change.metadata is not msgspec.UNSET:
             new = msgspec.structs.replace(new, metadata=msgspec.Raw(msgspec.json.encode(change.metadata)))
-        entry = audit.entry(context, "user.changed", "user", user.id, **_told(new, asked))
-        consequences = msgspec.structs.replace(asked, audit=(entry,))
-        changed, ended = await self._users.change(user.id, new, clock.now(), versions, consequences)
+        waits = change.email not in (msgspec.UNSET, user.email) and new.email is msgspec.UNSET
+        entry = audit.entry(context, "user.changed", "user", user.id, **_details(new, email_waits=waits))
+        changed, ended = await self._users.change(user.id, new, clock.now(), versions, [entry, *effects])
         self._revocations.add(ended)
         self._revocations.account_changed(user.id)
         if change.roles is not msgspec.UNSET:
             self._revocations.set_roles(user.id, changed.roles)
         return changed
 
-    def _address_change(
-        self, principal: Principal, user: User, change: AccountChange
-    ) -> tuple[UserChange, Consequences]:
+    def _address_change(self, principal: Principal, user: User, change: AccountChange) -> tuple[UserChange, Effects]:
         """Return what changes in the account at once, and the effects of a new address."""
         if change.email is msgspec.UNSET or change.email == user.email:
-            return UserChange(), NONE
+            return UserChange(), NO_EFFECTS
         email = address(change.email)
         if self._verification.waits_for(principal, user):
             return UserChange(), self._verification.ask(user, email)
@@ -167,18 +165,18 @@ class Users:
         """
         await self.read(context.caller, user_id)
         entry = audit.entry(context, "user.deleted", "user", user_id)
-        self._revocations.add(await self._users.delete(user_id, versions, Consequences((entry,))))
+        self._revocations.add(await self._users.delete(user_id, versions, [entry]))
         self._revocations.account_changed(user_id)
 
 
-def _told(change: UserChange, asked: Consequences) -> dict[str, Any]:
-    """What the audit log tells of a change: which fields, and of those that decide access what they became."""
+def _details(change: UserChange, *, email_waits: bool) -> dict[str, Any]:
+    """Return what the audit log says about a change: the fields, and the new values of those that decide access."""
     fields = [name for name in ("email", "name", "metadata") if getattr(change, name) is not msgspec.UNSET]
-    decided = {name: getattr(change, name) for name in ("roles", "status")}
-    told: dict[str, Any] = {name: value for name, value in decided.items() if value is not msgspec.UNSET}
-    if any(token.purpose == "change-email" for token in asked.tokens):
-        told["asked_for"] = ["email"]
-    return {"fields": fields, **told}
+    access = {name: getattr(change, name) for name in ("roles", "status")}
+    details: dict[str, Any] = {name: value for name, value in access.items() if value is not msgspec.UNSET}
+    if email_waits:
+        details["asked_for"] = ["email"]
+    return {"fields": fields, **details}
 
 
 def _change_faults(user: User, change: AccountChange) -> Iterable[Fault]:

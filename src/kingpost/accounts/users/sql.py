@@ -13,13 +13,13 @@ from kingpost.accounts.users.tables import USER, user_columns, user_of, users
 from kingpost.auth.sessions.tables import end_sessions
 from kingpost.model import ADMIN, Page, Status, User
 from kingpost.problems import Conflict, NotFound, VersionMismatch
-from kingpost.storage.consequences import NONE, Consequences
 from kingpost.storage.database import Database, Row, Script, Statement, UniqueViolation
-from kingpost.storage.effects import ConsequenceScripts
+from kingpost.storage.effects import NO_EFFECTS, Effects
 from kingpost.storage.functions import database_now, exclusive_section
 from kingpost.storage.listing import Listing
 from kingpost.storage.owned import Owned
 from kingpost.storage.paging import Filter, Pages
+from kingpost.storage.writes import Writes
 
 SORTED_BY = {"created_at": "id", "email": "email_key"}
 FILTERS = {
@@ -32,10 +32,10 @@ ADMINISTRATORS = 0x6B696E67  # the section of all that could leave no administra
 class SQLUsers:
     """`kingpost.accounts.users.store.UserStore` on SQL."""
 
-    def __init__(self, database: Database, consequences: ConsequenceScripts, owned: Sequence[Owned]) -> None:
+    def __init__(self, database: Database, writes: Writes, owned: Sequence[Owned]) -> None:
         """`owned` is what the other rooms store about accounts."""
         self._database = database
-        self._consequences = consequences
+        self._writes = writes
         dialect = database.dialect
         found = select(*USER)
         by_id = found.where(users.c.id == bindparam("id"))
@@ -58,15 +58,15 @@ class SQLUsers:
         self._pages = Pages(database, USER, user_of, filters=FILTERS, aliases=SORTED_BY)
         self._update = lru_cache(maxsize=64)(self._make_update)
 
-    async def create(self, user: User, email_key: str, password_hash: str, consequences: Consequences = NONE) -> None:
+    async def create(self, user: User, email_key: str, password_hash: str, effects: Effects = NO_EFFECTS) -> None:
         columns = user_columns(user) | {"email_key": email_key, "password_hash": password_hash}
 
         def script() -> Script[None]:
             yield self._insert(**columns)
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
 
         try:
-            await self._database.transact(script)
+            await self._writes.transact(script, effects)
         except UniqueViolation as error:
             raise _address_taken() from error
 
@@ -90,15 +90,15 @@ class SQLUsers:
         change: UserChange,
         at: str,
         versions: Sequence[int] | None,
-        consequences: Consequences = NONE,
+        effects: Effects = NO_EFFECTS,
     ) -> tuple[User, Sequence[str]]:
         def script() -> Script[tuple[User, Sequence[str]]]:
             changed = yield from self._change(user_id, change, at, versions)
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
             return changed
 
         try:
-            return await self._database.transact(script)
+            return await self._writes.transact(script, effects)
         except UniqueViolation as error:
             raise _address_taken() from error
 
@@ -120,19 +120,19 @@ class SQLUsers:
         return changed, [row[0] for row in ended]
 
     async def delete(
-        self, user_id: str, versions: Sequence[int] | None, consequences: Consequences = NONE
+        self, user_id: str, versions: Sequence[int] | None, effects: Effects = NO_EFFECTS
     ) -> Sequence[str]:
         def script() -> Script[Sequence[str]]:
             user = yield from self._find_changeable(user_id, versions, demotes=True)
             ended = yield self._end_sessions(user_id=user_id, kept=None)
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
             for statement in [*self._delete_owned, self._delete]:
                 yield statement(user_id=user_id)
             if ADMIN in user.roles:
                 yield from self._keep_an_admin()
             return [row[0] for row in ended]
 
-        return await self._database.transact(script)
+        return await self._writes.transact(script, effects)
 
     def _find_changeable(self, user_id: str, versions: Sequence[int] | None, demotes: bool) -> Script[User]:
         """Lock the account, and before it all that could leave no administrator, if this could."""

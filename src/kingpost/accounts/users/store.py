@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from kingpost.model import Page, Status, User
-from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.effects import NO_EFFECTS, Effects
 from kingpost.storage.listing import Listing
 
 
@@ -25,7 +25,7 @@ class UserChange(msgspec.Struct, frozen=True):
 class UserStore(Protocol):
     """Accounts. `email_key` is the address as it is compared: no two accounts share one."""
 
-    async def create(self, user: User, email_key: str, password_hash: str, consequences: Consequences = NONE) -> None:
+    async def create(self, user: User, email_key: str, password_hash: str, effects: Effects = NO_EFFECTS) -> None:
         """Store a new account.
 
         Raises:
@@ -54,7 +54,7 @@ class UserStore(Protocol):
         change: UserChange,
         at: str,
         versions: Sequence[int] | None,
-        consequences: Consequences = NONE,
+        effects: Effects = NO_EFFECTS,
     ) -> tuple[User, Sequence[str]]:
         """Change an account, add one to its version, and return it with the ids of the sessions this ended.
 
@@ -74,7 +74,7 @@ class UserStore(Protocol):
         ...
 
     async def delete(
-        self, user_id: str, versions: Sequence[int] | None, consequences: Consequences = NONE
+        self, user_id: str, versions: Sequence[int] | None, effects: Effects = NO_EFFECTS
     ) -> Sequence[str]:
         """Delete an account with all that it owns; return the ids of the sessions this ended.
 

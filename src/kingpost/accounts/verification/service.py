@@ -10,7 +10,7 @@ from kingpost.emails import NormalisedEmail
 from kingpost.mail import Messages
 from kingpost.model import Context, Principal, User
 from kingpost.problems import InvalidRequest
-from kingpost.storage.consequences import Consequences
+from kingpost.storage.effects import Effects
 
 
 class Verification:
@@ -28,30 +28,29 @@ class Verification:
         self._messages = messages
         self._verified_only = verified_only
 
-    def request(self, user_id: str, email: NormalisedEmail) -> Consequences:
+    def request(self, user_id: str, email: NormalisedEmail) -> Effects:
         """Return the effects of storing an unverified address: a one-time token, and the mail that carries it."""
         token = one_time_tokens.new("verify-email", user_id, email)
         message = self._messages.job("verify-email", email.address, user_id, token=token.text)
-        return Consequences(jobs=(message,), tokens=(token.stored,))
+        return [token.stored, message]
 
     def waits_for(self, principal: Principal, user: User) -> bool:
         """Return whether a new address of this account has to be confirmed before it replaces the old one."""
         return self._verified_only and principal.user_id == user.id
 
-    def move(self, user: User, email: NormalisedEmail) -> Consequences:
+    def move(self, user: User, email: NormalisedEmail) -> Effects:
         """Return the effects of a new address that is set at once: a link to it, and a notice to the old one."""
-        asked = self.request(user.id, email)
         notice = self._messages.job("email-changed", user.email, user.id, new_email=email.address)
-        return msgspec.structs.replace(asked, jobs=(*asked.jobs, notice))
+        return [*self.request(user.id, email), notice]
 
-    def ask(self, user: User, email: NormalisedEmail) -> Consequences:
+    def ask(self, user: User, email: NormalisedEmail) -> Effects:
         """Return the effects of asking for an address that has to be confirmed first: a token and its mail.
 
         They are the same for an address that another account has, so that only its mailbox reveals that it is taken.
         """
         token = one_time_tokens.new("change-email", user.id, email)
         message = self._messages.job("confirm-new-email", email.address, user.id, token=token.text)
-        return Consequences(jobs=(message,), tokens=(token.stored,))
+        return [token.stored, message]
 
     async def verify(self, context: Context, text: str) -> None:
         """Verify an address, or move an account to it, with the token of a link.
@@ -65,10 +64,10 @@ class Verification:
         if found is None or found[0].purpose == "reset-password":
             raise InvalidRequest.of(UNKNOWN)
         token, user = found
-        consequences = Consequences((audit.entry(context, "user.email_verified", "user", user.id),))
+        effects: list[msgspec.Struct] = [audit.entry(context, "user.email_verified", "user", user.id)]
         if token.purpose == "change-email":
             moved = audit.entry(context, "user.changed", "user", user.id, fields=["email"])
             notice = self._messages.job("email-changed", user.email, user.id, new_email=token.email)
-            consequences = Consequences((*consequences.audit, moved), (notice,))
-        if await self._tokens.confirm_email(token.token_hash, at, consequences) is None:
+            effects += [moved, notice]
+        if await self._tokens.confirm_email(token.token_hash, at, effects) is None:
             raise InvalidRequest.of(UNKNOWN)

@@ -14,11 +14,11 @@ from kingpost.auth.api_keys import key_format
 from kingpost.auth.api_keys.schemas import ExportedKey
 from kingpost.auth.api_keys.scopes import Scope
 from kingpost.auth.api_keys.store import USE_IS_NOTED_EVERY, APIKey, APIKeyStore
+from kingpost.auth.revocations.store import RequireSession
 from kingpost.mail import Messages
 from kingpost.model import Context, Principal
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unauthenticated, Unavailable
 from kingpost.secret import MasterSecret
-from kingpost.storage.consequences import Consequences
 
 MOST_KEYS = 100
 """Keys that an account may have, expired ones included."""
@@ -102,9 +102,10 @@ class APIKeys:
         details = {"scopes": key.scopes, "expires_at": expires_at}
         entry = audit.entry(context, "api_key.created", "api_key", key_id, **details)
         notice = self._messages.job("api-key-created", owner.email, owner.id, hint=key.hint)
-        await self._stored.create(
-            key, self._hash(text), MOST_KEYS, Consequences((entry,), (notice,), session_id=principal.session_id)
-        )
+        effects: list[msgspec.Struct] = [entry, notice]
+        if principal.session_id is not None:
+            effects.append(RequireSession(principal.session_id))
+        await self._stored.create(key, self._hash(text), MOST_KEYS, effects)
         return key, text
 
     def faults(self, new: NewAPIKey) -> Iterable[Fault]:
@@ -142,7 +143,7 @@ class APIKeys:
             # Ids cannot be guessed, so a missing key may say so.
             raise Forbidden()
         entry = audit.entry(context, "api_key.revoked", "api_key", key_id, user_id=owner_id)
-        if not await self._stored.delete(key_id, Consequences((entry,))):
+        if not await self._stored.delete(key_id, [entry]):
             raise NotFound()
         self.forget(owner_id)
 

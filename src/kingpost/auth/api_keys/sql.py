@@ -12,10 +12,10 @@ from kingpost.auth.api_keys.tables import api_keys
 from kingpost.model import User
 from kingpost.problems import Conflict, Unauthenticated
 from kingpost.storage.columns import Identifier, Time
-from kingpost.storage.consequences import NONE, Consequences
 from kingpost.storage.database import Database, Row, Script, Statement
-from kingpost.storage.effects import ConsequenceScripts
+from kingpost.storage.effects import NO_EFFECTS, Effects
 from kingpost.storage.owned import Owned
+from kingpost.storage.writes import Writes
 
 COLUMNS = [api_keys.c[field] for field in APIKey.__struct_fields__]
 
@@ -23,9 +23,9 @@ COLUMNS = [api_keys.c[field] for field in APIKey.__struct_fields__]
 class SQLAPIKeys:
     """`kingpost.auth.api_keys.store.APIKeyStore` on SQL."""
 
-    def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
+    def __init__(self, database: Database, writes: Writes) -> None:
         self._database = database
-        self._consequences = consequences
+        self._writes = writes
         dialect = database.dialect
         is_active = users.c.status == literal("active")
         active_account = select(users.c.id).where(users.c.id == bindparam("user_id"), is_active)
@@ -48,7 +48,7 @@ class SQLAPIKeys:
         self._note_use = Statement(used, dialect)
         self._delete = Statement(delete(api_keys).where(is_this).returning(api_keys.c.id), dialect)
 
-    async def create(self, key: APIKey, key_hash: bytes, most: int, consequences: Consequences = NONE) -> None:
+    async def create(self, key: APIKey, key_hash: bytes, most: int, effects: Effects = NO_EFFECTS) -> None:
         scopes = msgspec.json.encode(key.scopes).decode()
         columns = msgspec.structs.asdict(key) | {"scopes": scopes, "key_hash": key_hash}
 
@@ -59,9 +59,9 @@ class SQLAPIKeys:
             if rows[0][0] >= most:
                 raise Conflict(f"An account has {most} API keys at most: revoke one that is not needed any more")
             yield self._insert(**columns)
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
 
-        await self._database.transact(script)
+        await self._writes.transact(script, effects)
 
     async def find(self, key_hash: bytes, at: str) -> tuple[APIKey, User] | None:
         rows = await self._database.read(self._find(key_hash=key_hash, at=at))
@@ -79,14 +79,14 @@ class SQLAPIKeys:
         a_while_ago = clock.shifted(at, -USE_IS_NOTED_EVERY)
         await self._database.write(self._note_use(key_id=key_id, at=at, a_while_ago=a_while_ago))
 
-    async def delete(self, key_id: str, consequences: Consequences = NONE) -> bool:
+    async def delete(self, key_id: str, effects: Effects = NO_EFFECTS) -> bool:
         def script() -> Script[bool]:
             if not (yield self._delete(key_id=key_id)):
                 return False
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
             return True
 
-        return await self._database.transact(script)
+        return await self._writes.transact(script, effects)
 
 
 def _key_of(row: Row) -> APIKey:

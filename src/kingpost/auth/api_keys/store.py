@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from kingpost.model import User
-from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.effects import NO_EFFECTS, Effects
 
 USE_IS_NOTED_EVERY = 60
 """Seconds between two notes of when a key was last used."""
@@ -28,7 +28,7 @@ class APIKey(msgspec.Struct, frozen=True):
 class APIKeyStore(Protocol):
     """Credentials of machines. What they send is known here by its hash only, and no two share one."""
 
-    async def create(self, key: APIKey, key_hash: bytes, most: int, consequences: Consequences = NONE) -> None:
+    async def create(self, key: APIKey, key_hash: bytes, most: int, effects: Effects = NO_EFFECTS) -> None:
         """Store a new key.
 
         Raises:
@@ -60,6 +60,6 @@ class APIKeyStore(Protocol):
         """
         ...
 
-    async def delete(self, key_id: str, consequences: Consequences = NONE) -> bool:
+    async def delete(self, key_id: str, effects: Effects = NO_EFFECTS) -> bool:
         """Delete a key; tell whether this call did. Of N concurrent calls exactly one does."""
         ...

@@ -8,7 +8,6 @@ from kingpost.auth.revocations.service import Revocations
 from kingpost.mail import Messages
 from kingpost.model import Context
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound
-from kingpost.storage.consequences import Consequences
 
 
 class Passwords:
@@ -51,10 +50,10 @@ class Passwords:
             raise InvalidRequest.of(*faults)
         await self._reauthentication.prove(context, current)
         entry = audit.entry(context, "user.password_changed", "user", user_id)
-        consequences = Consequences((entry,), (self._messages.job("password-changed", user.email, user_id),))
+        notice = self._messages.job("password-changed", user.email, user_id)
         password_hash = await self._hasher.hash(new)
         ended = await self._credentials.change_password(
-            user_id, password_hash, clock.now(), caller.own_session, consequences
+            user_id, password_hash, clock.now(), caller.own_session, [entry, notice]
         )
         self._revocations.add(ended)
 

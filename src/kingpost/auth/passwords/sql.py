@@ -10,17 +10,17 @@ from kingpost.auth.passwords.store import Credentials
 from kingpost.auth.sessions.tables import end_sessions
 from kingpost.model import User
 from kingpost.problems import NotFound
-from kingpost.storage.consequences import NONE, Consequences
 from kingpost.storage.database import Database, Script, Statement
-from kingpost.storage.effects import ConsequenceScripts
+from kingpost.storage.effects import NO_EFFECTS, Effects
+from kingpost.storage.writes import Writes
 
 
 class SQLCredentials:
     """`kingpost.auth.passwords.store.CredentialStore` on SQL."""
 
-    def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
+    def __init__(self, database: Database, writes: Writes) -> None:
         self._database = database
-        self._consequences = consequences
+        self._writes = writes
         dialect = database.dialect
         by_key = select(*USER, users.c.password_hash).where(users.c.email_key == bindparam("email_key"))
         self._find = Statement(select(*USER).where(users.c.id == bindparam("id")), dialect)
@@ -59,17 +59,17 @@ class SQLCredentials:
         return rows[0][0] if rows else None
 
     async def change_password(
-        self, user_id: str, password_hash: str, at: str, keep_session: str | None, consequences: Consequences = NONE
+        self, user_id: str, password_hash: str, at: str, keep_session: str | None, effects: Effects = NO_EFFECTS
     ) -> Sequence[str]:
         def script() -> Script[Sequence[str]]:
             if not (yield self._set_hash(user_id=user_id, hash=password_hash, at=at)):
                 raise NotFound()
             yield self._kill_tokens_that_hand_over(user_id=user_id)
             ended = yield self._end_sessions(user_id=user_id, kept=keep_session)
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
             return [row[0] for row in ended]
 
-        return await self._database.transact(script)
+        return await self._writes.transact(script, effects)
 
     async def upgrade_password_hash(self, user_id: str, old_hash: str, new_hash: str) -> None:
         await self._database.write(self._upgrade_hash(user_id=user_id, old_hash=old_hash, new_hash=new_hash))

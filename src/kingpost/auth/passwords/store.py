@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from kingpost.model import User
-from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.effects import NO_EFFECTS, Effects
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class CredentialStore(Protocol):
         ...
 
     async def change_password(
-        self, user_id: str, password_hash: str, at: str, keep_session: str | None, consequences: Consequences = NONE
+        self, user_id: str, password_hash: str, at: str, keep_session: str | None, effects: Effects = NO_EFFECTS
     ) -> Sequence[str]:
         """Set a new password hash and end every session of the account (but one, if so wished); return their ids.
 

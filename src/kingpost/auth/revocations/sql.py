@@ -1,14 +1,35 @@
 """What ended or changed on any node, on SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import bindparam, select
+import msgspec
+from sqlalchemy import Select, bindparam, select
 
 from kingpost.accounts.users.tables import roles_of, users
+from kingpost.auth.revocations.store import RequireSession
 from kingpost.auth.sessions.tables import sessions
+from kingpost.problems import Unauthenticated
 from kingpost.storage.columns import Time
 from kingpost.storage.database import Database, Statement
 from kingpost.storage.functions import database_after
+from kingpost.storage.writes import Kind, Parameters
+
+
+def _is_alive(row: Parameters) -> Select[Any]:
+    living = select(sessions.c.id).where(sessions.c.id == row.id, sessions.c.ended_at.is_(None))
+    return living.with_for_update(read=True, of=sessions)
+
+
+KINDS: Mapping[type, Kind[Any]] = {
+    RequireSession: Kind[RequireSession](
+        row=msgspec.structs.astuple,
+        parameters=lambda shape: {"id": sessions.c.id.type},
+        build=_is_alive,
+        returning=[sessions.c.id],
+        refusal=lambda: Unauthenticated("The session has ended"),
+    )
+}
 
 
 class SQLRevocations:

@@ -3,6 +3,17 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
+
+class RequireSession(msgspec.Struct, frozen=True):
+    """The effect of a write that outlives the session which asks for it, such as a new API key.
+
+    If the session has ended, also a moment ago on another node, the whole write is undone with `Unauthenticated`.
+    """
+
+    session_id: str
+
 
 class RevocationStore(Protocol):
     """Sessions that ended and roles that were set, as the database knows them."""

@@ -12,6 +12,7 @@ from kingpost import audit, clock
 from kingpost.accounts.users.store import UserStore
 from kingpost.audit.entries import Action
 from kingpost.auth.passwords.proof import Reauthentication
+from kingpost.auth.revocations.store import RequireSession
 from kingpost.auth.second_factor import recovery_codes, totp
 from kingpost.auth.second_factor.recovery_codes import RecoveryCodes
 from kingpost.auth.second_factor.store import SecondFactor, SecondFactorStore
@@ -20,7 +21,7 @@ from kingpost.guessing import Guessing
 from kingpost.mail import Messages, TemplateName
 from kingpost.model import Context, Principal, User
 from kingpost.problems import Conflict, Fault, Forbidden, InvalidRequest, NotFound, Unauthenticated
-from kingpost.storage.consequences import Consequences
+from kingpost.storage.effects import Effects
 
 logger = logging.getLogger("kingpost.second_factor")
 
@@ -108,8 +109,9 @@ class SecondFactors:
         codes = recovery_codes.new_codes()
         hashes = [self._codes.hash(user.id, code) for code in codes]
         told = self._told(context, "second_factor.enabled", "second-factor-enabled", user)
-        told = msgspec.structs.replace(told, session_id=caller.session_id)
-        await self._stored.confirm(user.id, factor.sealed, step, hashes, clock.now(), told)
+        await self._stored.confirm(
+            user.id, factor.sealed, step, hashes, clock.now(), [*told, RequireSession(caller.own_session)]
+        )
         return codes
 
     async def passes(self, context: Context, factor: SecondFactor, otp: str) -> bool:
@@ -173,7 +175,7 @@ class SecondFactors:
             return await self._stored.use_step(factor.user_id, factor.sealed, step)
         entry = audit.entry(context, "second_factor.recovery_code_used", "user", factor.user_id)
         code_hash = self._codes.hash(factor.user_id, otp)
-        return await self._stored.use_recovery_code(factor.user_id, code_hash, Consequences((entry,))) is not None
+        return await self._stored.use_recovery_code(factor.user_id, code_hash, [entry]) is not None
 
     def _matching_step(self, factor: SecondFactor, otp: str) -> int | None:
         try:
@@ -184,10 +186,10 @@ class SecondFactors:
             return None
         return totp.matching_step(secret, otp, self._seconds())
 
-    def _told(self, context: Context, action: Action, template: TemplateName, user: User) -> Consequences:
+    def _told(self, context: Context, action: Action, template: TemplateName, user: User) -> Effects:
         """The audit log's entry about a change, and the message to the account's owner."""
         entry = audit.entry(context, action, "user", user.id)
-        return Consequences((entry,), (self._messages.job(template, user.email, user.id),))
+        return [entry, self._messages.job(template, user.email, user.id)]
 
 
 def qr_svg(text: str) -> str:

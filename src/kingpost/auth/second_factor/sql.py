@@ -11,10 +11,10 @@ from kingpost.auth.second_factor.store import SecondFactor
 from kingpost.auth.second_factor.tables import recovery_codes, second_factors
 from kingpost.problems import Conflict, Unauthenticated
 from kingpost.storage.columns import Identifier, Time
-from kingpost.storage.consequences import NONE, Consequences
 from kingpost.storage.database import Database, ForeignKeyViolation, Script, Statement
-from kingpost.storage.effects import ConsequenceScripts
+from kingpost.storage.effects import NO_EFFECTS, Effects
 from kingpost.storage.owned import Owned
+from kingpost.storage.writes import Writes
 
 COLUMNS = [second_factors.c[field] for field in SecondFactor.__struct_fields__ if field in second_factors.c]
 
@@ -22,9 +22,9 @@ COLUMNS = [second_factors.c[field] for field in SecondFactor.__struct_fields__ i
 class SQLSecondFactors:
     """`kingpost.auth.second_factor.store.SecondFactorStore` on SQL."""
 
-    def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
+    def __init__(self, database: Database, writes: Writes) -> None:
         self._database = database
-        self._consequences = consequences
+        self._writes = writes
         dialect = database.dialect
         is_theirs = second_factors.c.user_id == bindparam("user_id")
         is_this = is_theirs, second_factors.c.sealed == bindparam("sealed")
@@ -80,7 +80,7 @@ class SQLSecondFactors:
         step: int,
         code_hashes: Sequence[bytes],
         at: str,
-        consequences: Consequences = NONE,
+        effects: Effects = NO_EFFECTS,
     ) -> None:
         def script() -> Script[None]:
             # The start of a session locks the account as well, and looks for a second factor after that.
@@ -89,33 +89,33 @@ class SQLSecondFactors:
                 raise Conflict("This enrolment has been confirmed or replaced meanwhile")
             for code_hash in code_hashes:
                 yield self._insert_code(user_id=user_id, code_hash=code_hash)
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
 
-        await self._database.transact(script)
+        await self._writes.transact(script, effects)
 
     async def use_step(self, user_id: str, sealed: bytes, step: int) -> bool:
         return bool(await self._database.write(self._use_step(user_id=user_id, sealed=sealed, step=step)))
 
-    async def use_recovery_code(self, user_id: str, code_hash: bytes, consequences: Consequences = NONE) -> int | None:
+    async def use_recovery_code(self, user_id: str, code_hash: bytes, effects: Effects = NO_EFFECTS) -> int | None:
         def script() -> Script[int | None]:
             yield self._lock(user_id=user_id)
             if not (yield self._use_code(user_id=user_id, code_hash=code_hash)):
                 return None
             rows = yield self._count_codes(user_id=user_id)
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
             return int(rows[0][0])
 
-        return await self._database.transact(script)
+        return await self._writes.transact(script, effects)
 
-    async def remove(self, user_id: str, consequences: Consequences = NONE) -> bool:
+    async def remove(self, user_id: str, effects: Effects = NO_EFFECTS) -> bool:
         def script() -> Script[bool]:
             if not (yield self._remove(user_id=user_id)):
                 return False
             yield self._remove_codes(user_id=user_id)
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
             return True
 
-        return await self._database.transact(script)
+        return await self._writes.transact(script, effects)
 
     async def export(self, user_id: str) -> ExportedSecondFactor | None:
         factor = await self.find(user_id)

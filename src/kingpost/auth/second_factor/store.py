@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from kingpost.auth.second_factor.schemas import ExportedSecondFactor
-from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.effects import NO_EFFECTS, Effects
 
 
 class SecondFactor(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ class SecondFactorStore(Protocol):
         step: int,
         code_hashes: Sequence[bytes],
         at: str,
-        consequences: Consequences = NONE,
+        effects: Effects = NO_EFFECTS,
     ) -> None:
         """Put an enrolment into force, with its recovery codes. `step` is that of the code that proved it.
 
@@ -66,14 +66,14 @@ class SecondFactorStore(Protocol):
         """
         ...
 
-    async def use_recovery_code(self, user_id: str, code_hash: bytes, consequences: Consequences = NONE) -> int | None:
+    async def use_recovery_code(self, user_id: str, code_hash: bytes, effects: Effects = NO_EFFECTS) -> int | None:
         """Use up a recovery code and return how many are left; None, and nothing else, if there is no such code.
 
         Of N concurrent calls with one code exactly one uses it.
         """
         ...
 
-    async def remove(self, user_id: str, consequences: Consequences = NONE) -> bool:
+    async def remove(self, user_id: str, effects: Effects = NO_EFFECTS) -> bool:
         """Remove a confirmed second factor with its recovery codes; False, and nothing else, if there is none.
 
         Of N concurrent calls exactly one removes it.

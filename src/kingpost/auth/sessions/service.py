@@ -21,7 +21,7 @@ from kingpost.emails import InvalidEmail, address
 from kingpost.guessing import Guessing
 from kingpost.model import Context, Principal, Session, User
 from kingpost.problems import Forbidden, InvalidCredentials, MfaRequired, NotFound, Unauthenticated
-from kingpost.storage.consequences import Consequences
+from kingpost.storage.effects import Effects
 
 DAY = 24 * 60 * 60
 IDLE_LIFETIME = 30 * DAY
@@ -182,7 +182,7 @@ class Sessions:
         token = self._genuine(text)
         successor = self._refresh_tokens.successor(token)
 
-        def reused(user_id: str) -> Consequences:
+        def reused(user_id: str) -> Effects:
             return self._entry(context, "session.refresh_token_reused", user_id, session_id=token.session_id)
 
         rotation = await self._sessions.rotate(
@@ -282,11 +282,11 @@ class Sessions:
 
     async def _end_all(self, context: Context, user_id: str, kept: str | None = None) -> None:
         told = self._entry(context, "session.ended", user_id, sessions="all" if kept is None else "others")
-        self._revocations.add(await self._sessions.end_all(user_id, keep_session=kept, consequences=told))
+        self._revocations.add(await self._sessions.end_all(user_id, keep_session=kept, effects=told))
 
-    def _entry(self, context: Context, action: audit.Action, user_id: str, **details: str) -> Consequences:
+    def _entry(self, context: Context, action: audit.Action, user_id: str, **details: str) -> Effects:
         """An entry about a session. It is the account's: with that, the addresses in it are forgotten."""
-        return Consequences((audit.entry(context, action, "user", user_id, **details),))
+        return [audit.entry(context, action, "user", user_id, **details)]
 
     def _genuine(self, text: str) -> RefreshToken:
         token = self._refresh_tokens.parse(text)

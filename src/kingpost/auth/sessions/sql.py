@@ -13,11 +13,11 @@ from kingpost.auth.sessions.tables import SESSION, end_sessions, sessions
 from kingpost.model import Session
 from kingpost.problems import Unauthenticated
 from kingpost.storage.columns import Identifier, Time
-from kingpost.storage.consequences import NONE, Consequences
 from kingpost.storage.database import Database, Script, Statement
-from kingpost.storage.effects import ConsequenceScripts
+from kingpost.storage.effects import NO_EFFECTS, Effects
 from kingpost.storage.functions import database_now
 from kingpost.storage.owned import owned_rows
+from kingpost.storage.writes import Writes
 
 
 def _end() -> Update:
@@ -46,9 +46,9 @@ def _in_use() -> ColumnElement[bool]:
 class SQLSessions:
     """`kingpost.auth.sessions.store.SessionStore` on SQL."""
 
-    def __init__(self, database: Database, consequences: ConsequenceScripts) -> None:
+    def __init__(self, database: Database, writes: Writes) -> None:
         self._database = database
-        self._consequences = consequences
+        self._writes = writes
         dialect = database.dialect
         self._export = Statement(owned_rows(sessions, ExportedSession), dialect)
         is_this = sessions.c.id == bindparam("session_id")
@@ -97,7 +97,7 @@ class SQLSessions:
         session: Session,
         token_hash: bytes,
         password_hash: str | None = None,
-        consequences: Consequences = NONE,
+        effects: Effects = NO_EFFECTS,
         *,
         second_factor: bytes | None = None,
     ) -> None:
@@ -110,9 +110,9 @@ class SQLSessions:
                 if [bytes(row[0]) for row in factors] != ([] if second_factor is None else [second_factor]):
                     raise Unauthenticated("The account has got another second factor")
             yield self._insert(token_hash=token_hash, **msgspec.structs.asdict(session))
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
 
-        await self._database.transact(script)
+        await self._writes.transact(script, effects)
 
     async def rotate(
         self,
@@ -122,7 +122,7 @@ class SQLSessions:
         at: str,
         not_before: str,
         idle_since: str,
-        if_reused: Callable[[str], Consequences] = lambda user_id: NONE,
+        if_reused: Callable[[str], Effects] = lambda user_id: NO_EFFECTS,
     ) -> Rotation | None:
         presented = {"session_id": session_id, "presented": token_hash, "successor": successor_hash}
 
@@ -140,7 +140,7 @@ class SQLSessions:
             in_use = yield self._is_in_use(session_id=session_id, at=at, idle_since=idle_since)
             ended = yield self._end(session_id=session_id, user_id=None)
             if in_use and ended:
-                yield from self._consequences.store(if_reused(ended[0][1]))
+                yield from self._writes.steps(if_reused(ended[0][1]))
             return None
 
         return await self._database.transact(script)
@@ -153,25 +153,25 @@ class SQLSessions:
         rows = await self._database.read(self._list(user_id=user_id, at=at, idle_since=idle_since))
         return [Session(*row) for row in rows]
 
-    async def end(self, session_id: str, user_id: str | None, consequences: Consequences = NONE) -> str | None:
+    async def end(self, session_id: str, user_id: str | None, effects: Effects = NO_EFFECTS) -> str | None:
         def script() -> Script[str | None]:
             rows = yield self._end(session_id=session_id, user_id=user_id)
             if not rows:
                 return None
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
             return str(rows[0][1])
 
-        return await self._database.transact(script)
+        return await self._writes.transact(script, effects)
 
     async def end_all(
-        self, user_id: str, *, keep_session: str | None = None, consequences: Consequences = NONE
+        self, user_id: str, *, keep_session: str | None = None, effects: Effects = NO_EFFECTS
     ) -> Sequence[str]:
         def script() -> Script[Sequence[str]]:
             rows = yield self._end_all(user_id=user_id, kept=keep_session)
-            yield from self._consequences.store(consequences)
+            yield from self._writes.steps(effects)
             return [row[0] for row in rows]
 
-        return await self._database.transact(script)
+        return await self._writes.transact(script, effects)
 
     async def forget_expired(self, before: str) -> None:
         await self._database.write(self._forget(before=before))

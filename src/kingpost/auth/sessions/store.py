@@ -7,7 +7,7 @@ import msgspec
 
 from kingpost.auth.sessions.schemas import ExportedSession
 from kingpost.model import Session, User
-from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.effects import NO_EFFECTS, Effects
 
 
 class Rotation(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ class SessionStore(Protocol):
         session: Session,
         token_hash: bytes,
         password_hash: str | None = None,
-        consequences: Consequences = NONE,
+        effects: Effects = NO_EFFECTS,
         *,
         second_factor: bytes | None = None,
     ) -> None:
@@ -48,7 +48,7 @@ class SessionStore(Protocol):
         at: str,
         not_before: str,
         idle_since: str,
-        if_reused: Callable[[str], Consequences] = lambda user_id: NONE,
+        if_reused: Callable[[str], Effects] = lambda user_id: NO_EFFECTS,
     ) -> Rotation | None:
         """Consume a refresh token and put its successor in its place.
 
@@ -72,7 +72,7 @@ class SessionStore(Protocol):
         """The account's sessions that are alive at `at`, latest use first."""
         ...
 
-    async def end(self, session_id: str, user_id: str | None, consequences: Consequences = NONE) -> str | None:
+    async def end(self, session_id: str, user_id: str | None, effects: Effects = NO_EFFECTS) -> str | None:
         """End one living session and return its account's id; None if there is no such living session.
 
         Where `user_id` is given, the session must be that account's.
@@ -80,7 +80,7 @@ class SessionStore(Protocol):
         ...
 
     async def end_all(
-        self, user_id: str, *, keep_session: str | None = None, consequences: Consequences = NONE
+        self, user_id: str, *, keep_session: str | None = None, effects: Effects = NO_EFFECTS
     ) -> Sequence[str]:
         """End all sessions of an account, but one if so wished, and return their ids."""
         ...

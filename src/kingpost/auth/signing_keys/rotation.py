@@ -13,7 +13,6 @@ from kingpost.auth.signing_keys.store import SigningKeyStore
 from kingpost.model import SYSTEM, Context
 from kingpost.problems import Conflict, NotFound
 from kingpost.secret import MasterSecret
-from kingpost.storage.consequences import Consequences
 
 DAY = 24 * 60 * 60
 CENTURY = 36_500
@@ -127,9 +126,9 @@ class KeyRotation:
     async def _add_after(self, context: Context, newest: SigningKey) -> SigningKey | None:
         key = SigningKey.generate()
         entry = audit.entry(context, "signing_key.created", "signing_key", key.id)
-        added = await self._stored.add_after(newest.id, key.seal(self._secret), Consequences((entry,)))
+        added = await self._stored.add_after(newest.id, key.seal(self._secret), [entry])
         return key if added else None
 
     async def _remove(self, context: Context, key_id: str, *, superseded_by: str | None = None) -> bool:
         entry = audit.entry(context, "signing_key.retired", "signing_key", key_id)
-        return await self._stored.remove(key_id, Consequences((entry,)), superseded_by=superseded_by)
+        return await self._stored.remove(key_id, [entry], superseded_by=superseded_by)

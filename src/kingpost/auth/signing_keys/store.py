@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from kingpost.storage.consequences import NONE, Consequences
+from kingpost.storage.effects import NO_EFFECTS, Effects
 
 
 class SealedKey(msgspec.Struct, frozen=True):
@@ -28,14 +28,14 @@ class SigningKeyStore(Protocol):
         """Store a key if there is none yet. Of N concurrent calls exactly one stores its key."""
         ...
 
-    async def add_after(self, newest_id: str, key: SealedKey, consequences: Consequences = NONE) -> bool:
+    async def add_after(self, newest_id: str, key: SealedKey, effects: Effects = NO_EFFECTS) -> bool:
         """Store a key if the newest is still the one with this id; tell whether it was.
 
         Of N concurrent calls with one id exactly one stores its key.
         """
         ...
 
-    async def remove(self, key_id: str, consequences: Consequences = NONE, *, superseded_by: str | None = None) -> bool:
+    async def remove(self, key_id: str, effects: Effects = NO_EFFECTS, *, superseded_by: str | None = None) -> bool:
         """Remove a key, unless it is the only one; tell whether this call did.
 
         Where `superseded_by` is given, that key must (still) be there. Of N concurrent calls with one id

@@ -1,18 +1,20 @@
-"""The contract of `Consequences`: they commit with their write, or not at all, whichever write it is."""
+"""The contract of effects: they commit with their write, or not at all, whichever write it is."""
 
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from kingpost.accounts.users.store import UserChange
+from kingpost.jobs.store import Claim, Superseded
 from kingpost.model import User
 from kingpost.problems import Conflict, NotFound, Unauthenticated, VersionMismatch
-from kingpost.storage.consequences import Claim, Consequences, Superseded
+from kingpost.storage.effects import Effects
 from tests.nodes import Node
 from tests.storage.samples import (
     add_admin,
     add_session,
     add_user,
+    effects_of,
     entries_of,
     id_and_time,
     new_api_key,
@@ -28,7 +30,7 @@ from tests.storage.samples import (
 NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 AT = "2026-11-22T10:00:00.000Z"
 
-type Write = Callable[[Node, User, Consequences], Awaitable[object]]
+type Write = Callable[[Node, User, Effects], Awaitable[object]]
 
 
 def new_user(email: str) -> User:
@@ -36,9 +38,9 @@ def new_user(email: str) -> User:
     return User(user_id, email, False, None, raw({}), ("user",), "active", 1, now, now)
 
 
-async def end_one(storage: Node, user: User, consequences: Consequences) -> object:
+async def end_one(storage: Node, user: User, effects: Effects) -> object:
     session = await add_session(storage, user.id)
-    return await storage.sessions.end(session.id, user.id, consequences)
+    return await storage.sessions.end(session.id, user.id, effects)
 
 
 WRITES: dict[str, Write] = {
@@ -49,7 +51,7 @@ WRITES: dict[str, Write] = {
     "sessions.create": lambda s, u, c: s.sessions.create(new_session(u.id), b"hash", None, c),
     "sessions.end": end_one,
     "api_keys.create": lambda s, u, c: s.api_keys.create(new_api_key(u.id), b"hash", 10, c),
-    "sessions.end_all": lambda s, u, c: s.sessions.end_all(u.id, consequences=c),
+    "sessions.end_all": lambda s, u, c: s.sessions.end_all(u.id, effects=c),
 }
 
 FAILING: dict[str, tuple[type[Exception], Write]] = {
@@ -88,7 +90,7 @@ async def test_entries_and_jobs_are_there_once_the_write_is(nodes: list[Node], n
     user = await bystanders(nodes[0])
     entries = (new_entry(target_id=user.id, details={"n": 1}, address=None), new_entry(address=None))
     jobs = (new_job("a"), new_job("b"))
-    await WRITES[name](nodes[0], user, Consequences(entries, jobs))
+    await WRITES[name](nodes[0], user, effects_of(entries, jobs))
     assert [(entry.id, entry.action) for entry in await entries_of(nodes[1])] == [(e.id, e.action) for e in entries]
     assert [claimed.job for claimed in await nodes[1].jobs.claim(10, 60)] == list(jobs)
 
@@ -100,15 +102,15 @@ async def test_a_write_that_fails_leaves_none_of_them(nodes: list[Node], name: s
     (held,) = await nodes[0].jobs.claim(1, 60)
     error, write = FAILING[name]
     with pytest.raises(error):
-        await write(nodes[0], user, Consequences((new_entry(),), (new_job(),), held.claim))
+        await write(nodes[0], user, effects_of((new_entry(),), (new_job(),), held.claim))
     assert await entries_of(nodes[1]) == []
     assert list(await nodes[1].jobs.claim(10, 60)) == []
     # The job that the write would have finished is still held.
-    await nodes[0].users.change(user.id, UserChange(name="Ada"), AT, None, Consequences(finishes=held.claim))
+    await nodes[0].users.change(user.id, UserChange(name="Ada"), AT, None, effects_of(finishes=held.claim))
 
 
 async def test_ending_a_session_that_is_none_tells_nothing(storage: Node) -> None:
-    assert await storage.sessions.end(NOBODY, None, Consequences((new_entry(),), (new_job(),))) is None
+    assert await storage.sessions.end(NOBODY, None, effects_of((new_entry(),), (new_job(),))) is None
     assert await entries_of(storage) == []
     assert list(await storage.jobs.claim(10, 60)) == []
 
@@ -118,9 +120,7 @@ async def test_a_write_is_undone_when_one_of_its_entries_cannot_be_stored(nodes:
     entry, job = new_entry(), new_job()
     await nodes[0].audit.add(entry)
     with pytest.raises(Exception, match=r"."):
-        await nodes[0].users.change(
-            user.id, UserChange(name="Ada"), AT, None, Consequences((new_entry(), entry), (job,))
-        )
+        await nodes[0].users.change(user.id, UserChange(name="Ada"), AT, None, effects_of((new_entry(), entry), (job,)))
     assert await nodes[1].users.find(user.id) == user
     assert [found.id for found in await entries_of(nodes[1])] == [entry.id]
     assert list(await nodes[1].jobs.claim(10, 60)) == []
@@ -134,7 +134,7 @@ async def test_a_write_that_finishes_a_job_drops_it(nodes: list[Node], name: str
     user = await bystanders(nodes[0])
     await nodes[0].jobs.add(new_job())
     (held,) = await nodes[0].jobs.claim(1, 0)
-    await WRITES[name](nodes[1], user, Consequences(finishes=held.claim))
+    await WRITES[name](nodes[1], user, effects_of(finishes=held.claim))
     assert list(await nodes[0].jobs.claim(10, 60)) == []
 
 
@@ -160,7 +160,7 @@ async def test_a_write_under_a_claim_that_is_no_longer_good_is_undone(nodes: lis
     user = await bystanders(nodes[0])
     for way, claim in (await superseded_claims(nodes[1])).items():
         with pytest.raises(Superseded):
-            await WRITES[name](nodes[0], user, Consequences((new_entry(),), (new_job(),), claim))
+            await WRITES[name](nodes[0], user, effects_of((new_entry(),), (new_job(),), claim))
         assert await nodes[1].users.find(user.id) == user, way
         assert await nodes[1].credentials.find_credentials("new@example.com") is None
         assert await nodes[1].credentials.find_password_hash(user.id) == f"hash of {user.email}"
@@ -176,7 +176,7 @@ async def test_of_many_writes_that_finish_one_job_exactly_one_takes_effect(nodes
     outcomes = await race(
         *[
             node.users.change(
-                user.id, UserChange(name=f"{n}"), AT, None, Consequences((new_entry(),), finishes=held.claim)
+                user.id, UserChange(name=f"{n}"), AT, None, effects_of((new_entry(),), finishes=held.claim)
             )
             for n, node in enumerate(writers)
         ]
@@ -196,7 +196,7 @@ async def test_writes_side_by_side_each_keep_their_own_consequences(nodes: list[
         entries.append(new_entry(details={"n": n}))
     outcomes = await race(
         *[
-            node.users.create(new_user(email), email, "hash", Consequences((entry,), (new_job(str(n)),)))
+            node.users.create(new_user(email), email, "hash", effects_of((entry,), (new_job(str(n)),)))
             for n, (node, email, entry) in enumerate(zip(takes_turns(nodes), emails, entries, strict=True))
         ]
     )
@@ -209,10 +209,10 @@ async def test_a_write_for_a_session_that_has_ended_elsewhere_is_undone(nodes: l
     user = await add_user(nodes[0])
     session = await add_session(nodes[0], user.id)
     entry = new_entry()
-    consequences = Consequences((entry,), session_id=session.id)
-    await nodes[0].api_keys.create(new_api_key(user.id), b"first", 10, consequences)
+    effects = effects_of((entry,), session_id=session.id)
+    await nodes[0].api_keys.create(new_api_key(user.id), b"first", 10, effects)
     await nodes[1].sessions.end(session.id, None)
     with pytest.raises(Unauthenticated):
-        await nodes[0].api_keys.create(new_api_key(user.id), b"second", 10, consequences)
+        await nodes[0].api_keys.create(new_api_key(user.id), b"second", 10, effects)
     assert len(await nodes[1].api_keys.list(user.id)) == 1
     assert len(await entries_of(nodes[1])) == 1
