@@ -26,6 +26,8 @@ from kingpost.auth.second_factor import sql as second_factor_sql
 from kingpost.auth.sessions import sql as sessions_sql
 from kingpost.auth.signing_keys import sql as signing_keys_sql
 from kingpost.auth.signing_keys.ring import WrongSecret
+from kingpost.auth.throttling.counters import AttemptCounters
+from kingpost.auth.throttling.memory import MemoryCounters
 from kingpost.auth.wing import Auth, AuthStores, open_auth
 from kingpost.http.app import operations
 from kingpost.http.app.application import Application
@@ -41,8 +43,6 @@ from kingpost.jobs.runner import JobRunner
 from kingpost.jobs.sealing import JobSealer
 from kingpost.jobs.store import SealedJob
 from kingpost.jsontools.strict import JSONLimits
-from kingpost.limits import Limits
-from kingpost.limits.memory import MemoryLimits
 from kingpost.mail import KIND as MAIL
 from kingpost.mail import Messages
 from kingpost.mail.delivery import Delivery
@@ -164,7 +164,7 @@ async def _assemble(stack: contextlib.AsyncExitStack, settings: Settings, databa
     secret = _secret(settings, is_new=not await stores.signing_keys.list())
     sealer = JobSealer(secret)
     messages = Messages(sealer)
-    auth = await open_auth(stack, settings, secret, stores, messages, await _limits(settings, stack))
+    auth = await open_auth(stack, settings, secret, stores, messages, await _attempt_counters(settings, stack))
     accounts = build_accounts(settings, stores, auth, sealer, messages)
     json_limits = JSONLimits(depth=settings.json_depth, keys=settings.json_keys)
     resources = Resources(stores.resources, json_limits, settings.body_limit)
@@ -205,14 +205,14 @@ def _secret(settings: Settings, *, is_new: bool) -> MasterSecret:
     return MasterSecret(settings.secret or load_or_create(file))
 
 
-async def _limits(settings: Settings, stack: contextlib.AsyncExitStack) -> Limits:
-    alone = MemoryLimits()
+async def _attempt_counters(settings: Settings, stack: contextlib.AsyncExitStack) -> AttemptCounters:
+    alone = MemoryCounters()
     if settings.valkey_url is None:
         return alone
     # Only its users pay for the import of the client library.
-    from kingpost.limits.valkey import ValkeyLimits  # noqa: PLC0415
+    from kingpost.auth.throttling.valkey import ValkeyCounters  # noqa: PLC0415
 
-    shared = ValkeyLimits(settings.valkey_url, alone)
+    shared = ValkeyCounters(settings.valkey_url, alone)
     stack.push_async_callback(shared.close)
     await shared.start()
     return shared

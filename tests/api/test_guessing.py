@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 
 from kingpost import main
-from kingpost.limits import FORGOTTEN_AFTER
-from kingpost.limits.memory import MemoryLimits
+from kingpost.auth.throttling.counters import FORGOTTEN_AFTER
+from kingpost.auth.throttling.memory import MemoryCounters
 from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem
 
 HOME, ELSEWHERE = "198.51.100.1", "203.0.113.9"
@@ -31,7 +31,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the limits in the stacks that the test starts."""
     clock = Clock()
-    monkeypatch.setattr(main, "MemoryLimits", partial(MemoryLimits, now=clock))
+    monkeypatch.setattr(main, "MemoryCounters", partial(MemoryCounters, now=clock))
     return clock
 
 

@@ -119,12 +119,12 @@ def build_accounts(
         settings.signup,
     )
     return Accounts(
-        users=Users(stores.users, auth.revocations, auth.reauthentication, auth.guessing, verification),
+        users=Users(stores.users, auth.revocations, auth.reauthentication, auth.throttle, verification),
         registration=registration,
         verification=verification,
         mail_requests=mail_requests,
         recovery=Recovery(
-            stores.one_time_tokens, messages, auth.hasher, auth.password_rules, auth.guessing, auth.revocations
+            stores.one_time_tokens, messages, auth.hasher, auth.password_rules, auth.throttle, auth.revocations
         ),
         exports=Exports(
             stores.users,

@@ -37,10 +37,10 @@ from kingpost.auth.signing_keys import routes as signing_key_routes
 from kingpost.auth.signing_keys.ring import KeyRing
 from kingpost.auth.signing_keys.rotation import KeyRotation
 from kingpost.auth.signing_keys.store import SigningKeyStore
-from kingpost.guessing import Guessing
+from kingpost.auth.throttling.counters import AttemptCounters
+from kingpost.auth.throttling.service import Throttle
 from kingpost.http.app.call import Authenticate
 from kingpost.http.app.router import Endpoint, Route, bind
-from kingpost.limits import Limits
 from kingpost.mail import Messages
 from kingpost.secret import MasterSecret
 from kingpost.settings import Settings, is_loopback_origin
@@ -82,7 +82,7 @@ class Auth:
 
     hasher: PasswordHasher
     password_rules: PasswordRules
-    guessing: Guessing
+    throttle: Throttle
     reauthentication: Reauthentication
     revocations: Revocations
     passwords: Passwords
@@ -120,7 +120,7 @@ async def open_auth(
     secret: MasterSecret,
     stores: AuthStores,
     messages: Messages,
-    limits: Limits,
+    counters: AttemptCounters,
 ) -> Auth:
     """Build the services of this wing, and start what runs in the background until the stack unwinds.
 
@@ -138,15 +138,15 @@ async def open_auth(
     hasher = PasswordHasher(threads=max(1, (os.process_cpu_count() or 1) // settings.workers))
     stack.callback(hasher.close)
     password_rules = PasswordRules()
-    guessing = Guessing(limits, settings.rate_limit_login, secret)
-    reauthentication = Reauthentication(stores.credentials, stores.sessions, stores.audit, hasher, guessing)
+    throttle = Throttle(counters, settings.rate_limit_login, secret)
+    reauthentication = Reauthentication(stores.credentials, stores.sessions, stores.audit, hasher, throttle)
     second_factors = SecondFactors(
         stores.second_factors,
         stores.users,
         TOTPSealer(secret),
         RecoveryCodes(secret),
         reauthentication,
-        guessing,
+        throttle,
         messages,
         settings.service_name,
     )
@@ -156,7 +156,7 @@ async def open_auth(
         stores.sessions,
         stores.audit,
         hasher,
-        guessing,
+        throttle,
         second_factors,
         access_tokens,
         RefreshTokens(secret),
@@ -168,7 +168,7 @@ async def open_auth(
     return Auth(
         hasher=hasher,
         password_rules=password_rules,
-        guessing=guessing,
+        throttle=throttle,
         reauthentication=reauthentication,
         revocations=revocations,
         passwords=Passwords(stores.credentials, hasher, password_rules, reauthentication, revocations, messages),

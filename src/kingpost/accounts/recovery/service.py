@@ -5,7 +5,7 @@ from kingpost.accounts.one_time_tokens.store import OneTimeTokenStore
 from kingpost.accounts.one_time_tokens.tokens import UNKNOWN, hash_of
 from kingpost.auth.passwords.hashing import PasswordHasher, PasswordRules
 from kingpost.auth.revocations.service import Revocations
-from kingpost.guessing import Guessing
+from kingpost.auth.throttling.service import Throttle
 from kingpost.mail import Messages
 from kingpost.model import Context
 from kingpost.problems import Fault, InvalidRequest
@@ -20,14 +20,14 @@ class Recovery:
         messages: Messages,
         hasher: PasswordHasher,
         rules: PasswordRules,
-        guessing: Guessing,
+        throttle: Throttle,
         revocations: Revocations,
     ) -> None:
         self._tokens = tokens
         self._messages = messages
         self._hasher = hasher
         self._rules = rules
-        self._guessing = guessing
+        self._throttle = throttle
         self._revocations = revocations
 
     async def reset(self, context: Context, text: str, new_password: str) -> None:
@@ -54,7 +54,7 @@ class Recovery:
             raise InvalidRequest.of(UNKNOWN)
         self._revocations.add(reset[1])
         self._revocations.account_changed(user.id)
-        await self._guessing.forget(token.email_key, context.origin.address)
+        await self._throttle.forget(token.email_key, context.origin.address)
 
     def faults(self, new: str, email: str) -> list[Fault]:
         """Return the rules that a new password breaks for the owner of an address; an empty address breaks none."""

@@ -10,8 +10,8 @@ from kingpost.accounts.users.store import UserChange, UserStore
 from kingpost.accounts.verification.service import Verification
 from kingpost.auth.passwords.proof import Reauthentication
 from kingpost.auth.revocations.service import Revocations
+from kingpost.auth.throttling.service import Throttle
 from kingpost.emails import address, email_faults
-from kingpost.guessing import Guessing
 from kingpost.model import Context, Page, Principal, User
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unavailable, VersionMismatch
 from kingpost.storage.effects import NO_EFFECTS, Effects
@@ -42,13 +42,13 @@ class Users:
         users: UserStore,
         revocations: Revocations,
         reauthentication: Reauthentication,
-        guessing: Guessing,
+        throttle: Throttle,
         verification: Verification,
     ) -> None:
         self._users = users
         self._revocations = revocations
         self._reauthentication = reauthentication
-        self._guessing = guessing
+        self._throttle = throttle
         self._verification = verification
 
     async def read(self, principal: Principal, user_id: str) -> User:
@@ -132,7 +132,7 @@ class Users:
             raise InvalidRequest.of(*faults)
         if needs_proof and change.current_password is not None:
             await self._reauthentication.prove(context, change.current_password)
-            await self._guessing.letter(user.id)
+            await self._throttle.count_mail(user.id)
         new, effects = self._address_change(principal, user, change)
         new = msgspec.structs.replace(new, name=change.name, roles=change.roles, status=change.status)
         if change.metadata is not msgspec.UNSET:

@@ -6,7 +6,7 @@ from kingpost import audit, clock
 from kingpost.audit.store import AuditStore
 from kingpost.auth.passwords.hashing import PasswordHasher
 from kingpost.auth.passwords.store import CredentialStore
-from kingpost.guessing import Guessing
+from kingpost.auth.throttling.service import Throttle
 from kingpost.model import Context, Session
 from kingpost.problems import Forbidden
 
@@ -31,13 +31,13 @@ class Reauthentication:
         sessions: SessionFinder,
         audit_log: AuditStore,
         hasher: PasswordHasher,
-        guessing: Guessing,
+        throttle: Throttle,
     ) -> None:
         self._credentials = credentials
         self._sessions = sessions
         self._audit_log = audit_log
         self._hasher = hasher
-        self._guessing = guessing
+        self._throttle = throttle
 
     async def prove(self, context: Context, password: str) -> None:
         """Return if this is the password of the caller's account. A wrong one is recorded in the audit log.
@@ -48,11 +48,11 @@ class Reauthentication:
             Unavailable: too many passwords are being checked.
         """
         user_id = context.caller.user_id
-        async with await self._guessing.proof(user_id) as guess:
+        async with await self._throttle.proof(user_id) as attempt:
             if not await self._hasher.verify(await self._credentials.find_password_hash(user_id), password):
                 await self.refuse(context, "password")
                 raise Forbidden("The current password is wrong")
-            await guess.succeeded()
+            await attempt.succeeded()
 
     async def refuse(self, context: Context, reason: str) -> None:
         """Record that a signed-in caller failed to prove ownership: perhaps an intruder."""

@@ -17,7 +17,7 @@ from kingpost.auth.second_factor import recovery_codes, totp
 from kingpost.auth.second_factor.recovery_codes import RecoveryCodes
 from kingpost.auth.second_factor.store import SecondFactor, SecondFactorStore
 from kingpost.auth.second_factor.totp import TOTPSealer, UnreadableSecret
-from kingpost.guessing import Guessing
+from kingpost.auth.throttling.service import Throttle
 from kingpost.mail import Messages, TemplateName
 from kingpost.model import Context, Principal, User
 from kingpost.problems import Conflict, Fault, Forbidden, InvalidRequest, NotFound, Unauthenticated
@@ -44,7 +44,7 @@ class SecondFactors:
         sealer: TOTPSealer,
         codes: RecoveryCodes,
         reauthentication: Reauthentication,
-        guessing: Guessing,
+        throttle: Throttle,
         messages: Messages,
         issuer: str,
         *,
@@ -56,7 +56,7 @@ class SecondFactors:
         self._sealer = sealer
         self._codes = codes
         self._reauthentication = reauthentication
-        self._guessing = guessing
+        self._throttle = throttle
         self._messages = messages
         self._issuer = issuer
         self._seconds = seconds
@@ -101,11 +101,11 @@ class SecondFactors:
         if user is None or factor is None or factor.confirmed_at is not None:
             raise Conflict("There is nothing to confirm: begin with POST /auth/totp")
         # Limited too, or who stole an access token might confirm, by trying, what the owner has begun.
-        async with await self._guessing.code(user.id) as guess:
+        async with await self._throttle.code(user.id) as attempt:
             step = self._matching_step(factor, otp)
             if step is None:
                 raise InvalidRequest.of(Fault("This is not the code that the app shows now", "otp", pointer="/otp"))
-            await guess.succeeded()
+            await attempt.succeeded()
         codes = recovery_codes.new_codes()
         hashes = [self._codes.hash(user.id, code) for code in codes]
         told = self._told(context, "second_factor.enabled", "second-factor-enabled", user)
@@ -120,10 +120,10 @@ class SecondFactors:
         Raises:
             RateLimited: there were too many wrong ones.
         """
-        async with await self._guessing.code(factor.user_id) as guess:
+        async with await self._throttle.code(factor.user_id) as attempt:
             is_good = await self._use(context, factor, otp)
             if is_good:
-                await guess.succeeded()
+                await attempt.succeeded()
             return is_good
 
     async def disable(self, context: Context, password: str, otp: str) -> None:

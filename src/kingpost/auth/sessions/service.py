@@ -17,8 +17,8 @@ from kingpost.auth.second_factor.store import SecondFactor
 from kingpost.auth.sessions.access_tokens import AccessTokens, VerifiedTokens
 from kingpost.auth.sessions.refresh_tokens import RefreshToken, RefreshTokens
 from kingpost.auth.sessions.store import SessionStore
+from kingpost.auth.throttling.service import Throttle
 from kingpost.emails import InvalidEmail, address
-from kingpost.guessing import Guessing
 from kingpost.model import Context, Principal, Session, User
 from kingpost.problems import Forbidden, InvalidCredentials, MfaRequired, NotFound, Unauthenticated
 from kingpost.storage.effects import Effects
@@ -55,7 +55,7 @@ class Sessions:
         sessions: SessionStore,
         audit_log: AuditStore,
         hasher: PasswordHasher,
-        guessing: Guessing,
+        throttle: Throttle,
         second_factors: SecondFactors,
         access_tokens: AccessTokens,
         refresh_tokens: RefreshTokens,
@@ -69,7 +69,7 @@ class Sessions:
         self._sessions = sessions
         self._audit_log = audit_log
         self._hasher = hasher
-        self._guessing = guessing
+        self._throttle = throttle
         self._second_factors = second_factors
         self._verified_only = verified_only
         self._access_tokens = access_tokens
@@ -106,7 +106,7 @@ class Sessions:
             key, is_address = address(email).key, True
         except InvalidEmail:
             key, is_address = email, False
-        async with await self._guessing.password(key, context.origin.address) as guess:
+        async with await self._throttle.password(key, context.origin.address) as attempt:
             credentials = await self._credentials.find_credentials(key) if is_address else None
             # An unknown address costs a hash as well, so that time does not tell either.
             right = await self._hasher.verify(credentials.password_hash if credentials else None, password)
@@ -118,11 +118,11 @@ class Sessions:
             factor = await self._second_factors.find(user.id)
             if factor is not None and not otp:
                 # The first half of a login is no failure, and no success that failures would be forgotten for.
-                await guess.withdraw()
+                await attempt.withdraw()
                 raise MfaRequired()
             if factor is not None and not await self._second_factors.passes(context, factor, otp or ""):
                 raise await self._refused(context, credentials, "second_factor")
-            await guess.succeeded()
+            await attempt.succeeded()
         grant = await self._start(context, credentials, password, factor)
         await self._upgrade_hash(credentials, password)
         return grant

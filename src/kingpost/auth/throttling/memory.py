@@ -1,61 +1,61 @@
-"""Limits of one process, kept in its memory."""
+"""Counters of one process, in its memory."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from kingpost.limits import FORGOTTEN_AFTER, Policy
+from kingpost.auth.throttling.counters import FORGOTTEN_AFTER, Backoff
 
 CAPACITY = 100_000
-"""How many counters, and how many remembered keys, are kept: 60 MB in all at the worst. The oldest make room."""
+"""Maximum number of counters, and of remembered keys: 60 MB together. Beyond that the oldest are evicted."""
 
 
 class Counter:
-    """The guesses under one key, when the last was counted, and until when the next waits and the counter is kept."""
+    """The attempts under one key, and times in seconds: of the last one, until the next may be made, and of expiry."""
 
-    __slots__ = ("count", "counted_at", "forgotten_at", "waits_until")
+    __slots__ = ("count", "counted_at", "expires_at", "waits_until")
 
     def __init__(self) -> None:
         self.count = 0
         self.counted_at = 0.0
         self.waits_until = 0.0
-        self.forgotten_at = 0.0
+        self.expires_at = 0.0
 
 
-class MemoryLimits:
-    """Limits in a dictionary. Nothing here awaits anything, which is what makes each method atomic."""
+class MemoryCounters:
+    """Counters in a dictionary. No method awaits anything, which makes each one atomic."""
 
     def __init__(self, capacity: int = CAPACITY, now: Callable[[], float] = time.monotonic) -> None:
-        """`now` tells the time in seconds and never goes back."""
+        """Create empty counters. `now` is a monotonic clock, in seconds."""
         self._capacity = capacity
         self._now = now
-        # In the order of their last guess, which is also the order in which they are forgotten.
+        # In the order of their last attempt, which is also the order in which they expire.
         self._counters: OrderedDict[str, Counter] = OrderedDict()
         self._remembered: OrderedDict[str, float] = OrderedDict()
 
-    async def begin(self, keys: Sequence[str], policy: Policy, leaking: Sequence[str] = ()) -> float:
+    async def begin(self, keys: Sequence[str], backoff: Backoff, leaking: Sequence[str] = ()) -> float:
         now = self._now()
-        self._forget(now)
-        everything = [*keys, *leaking]
-        present = [counter for counter in map(self._counters.get, everything) if counter is not None]
+        self._expire(now)
+        all_keys = [*keys, *leaking]
+        present = [counter for counter in map(self._counters.get, all_keys) if counter is not None]
         wait = max((counter.waits_until - now for counter in present), default=0.0)
         if wait > 0:
             return wait
-        for key in everything:
+        for key in all_keys:
             counter = self._counters.setdefault(key, Counter())
             if key in leaking:
-                counter.count = policy.leaked(counter.count, now - counter.counted_at)
+                counter.count = backoff.leaked(counter.count, now - counter.counted_at)
             counter.count += 1
             counter.counted_at = now
-            counter.waits_until = now + policy.delay_after(counter.count)
-            counter.forgotten_at = now + FORGOTTEN_AFTER
+            counter.waits_until = now + backoff.delay_after(counter.count)
+            counter.expires_at = now + FORGOTTEN_AFTER
             self._counters.move_to_end(key)
         while len(self._counters) > self._capacity:
             self._counters.popitem(last=False)
         return 0.0
 
     async def undo(self, keys: Sequence[str]) -> None:
-        self._forget(self._now())
+        self._expire(self._now())
         for key in keys:
             counter = self._counters.get(key)
             if counter is None:
@@ -78,7 +78,7 @@ class MemoryLimits:
     async def is_remembered(self, key: str) -> bool:
         return self._remembered.get(key, 0.0) > self._now()
 
-    def _forget(self, now: float) -> None:
-        """Drop the counters whose time has come."""
-        while self._counters and next(iter(self._counters.values())).forgotten_at <= now:
+    def _expire(self, now: float) -> None:
+        """Remove expired counters."""
+        while self._counters and next(iter(self._counters.values())).expires_at <= now:
             self._counters.popitem(last=False)

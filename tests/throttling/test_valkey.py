@@ -1,4 +1,4 @@
-"""What is particular to limits in Valkey: outages, restarts, and what it holds."""
+"""What is particular to counters in Valkey: outages, restarts, and what it holds."""
 
 import asyncio
 import logging
@@ -6,20 +6,20 @@ import time
 
 import pytest
 
-from kingpost.limits import FORGOTTEN_AFTER, Limits, Policy
-from kingpost.limits.memory import MemoryLimits
-from kingpost.limits.valkey import TRY_EVERY, ValkeyLimits
+from kingpost.auth.throttling.counters import FORGOTTEN_AFTER, AttemptCounters, Backoff
+from kingpost.auth.throttling.memory import MemoryCounters
+from kingpost.auth.throttling.valkey import RETRY_EVERY, ValkeyCounters
 from tests.servers import ValkeyServer
 
-FIVE = Policy(free=5, delay=60)
+FIVE = Backoff(free=5, delay=60)
 
 
-async def passing(limits: Limits, key: str, guesses: int = 20) -> int:
-    """How many of many guesses are let through."""
-    return [await limits.begin([key], FIVE) for _ in range(guesses)].count(0)
+async def passing(counters: AttemptCounters, key: str, attempts: int = 20) -> int:
+    """How many of many attempts are let through."""
+    return [await counters.begin([key], FIVE) for _ in range(attempts)].count(0)
 
 
-async def until_shared(nodes: list[ValkeyLimits]) -> None:
+async def until_shared(nodes: list[ValkeyCounters]) -> None:
     """Wait until what one node remembers is known to the other."""
     async with asyncio.timeout(10):
         for n in range(1000):
@@ -30,17 +30,17 @@ async def until_shared(nodes: list[ValkeyLimits]) -> None:
 
 
 async def test_counters_survive_a_restart_of_the_node(
-    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits]
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]
 ) -> None:
     assert await passing(valkey_nodes[0], "a") == 5
     await valkey_nodes[0].remember("usual", 60)
-    restarted = ValkeyLimits(valkey_server.url, MemoryLimits())
+    restarted = ValkeyCounters(valkey_server.url, MemoryCounters())
     assert await passing(restarted, "a") == 0
     assert await restarted.is_remembered("usual")
     await restarted.close()
 
 
-async def test_everything_there_expires(valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits]) -> None:
+async def test_everything_there_expires(valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]) -> None:
     await valkey_nodes[0].begin(["a", "b"], FIVE)
     await valkey_nodes[0].remember("c", 77)
     lifetimes = await valkey_server.lifetimes()
@@ -52,10 +52,10 @@ async def test_everything_there_expires(valkey_server: ValkeyServer, valkey_node
 
 
 async def test_without_valkey_each_node_goes_on_with_limits_of_its_own(
-    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits], caplog: pytest.LogCaptureFixture
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters], caplog: pytest.LogCaptureFixture
 ) -> None:
     await valkey_nodes[0].remember("usual", 60)
-    assert await passing(valkey_nodes[0], "a", guesses=2) == 2
+    assert await passing(valkey_nodes[0], "a", attempts=2) == 2
     valkey_server.stop()
     try:
         started = time.monotonic()
@@ -77,26 +77,26 @@ async def test_without_valkey_each_node_goes_on_with_limits_of_its_own(
 
 
 async def test_a_hanging_valkey_costs_one_time_out_and_not_one_a_login(
-    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits]
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]
 ) -> None:
-    assert await passing(valkey_nodes[0], "a", guesses=2) == 2
+    assert await passing(valkey_nodes[0], "a", attempts=2) == 2
     with valkey_server.frozen():
         started = time.monotonic()
         # The first ones, at once, and then many in a row.
         waits = await asyncio.gather(*[valkey_nodes[0].begin(["a"], FIVE) for _ in range(100)])
         assert waits.count(0) == 5
-        assert await passing(valkey_nodes[0], "b", guesses=200) == 5
-        assert time.monotonic() - started < 2 * TRY_EVERY
+        assert await passing(valkey_nodes[0], "b", attempts=200) == 5
+        assert time.monotonic() - started < 2 * RETRY_EVERY
     await until_shared(valkey_nodes)
     assert await passing(valkey_nodes[1], "a") <= 3
 
 
-async def test_guesses_all_along_an_outage_are_answered_quickly_and_never_go_unlimited(
-    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits]
+async def test_attempts_all_along_an_outage_are_answered_quickly_and_never_go_unlimited(
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]
 ) -> None:
     slowest, passed, done = 0.0, 0, False
 
-    async def guess(node: ValkeyLimits) -> None:
+    async def attempt(node: ValkeyCounters) -> None:
         nonlocal slowest, passed
         while not done:
             started = time.monotonic()
@@ -104,7 +104,7 @@ async def test_guesses_all_along_an_outage_are_answered_quickly_and_never_go_unl
             slowest = max(slowest, time.monotonic() - started)
             await asyncio.sleep(0.01)
 
-    guessers = [asyncio.create_task(guess(valkey_nodes[n % 2])) for n in range(10)]
+    callers = [asyncio.create_task(attempt(valkey_nodes[n % 2])) for n in range(10)]
     for _ in range(2):
         await asyncio.sleep(0.2)
         with valkey_server.frozen():
@@ -115,24 +115,24 @@ async def test_guesses_all_along_an_outage_are_answered_quickly_and_never_go_unl
         valkey_server.start()
     await until_shared(valkey_nodes)
     done = True
-    await asyncio.gather(*guessers)
+    await asyncio.gather(*callers)
     # Each of the servers' three lives lets five through at most, and the memory of each node as many.
     assert 1 <= passed <= 5 * (3 + 2)
     assert slowest < 1
 
 
 async def test_failures_are_told_once(
-    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits], caplog: pytest.LogCaptureFixture
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters], caplog: pytest.LogCaptureFixture
 ) -> None:
     with valkey_server.frozen():
         for _ in range(3):
             await passing(valkey_nodes[0], "a")
-            await asyncio.sleep(TRY_EVERY)
+            await asyncio.sleep(RETRY_EVERY)
     await until_shared(valkey_nodes[:1] * 2)
-    told = [record.getMessage() for record in caplog.records if record.name == "kingpost.limits"]
+    told = [record.getMessage() for record in caplog.records if record.name == "kingpost.throttling"]
     assert [message.partition(" (")[0] for message in told] == [
         "Valkey cannot be used",
-        "Valkey answers again: limits are shared by all nodes",
+        "Valkey answers again: attempts are counted for all nodes together",
     ]
 
 
@@ -140,16 +140,16 @@ async def test_failures_are_told_once(
 async def test_a_valkey_that_refuses_is_told_at_the_start_and_not_needed(
     valkey_server: ValkeyServer, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limits = ValkeyLimits(url.format(port=valkey_server.port), MemoryLimits())
-    await limits.start()
+    counters = ValkeyCounters(url.format(port=valkey_server.port), MemoryCounters())
+    await counters.start()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "wrong" not in caplog.text
-    assert await passing(limits, "a") == 5
-    await limits.close()
+    assert await passing(counters, "a") == 5
+    await counters.close()
 
 
 async def test_a_valkey_without_memory_is_not_needed_either(
-    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits]
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]
 ) -> None:
     await valkey_server.configure("maxmemory", "1")
     try:
@@ -160,9 +160,9 @@ async def test_a_valkey_without_memory_is_not_needed_either(
 
 
 async def test_a_valkey_that_has_lost_its_scripts_is_told_them_again(
-    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyLimits], caplog: pytest.LogCaptureFixture
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert await passing(valkey_nodes[0], "a", guesses=2) == 2
+    assert await passing(valkey_nodes[0], "a", attempts=2) == 2
     await valkey_server.command("SCRIPT", "FLUSH")
     assert await passing(valkey_nodes[0], "a") == 3
     assert not caplog.records

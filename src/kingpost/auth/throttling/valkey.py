@@ -1,8 +1,8 @@
-"""Limits that nodes share, in Valkey or Redis.
+"""Counters that nodes share, in Valkey or Redis.
 
-Each operation is one script or command there, by that server's clock. While it is down, slow or refuses,
-each process counts in its own memory: then limits are weaker by the number of processes, but nobody gets
-in unlimited and nobody is kept out. What is remembered is remembered here as well, for that case.
+Each operation is one script or command on the server and uses the server's clock. While the server is down, slow
+or refuses commands, each process counts in its own memory. The throttle is then weaker by the number of processes,
+but still in force. Remembered keys are also kept in memory for that case.
 """
 
 import logging
@@ -15,17 +15,17 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from kingpost.limits import FORGOTTEN_AFTER, LONGEST_DELAY, Policy
-from kingpost.limits.memory import MemoryLimits
+from kingpost.auth.throttling.counters import FORGOTTEN_AFTER, LONGEST_DELAY, Backoff
+from kingpost.auth.throttling.memory import MemoryCounters
 
 PREFIX = "kingpost:"
 TIMEOUT = 0.25
-"""Seconds for a connection, and again for an answer: what a login waits longer for is not worth having."""
+"""Longest wait, in seconds, for a connection, and again for an answer."""
 CONNECTIONS = 16
-TRY_EVERY = 1.0
-"""Seconds in which a server that has failed is tried by one caller only, so that a hanging one delays no other."""
-COMPLAIN_EVERY = 60.0
-"""Seconds in which its failures are told once."""
+RETRY_EVERY = 1.0
+"""Seconds between two tries of a server that has failed. Only one caller at a time pays the time-out."""
+LOG_EVERY = 60.0
+"""Seconds between two log messages about failures."""
 
 BEGIN = """
 local free, delay, longest, kept = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -73,21 +73,21 @@ end
 return 0
 """
 
-logger = logging.getLogger("kingpost.limits")
+logger = logging.getLogger("kingpost.throttling")
 
 
-class ValkeyLimits:
-    """Limits on a server, and in `alone` while it fails."""
+class ValkeyCounters:
+    """Counters on a server, and in `alone` while it fails."""
 
-    def __init__(self, url: str, alone: MemoryLimits) -> None:
-        """Connect to nothing yet. `url` is `redis://`, `rediss://` (TLS), or the same with `valkey` for `redis`."""
+    def __init__(self, url: str, alone: MemoryCounters) -> None:
+        """Create the client, without connecting. `url` begins with `redis://`, `rediss://` (TLS), `valkey://` or `valkeys://`."""
         pool = BlockingConnectionPool.from_url(
             url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
             max_connections=CONNECTIONS,
             timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
             socket_timeout=TIMEOUT,
-            # A script whose answer got lost may have counted. Trying again would count twice.
+            # Never retry: a script whose answer was lost may have counted the attempt.
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
         )
@@ -96,30 +96,30 @@ class ValkeyLimits:
         self._undo = self._client.register_script(UNDO)
         self._alone = alone
         self._is_failing = False
-        self._try_at = 0.0
-        self._complain_at = 0.0
-        self._has_complained = False
+        self._retry_at = 0.0
+        self._log_at = 0.0
+        self._has_logged = False
 
     async def start(self) -> None:
-        """Try the server, so that the log tells at once if it cannot be used."""
+        """Ping the server, so that the log says at startup whether it can be used."""
         await self._ask(self._client.ping())
 
     async def close(self) -> None:
-        """Let go of the server."""
+        """Close all connections."""
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
 
-    async def begin(self, keys: Sequence[str], policy: Policy, leaking: Sequence[str] = ()) -> float:
+    async def begin(self, keys: Sequence[str], backoff: Backoff, leaking: Sequence[str] = ()) -> float:
         if self._may_ask():
-            arguments = [policy.free, policy.delay, LONGEST_DELAY, FORGOTTEN_AFTER, len(keys) + 1]
+            arguments = [backoff.free, backoff.delay, LONGEST_DELAY, FORGOTTEN_AFTER, len(keys) + 1]
             answer = await self._ask(self._begin(keys=_counters([*keys, *leaking]), args=arguments))
             if answer is not None:
                 return float(answer)
-        return await self._alone.begin(keys, policy, leaking)
+        return await self._alone.begin(keys, backoff, leaking)
 
     async def undo(self, keys: Sequence[str]) -> None:
-        # If the server fails or recovers during a guess, this takes back what was counted elsewhere: an
-        # error of one for each guess under way at that moment.
+        # If the server fails or recovers during an attempt, this takes back what was counted elsewhere: an
+        # error of one for each attempt in progress at that moment.
         if not self._may_ask() or await self._ask(self._undo(keys=_counters(keys))) is None:
             await self._alone.undo(keys)
 
@@ -141,37 +141,39 @@ class ValkeyLimits:
         return await self._alone.is_remembered(key)
 
     def _may_ask(self) -> bool:
-        """Whether to ask the server: always while it answers, once in a while otherwise."""
+        """Return whether to use the server: always while it answers, and for one caller per `RETRY_EVERY` otherwise."""
         if not self._is_failing:
             return True
         now = time.monotonic()
-        if now < self._try_at:
+        if now < self._retry_at:
             return False
-        self._try_at = now + TRY_EVERY
+        self._retry_at = now + RETRY_EVERY
         return True
 
     async def _ask(self, question: Awaitable[Any]) -> Any:
-        """The server's answer, or None if it has none."""
+        """Return the answer of the server, or None if it failed."""
         try:
             answer = await question
         except (exceptions.RedisError, OSError) as error:
             self._fail(error)
             return None
         self._is_failing = False
-        if self._has_complained:
-            self._has_complained = False
-            logger.warning("Valkey answers again: limits are shared by all nodes")
+        if self._has_logged:
+            self._has_logged = False
+            logger.warning("Valkey answers again: attempts are counted for all nodes together")
         return answer
 
     def _fail(self, error: Exception) -> None:
         now = time.monotonic()
         self._is_failing = True
-        self._try_at = now + TRY_EVERY
-        if now >= self._complain_at:
-            self._complain_at = now + COMPLAIN_EVERY
-            self._has_complained = True
-            logger.warning("Valkey cannot be used (%s): limits hold for each process alone", type(error).__name__)
+        self._retry_at = now + RETRY_EVERY
+        if now >= self._log_at:
+            self._log_at = now + LOG_EVERY
+            self._has_logged = True
+            logger.warning(
+                "Valkey cannot be used (%s): attempts are counted for each process alone", type(error).__name__
+            )
 
 
 def _counters(keys: Sequence[str]) -> list[str]:
-    return [f"{PREFIX}guesses:{key}" for key in keys]
+    return [f"{PREFIX}attempts:{key}" for key in keys]

@@ -1,0 +1,1 @@
+"""The throttle of attempts at passwords and codes, and the counters behind it."""

@@ -1,0 +1,97 @@
+"""What is particular to counters in memory: time that can be moved, and a bound."""
+
+import pytest
+
+from kingpost.auth.throttling.counters import FORGOTTEN_AFTER, Backoff
+from kingpost.auth.throttling.memory import MemoryCounters
+
+ONE = Backoff(free=1, delay=60)
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def counters(clock: Clock) -> MemoryCounters:
+    return MemoryCounters(capacity=100, now=clock)
+
+
+async def test_an_hour_after_the_last_counted_attempt_all_is_forgotten(counters: MemoryCounters, clock: Clock) -> None:
+    assert await counters.begin(["a"], ONE) == 0
+    clock.now += 60
+    assert await counters.begin(["a"], ONE) == 0
+    clock.now += FORGOTTEN_AFTER - 1
+    assert await counters.begin(["a"], ONE) == 0
+    assert await counters.begin(["a"], ONE) == 240
+    clock.now += FORGOTTEN_AFTER
+    assert await counters.begin(["a"], ONE) == 0
+    assert await counters.begin(["a"], ONE) == 60
+
+
+async def test_refused_attempts_keep_nothing_from_being_forgotten(counters: MemoryCounters, clock: Clock) -> None:
+    assert await counters.begin(["a"], Backoff(free=1, delay=900)) == 0
+    for _ in range(89):
+        clock.now += 10
+        assert await counters.begin(["a"], ONE) > 0
+    clock.now += FORGOTTEN_AFTER - 890
+    assert await counters.begin(["a"], ONE) == 0
+    assert await counters.begin(["a"], ONE) == 60
+
+
+async def test_growth_goes_on_to_the_longest_delay_and_stays_there(counters: MemoryCounters, clock: Clock) -> None:
+    waits = []
+    for _ in range(100):
+        assert await counters.begin(["a"], ONE) == 0
+        waits.append(await counters.begin(["a"], ONE))
+        clock.now += waits[-1]
+    assert waits == [60, 120, 240, 480, *[900] * 96]
+
+
+async def test_the_counters_without_an_attempt_for_longest_are_evicted(counters: MemoryCounters) -> None:
+    keys = [f"key {n}" for n in range(100)]
+    for key in keys:
+        assert await counters.begin([key], Backoff(free=2, delay=60)) == 0
+    assert await counters.begin(["key 0"], Backoff(free=2, delay=60)) == 0
+    for n in range(99):
+        assert await counters.begin([f"other {n}"], ONE) == 0
+    assert await counters.begin(["key 0"], ONE) == 60
+    assert await counters.begin(["key 1"], ONE) == 0
+
+
+async def test_the_keys_remembered_longest_ago_are_evicted(counters: MemoryCounters) -> None:
+    for n in range(101):
+        await counters.remember(f"key {n}", 60)
+    assert not await counters.is_remembered("key 0")
+    assert await counters.is_remembered("key 1")
+    await counters.remember("key 1", 60)
+    await counters.remember("one more", 60)
+    assert await counters.is_remembered("key 1")
+    assert not await counters.is_remembered("key 2")
+
+
+async def test_what_is_remembered_is_forgotten_in_time(counters: MemoryCounters, clock: Clock) -> None:
+    await counters.remember("a", 60)
+    clock.now += 59
+    assert await counters.is_remembered("a")
+    clock.now += 1
+    assert not await counters.is_remembered("a")
+
+
+@pytest.mark.parametrize(
+    ("count", "elapsed", "left"),
+    [(0, 0, 0), (2, 59, 2), (2, 60, 1), (2, 1e6, 0), (3, 60, 3), (3, 180, 2), (3, 240, 1), (5, 360, 3), (5, 1e6, 0)],
+)
+def test_a_count_leaks_quickly_where_it_is_free_and_slowly_above(count: int, elapsed: float, left: int) -> None:
+    assert Backoff(free=3, delay=60).leaked(count, elapsed) == left

@@ -1,0 +1,218 @@
+"""What an attempt counts under, and what becomes of it."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Sequence
+
+import pytest
+
+from kingpost.auth.throttling.counters import Backoff
+from kingpost.auth.throttling.memory import MemoryCounters
+from kingpost.auth.throttling.pending import QUEUE_LENGTH
+from kingpost.auth.throttling.service import Attempt, Throttle, network_of
+from kingpost.problems import InvalidCredentials, RateLimited, Unavailable
+from kingpost.secret import MasterSecret
+from kingpost.settings import Rate
+
+EMAIL, ADDRESS = "ada@example.com", "192.0.2.1"
+THREE = Rate(3, "minute")
+SECRET = MasterSecret("the master secret of the tests")
+
+
+class Spied(MemoryCounters):
+    """AttemptCounters that keep the keys they are given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: set[str] = set()
+
+    async def begin(self, keys: Sequence[str], backoff: Backoff, leaking: Sequence[str] = ()) -> float:
+        self.keys.update(keys, leaking)
+        return await super().begin(keys, backoff, leaking)
+
+    async def remember(self, key: str, seconds: int) -> None:
+        self.keys.add(key)
+        await super().remember(key, seconds)
+
+
+@pytest.fixture
+def throttle() -> Throttle:
+    return Throttle(MemoryCounters(), THREE, SECRET)
+
+
+async def fail(throttle: Throttle, times: int, email: str = EMAIL, address: str | None = ADDRESS) -> None:
+    for _ in range(times):
+        await over(throttle.password(email, address))
+
+
+async def over(beginning: Awaitable[Attempt]) -> None:
+    """An attempt that is made and turns out to be wrong."""
+    async with await beginning:
+        pass
+
+
+async def test_keys_tell_nothing_of_what_they_stand_for() -> None:
+    spied = Spied()
+    for secret in ("one secret", "another secret"):
+        throttle = Throttle(spied, THREE, MasterSecret(secret))
+        async with await throttle.password(EMAIL, ADDRESS) as attempt:
+            await attempt.succeeded()
+        await over(throttle.proof("an id"))
+        await over(throttle.code("an id"))
+    # Account, address, the pair of both, proof and code, and none of them is the same under another secret.
+    assert len(spied.keys) == 10
+    assert all(len(key) == 64 and int(key, 16) for key in spied.keys)
+
+
+async def test_without_an_address_the_account_is_limited_alone(throttle: Throttle) -> None:
+    await fail(throttle, 3, address=None)
+    with pytest.raises(RateLimited):
+        await throttle.password(EMAIL, None)
+    await throttle.password("bob@example.com", None)
+
+
+async def test_an_attempt_that_nobody_could_look_at_is_taken_back(throttle: Throttle) -> None:
+    for error in (Unavailable(), RateLimited(retry_after=1)):
+        for _ in range(5):
+            with pytest.raises(type(error)):
+                async with await throttle.password(EMAIL, ADDRESS):
+                    raise error
+    await fail(throttle, 3)
+    with pytest.raises(RateLimited):
+        await throttle.password(EMAIL, ADDRESS)
+
+
+@pytest.mark.parametrize("error", [InvalidCredentials, RuntimeError, asyncio.CancelledError])
+async def test_an_attempt_that_ends_in_any_other_way_stays_counted(
+    throttle: Throttle, error: type[BaseException]
+) -> None:
+    for _ in range(3):
+        with pytest.raises(error):
+            async with await throttle.password(EMAIL, ADDRESS):
+                raise error
+    with pytest.raises(RateLimited):
+        await throttle.password(EMAIL, ADDRESS)
+
+
+async def test_what_comes_after_a_success_changes_nothing(throttle: Throttle) -> None:
+    await fail(throttle, 2, "bob@example.com")
+    with contextlib.suppress(Unavailable):
+        async with await throttle.password(EMAIL, ADDRESS) as attempt:
+            await attempt.succeeded()
+            raise Unavailable()
+    # Had the attempt been taken back twice, the address would have two failures left.
+    await fail(throttle, 1)
+    with pytest.raises(RateLimited):
+        await throttle.password(EMAIL, ADDRESS)
+
+
+async def test_a_new_password_forgets_the_failures_of_the_account_and_of_its_usual_address(throttle: Throttle) -> None:
+    async with await throttle.password(EMAIL, ADDRESS) as attempt:
+        await attempt.succeeded()
+    await fail(throttle, 3, address=None)
+    await fail(throttle, 2)
+    await throttle.forget(EMAIL, ADDRESS)
+    await fail(throttle, 1)
+    await fail(throttle, 3, address=None)
+    with pytest.raises(RateLimited):
+        await throttle.password(EMAIL, None)
+
+
+async def test_codes_have_five_free_attempts_and_the_same_growth() -> None:
+    for rate, first in ((None, 6), (THREE, 20)):
+        throttle = Throttle(MemoryCounters(), rate, SECRET)
+        for _ in range(5):
+            await over(throttle.code("an id"))
+        with pytest.raises(RateLimited) as refused:
+            await throttle.code("an id")
+        assert refused.value.headers == {"Retry-After": str(first)}
+        await throttle.code("another id")
+
+
+async def test_off_counts_no_passwords(throttle: Throttle) -> None:
+    spied = Spied()
+    unlimited = Throttle(spied, None, SECRET)
+    await fail(unlimited, 20)
+    for _ in range(20):
+        async with await unlimited.proof("an id") as attempt:
+            await attempt.succeeded()
+    assert spied.keys == set()
+
+
+async def test_logins_and_proofs_have_counters_of_their_own(throttle: Throttle) -> None:
+    await fail(throttle, 3)
+    for _ in range(3):
+        await over(throttle.proof(EMAIL))
+    with pytest.raises(RateLimited):
+        await throttle.proof(EMAIL)
+
+
+# --- standing in line -------------------------------------------------------------------------------
+
+
+async def test_whoever_comes_while_others_are_looked_at_waits_for_what_becomes_of_them(throttle: Throttle) -> None:
+    first = [await throttle.password(EMAIL, ADDRESS) for _ in range(3)]
+    waiting = asyncio.create_task(throttle.password(EMAIL, ADDRESS))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    await first[0].succeeded()
+    assert isinstance(await waiting, Attempt)
+
+
+async def test_whoever_waits_is_refused_when_all_of_them_were_wrong(throttle: Throttle) -> None:
+    first = [await throttle.password(EMAIL, ADDRESS) for _ in range(3)]
+    waiting = asyncio.create_task(throttle.password(EMAIL, ADDRESS))
+    for attempt in first:
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        await attempt.__aexit__(None, None, None)
+    with pytest.raises(RateLimited):
+        await waiting
+
+
+async def test_nobody_waits_for_attempts_under_way_elsewhere(throttle: Throttle) -> None:
+    await fail(throttle, 3)
+    await throttle.password("bob@example.com", "192.0.2.2")
+    async with asyncio.timeout(0.5):
+        with pytest.raises(RateLimited):
+            await throttle.password(EMAIL, ADDRESS)
+
+
+async def test_the_line_has_an_end(throttle: Throttle) -> None:
+    for _ in range(3):
+        await throttle.password(EMAIL, ADDRESS)
+    waiting = [asyncio.create_task(throttle.password(EMAIL, ADDRESS)) for _ in range(QUEUE_LENGTH)]
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(0.5):
+        with pytest.raises(RateLimited):
+            await throttle.password(EMAIL, ADDRESS)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+
+
+async def test_nobody_waits_in_line_for_ever(throttle: Throttle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kingpost.auth.throttling.service.QUEUE_TIMEOUT", 0.05)
+    for _ in range(3):
+        await throttle.password(EMAIL, ADDRESS)
+    with pytest.raises(RateLimited):
+        await throttle.password(EMAIL, ADDRESS)
+
+
+# --- networks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "20010db800010002/64"),
+        ("2001:DB8:1:2::", "20010db800010002/64"),
+        ("fe80::1%eth0", "fe80000000000000/64"),
+        ("::1", "0/64"),
+        ("a socket", "a socket"),
+    ],
+)
+def test_a_client_is_its_address_or_its_network(address: str, network: str) -> None:
+    assert network_of(address) == network
