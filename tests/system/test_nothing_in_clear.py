@@ -249,7 +249,7 @@ def test_nothing_in_clear_is_found_in_an_sqlite_file_or_a_log(
     at_rest = (tmp_path / "kingpost.db").read_bytes()
     # The search would find something: these are not secret.
     assert all(text in at_rest for text in (b"countess@example.net", b"$argon2id$", b"session.started"))
-    assert b"kingpost:guesses:" in kept
+    assert b"kingpost:attempts:" in kept
     assert not any(email in kept for email in (b"lovelace", b"countess", b"127.0.0.1"))
     assert_clean(run, **files, at_rest=at_rest, valkey=kept, written=written(run))
 

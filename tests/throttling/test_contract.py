@@ -1,90 +1,101 @@
-"""What every implementation of the counters port promises."""
+"""What every implementation of the attempt counters promises."""
 
 import asyncio
 
 import pytest
 
 from kingpost.auth.throttling.counters import LONGEST_DELAY, AttemptCounters, Backoff
+from tests.throttling.attempts import attempt, attempt_from, client, is_usual, keys
 
 THREE = Backoff(free=3, delay=60)
 QUICK = Backoff(free=3, delay=0.2)
 
 
-async def use_up(counters: AttemptCounters, *keys: str, backoff: Backoff = THREE) -> None:
+async def use_up(counters: AttemptCounters, account: str, address: str | None = None, backoff: Backoff = THREE) -> None:
     for _ in range(backoff.free):
-        assert await counters.begin(keys, backoff) == 0
+        assert await attempt(counters, account, backoff, address) == 0
+
+
+async def use_up_address(counters: AttemptCounters, address: str, backoff: Backoff = THREE) -> None:
+    for _ in range(backoff.free):
+        assert await attempt_from(counters, address, backoff) == 0
 
 
 async def test_so_many_attempts_are_free_and_the_next_one_waits(counters: AttemptCounters) -> None:
     await use_up(counters, "a")
     for _ in range(3):
-        assert 59 < await counters.begin(["a"], THREE) <= 60
+        assert 59 < await attempt(counters, "a", THREE) <= 60
 
 
 async def test_each_further_attempt_doubles_the_wait(counters: AttemptCounters) -> None:
     await use_up(counters, "a", backoff=QUICK)
     for expected in (0.2, 0.4, 0.8):
-        wait = await counters.begin(["a"], QUICK)
+        wait = await attempt(counters, "a", QUICK)
         assert expected / 2 < wait <= expected
         await asyncio.sleep(wait + 0.01)
-        assert await counters.begin(["a"], QUICK) == 0
+        assert await attempt(counters, "a", QUICK) == 0
 
 
-async def test_a_counter_that_leaks_loses_attempts_with_time(counters: AttemptCounters) -> None:
+async def test_the_counter_of_an_address_loses_attempts_with_time(counters: AttemptCounters) -> None:
     backoff = Backoff(free=3, delay=0.3)
-    for key in ("a", "b"):
+    for address in ("a", "b"):
         for _ in range(2):
-            assert await counters.begin([f"{key} stays"], backoff, [key]) == 0
+            assert await attempt(counters, f"tried from {address}", backoff, address) == 0
     await asyncio.sleep(0.65)
     for _ in range(2):
-        assert await counters.begin([], backoff, ["a"]) == 0
-    # Beside it the counter that does not leak is used up with the third attempt.
-    assert await counters.begin(["b stays"], backoff, ["b"]) == 0
-    assert await counters.begin(["b stays"], backoff) > 0
-    assert await counters.begin([], backoff, ["b"]) == 0
+        assert await attempt_from(counters, "a", backoff) == 0
+    # The counter of the account loses none, and is used up with the third attempt.
+    assert await attempt(counters, "tried from b", backoff, "b") == 0
+    assert await attempt(counters, "tried from b", backoff) > 0
+    assert await attempt_from(counters, "b", backoff) == 0
 
 
-async def test_a_counter_that_leaks_grows_all_the_same_for_who_does_not_stop(counters: AttemptCounters) -> None:
-    await use_up(counters, "a", backoff=QUICK)
+async def test_the_counter_of_an_address_grows_all_the_same_if_attempts_do_not_stop(counters: AttemptCounters) -> None:
+    await use_up_address(counters, "a", backoff=QUICK)
     waits = []
     for _ in range(3):
-        wait = await counters.begin([], QUICK, ["a"])
+        wait = await attempt_from(counters, "a", QUICK)
         waits.append(wait)
         await asyncio.sleep(wait + 0.01)
-        assert await counters.begin([], QUICK, ["a"]) == 0
+        assert await attempt_from(counters, "a", QUICK) == 0
     assert waits[0] < waits[1] < waits[2]
 
 
 async def test_a_refused_attempt_counts_for_nothing(counters: AttemptCounters) -> None:
     await use_up(counters, "a", backoff=QUICK)
     for _ in range(20):
-        assert await counters.begin(["a"], QUICK) > 0
+        assert await attempt(counters, "a", QUICK) > 0
     await asyncio.sleep(0.21)
-    assert await counters.begin(["a"], QUICK) == 0
-    assert 0.3 < await counters.begin(["a"], QUICK) <= 0.4
+    assert await attempt(counters, "a", QUICK) == 0
+    assert 0.3 < await attempt(counters, "a", QUICK) <= 0.4
 
 
 async def test_keys_have_nothing_to_do_with_each_other(counters: AttemptCounters) -> None:
     await use_up(counters, "a")
     await use_up(counters, "b")
-    assert await counters.begin(["a"], THREE) > 0
+    assert await attempt(counters, "a", THREE) > 0
 
 
-async def test_an_attempt_is_counted_under_all_its_keys_or_none(counters: AttemptCounters) -> None:
+async def test_an_attempt_is_counted_under_both_its_keys_or_none(counters: AttemptCounters) -> None:
     await use_up(counters, "a")
     for _ in range(5):
-        assert await counters.begin(["b", "a"], THREE) > 0
-    await use_up(counters, "b")
+        assert await attempt(counters, "a", THREE, "b") > 0
+    await use_up_address(counters, "b")
+    for _ in range(5):
+        assert await attempt(counters, "c", THREE, "b") > 0
     await use_up(counters, "c", "d")
-    assert await counters.begin(["c"], THREE) > 0
-    assert await counters.begin(["d"], THREE) > 0
+    assert await attempt(counters, "c", THREE) > 0
+    assert await attempt_from(counters, "d", THREE) > 0
 
 
-async def test_of_several_keys_the_one_that_waits_longest_decides(counters: AttemptCounters) -> None:
-    await use_up(counters, "a", backoff=Backoff(1, 100))
-    await use_up(counters, "b", backoff=Backoff(1, 300))
-    for keys in (["a", "b"], ["b", "a"], ["new", "b", "a"]):
-        assert 290 < await counters.begin(keys, THREE) <= 300
+async def test_of_two_keys_the_one_that_waits_longest_decides(counters: AttemptCounters) -> None:
+    short, long = Backoff(1, 100), Backoff(1, 300)
+    await use_up(counters, "a", backoff=short)
+    await use_up(counters, "b", backoff=long)
+    await use_up_address(counters, "A", backoff=short)
+    await use_up_address(counters, "B", backoff=long)
+    for account, address in (("a", "B"), ("b", "A"), ("b", "new"), ("new", "B")):
+        assert 290 < await attempt(counters, account, THREE, address) <= 300
 
 
 @pytest.mark.parametrize("callers", [20, 200])
@@ -92,44 +103,73 @@ async def test_of_any_number_of_callers_at_once_on_two_nodes_only_the_free_ones_
     nodes: list[AttemptCounters], callers: int
 ) -> None:
     backoff = Backoff(free=10, delay=60)
-    waits = await asyncio.gather(*[nodes[n % 2].begin(["a", f"b{n % 3}"], backoff) for n in range(callers)])
+    waits = await asyncio.gather(*[attempt(nodes[n % 2], f"a{n % 3}", backoff, "b") for n in range(callers)])
+    assert sum(wait == 0 for wait in waits) == 10
+    waits = await asyncio.gather(*[attempt(nodes[n % 2], "a", backoff, f"b{n % 3}") for n in range(callers)])
     assert sum(wait == 0 for wait in waits) == 10
 
 
 async def test_nobody_ever_waits_longer_than_a_quarter_of_an_hour(counters: AttemptCounters) -> None:
-    assert await counters.begin(["a"], Backoff(free=1, delay=1e9)) == 0
-    assert LONGEST_DELAY - 1 < await counters.begin(["a"], THREE) <= LONGEST_DELAY
+    assert await attempt(counters, "a", Backoff(free=1, delay=1e9)) == 0
+    assert LONGEST_DELAY - 1 < await attempt(counters, "a", THREE) <= LONGEST_DELAY
 
 
 async def test_an_attempt_that_is_undone_was_never_made(nodes: list[AttemptCounters]) -> None:
     for _ in range(10):
-        assert await nodes[0].begin(["a", "b"], THREE) == 0
+        assert await attempt(nodes[0], "a", THREE, "b") == 0
         await nodes[1].undo(["a", "b"])
     await use_up(nodes[0], "a")
-    await use_up(nodes[1], "b")
+    await use_up_address(nodes[1], "b")
 
 
 async def test_an_undone_attempt_takes_its_delay_with_it_but_no_other_attempt(counters: AttemptCounters) -> None:
     await use_up(counters, "a")
     await counters.undo(["a"])
-    assert await counters.begin(["a"], THREE) == 0
-    assert 59 < await counters.begin(["a"], THREE) <= 60
+    assert await attempt(counters, "a", THREE) == 0
+    assert 59 < await attempt(counters, "a", THREE) <= 60
 
 
 async def test_undoing_more_attempts_than_were_made_gives_nothing_away(counters: AttemptCounters) -> None:
     await counters.undo(["a"])
-    assert await counters.begin(["a"], THREE) == 0
+    assert await attempt(counters, "a", THREE) == 0
     for _ in range(5):
         await counters.undo(["a", "unknown"])
     await use_up(counters, "a")
-    assert await counters.begin(["a"], THREE) > 0
+    assert await attempt(counters, "a", THREE) > 0
 
 
 async def test_of_attempts_undone_at_the_same_time_each_one_counts(nodes: list[AttemptCounters]) -> None:
     backoff = Backoff(free=50, delay=60)
     await use_up(nodes[0], "a", backoff=backoff)
     await asyncio.gather(*[nodes[n % 2].undo(["a"]) for n in range(20)])
-    waits = await asyncio.gather(*[nodes[n % 2].begin(["a"], backoff) for n in range(60)])
+    waits = await asyncio.gather(*[attempt(nodes[n % 2], "a", backoff) for n in range(60)])
+    assert sum(wait == 0 for wait in waits) == 20
+
+
+async def test_a_success_removes_the_counter_of_the_account_and_one_attempt_of_the_address(
+    nodes: list[AttemptCounters],
+) -> None:
+    await use_up(nodes[0], "a", "b")
+    await nodes[1].succeed("a", client("a", "b"), 60)
+    assert await attempt_from(nodes[0], "b", THREE) == 0
+    assert 59 < await attempt_from(nodes[1], "b", THREE) <= 60
+    await use_up(nodes[0], "a")
+    assert await attempt(nodes[1], "a", THREE) > 0
+
+
+async def test_a_success_from_an_unknown_address_removes_the_counter_of_the_account(
+    nodes: list[AttemptCounters],
+) -> None:
+    await use_up(nodes[0], "a")
+    await nodes[1].succeed("a", None, 60)
+    await use_up(nodes[0], "a")
+
+
+async def test_of_successes_at_the_same_time_each_one_counts(nodes: list[AttemptCounters]) -> None:
+    backoff = Backoff(free=50, delay=60)
+    await use_up_address(nodes[0], "b", backoff=backoff)
+    await asyncio.gather(*[nodes[n % 2].succeed(f"a{n}", client(f"a{n}", "b"), 60) for n in range(20)])
+    waits = await asyncio.gather(*[attempt_from(nodes[n % 2], "b", backoff) for n in range(60)])
     assert sum(wait == 0 for wait in waits) == 20
 
 
@@ -139,27 +179,45 @@ async def test_a_reset_forgets_all_attempts_under_these_keys(nodes: list[Attempt
     await nodes[1].reset(["a", "b", "unknown"])
     await use_up(nodes[0], "a")
     await use_up(nodes[1], "b")
-    assert await nodes[0].begin(["c"], THREE) > 0
+    assert await attempt(nodes[0], "c", THREE) > 0
 
 
-async def test_what_is_remembered_is_so_for_its_time_and_on_all_nodes(nodes: list[AttemptCounters]) -> None:
-    assert not await nodes[0].is_remembered("a")
-    await nodes[0].remember("a", 1)
-    await nodes[0].remember("b", 1)
-    await nodes[1].remember("b", 60)
-    assert await nodes[1].is_remembered("a")
+async def test_after_a_success_the_pair_has_a_counter_in_place_of_the_accounts(nodes: list[AttemptCounters]) -> None:
+    await nodes[0].succeed("a", client("a", "home"), 60)
+    await use_up(nodes[1], "a", "elsewhere")
+    assert await attempt(nodes[0], "a", THREE, "another") > 0
+    for node in nodes:
+        assert (await node.begin(keys("a", "home"), THREE)).own == "a at home"
+        await node.undo(["home"])
+    assert await attempt(nodes[0], "a", THREE, "home") == 0
+    await nodes[1].undo(["home"])
+    refused = await nodes[0].begin(keys("a", "home"), THREE)
+    assert refused.wait > 59
+    assert refused.own == "a at home"
+    await nodes[1].succeed("a at home", client("a", "home"), 60)
+    await use_up(nodes[0], "a at home")
+    # The success at home does not help whoever tries elsewhere.
+    assert await attempt(nodes[0], "a", THREE, "another") > 0
+
+
+async def test_a_pair_is_remembered_for_its_time_and_on_all_nodes(nodes: list[AttemptCounters]) -> None:
+    assert not await is_usual(nodes[0], "a", "home")
+    await nodes[0].succeed("a", client("a", "home"), 1)
+    await nodes[0].succeed("b", client("b", "home"), 1)
+    await nodes[1].succeed("b", client("b", "home"), 60)
+    assert await is_usual(nodes[1], "a", "home")
     await asyncio.sleep(1.05)
-    assert [await node.is_remembered("a") for node in nodes] == [False, False]
-    assert await nodes[1].is_remembered("b")
+    assert [await is_usual(node, "a", "home") for node in nodes] == [False, False]
+    assert await is_usual(nodes[1], "b", "home")
 
 
-async def test_counters_and_remembered_keys_of_one_name_are_apart(counters: AttemptCounters) -> None:
-    await counters.remember("a", 60)
-    await use_up(counters, "a")
-    await counters.reset(["a"])
-    assert await counters.is_remembered("a")
-    await use_up(counters, "b")
-    assert not await counters.is_remembered("b")
+async def test_counters_and_remembered_pairs_of_one_key_are_apart(counters: AttemptCounters) -> None:
+    await counters.succeed("a", client("a", "home"), 60)
+    await use_up(counters, "a at home")
+    await counters.reset(["a at home"])
+    assert await is_usual(counters, "a", "home")
+    await use_up(counters, "b at home")
+    assert not await is_usual(counters, "b", "home")
 
 
 def test_the_delay_of_an_endless_attack_is_a_number() -> None:

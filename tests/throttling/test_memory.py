@@ -4,6 +4,7 @@ import pytest
 
 from kingpost.auth.throttling.counters import FORGOTTEN_AFTER, Backoff
 from kingpost.auth.throttling.memory import MemoryCounters
+from tests.throttling.attempts import attempt, client, is_usual
 
 ONE = Backoff(free=1, delay=60)
 
@@ -29,32 +30,32 @@ def counters(clock: Clock) -> MemoryCounters:
 
 
 async def test_an_hour_after_the_last_counted_attempt_all_is_forgotten(counters: MemoryCounters, clock: Clock) -> None:
-    assert await counters.begin(["a"], ONE) == 0
+    assert await attempt(counters, "a", ONE) == 0
     clock.now += 60
-    assert await counters.begin(["a"], ONE) == 0
+    assert await attempt(counters, "a", ONE) == 0
     clock.now += FORGOTTEN_AFTER - 1
-    assert await counters.begin(["a"], ONE) == 0
-    assert await counters.begin(["a"], ONE) == 240
+    assert await attempt(counters, "a", ONE) == 0
+    assert await attempt(counters, "a", ONE) == 240
     clock.now += FORGOTTEN_AFTER
-    assert await counters.begin(["a"], ONE) == 0
-    assert await counters.begin(["a"], ONE) == 60
+    assert await attempt(counters, "a", ONE) == 0
+    assert await attempt(counters, "a", ONE) == 60
 
 
 async def test_refused_attempts_keep_nothing_from_being_forgotten(counters: MemoryCounters, clock: Clock) -> None:
-    assert await counters.begin(["a"], Backoff(free=1, delay=900)) == 0
+    assert await attempt(counters, "a", Backoff(free=1, delay=900)) == 0
     for _ in range(89):
         clock.now += 10
-        assert await counters.begin(["a"], ONE) > 0
+        assert await attempt(counters, "a", ONE) > 0
     clock.now += FORGOTTEN_AFTER - 890
-    assert await counters.begin(["a"], ONE) == 0
-    assert await counters.begin(["a"], ONE) == 60
+    assert await attempt(counters, "a", ONE) == 0
+    assert await attempt(counters, "a", ONE) == 60
 
 
 async def test_growth_goes_on_to_the_longest_delay_and_stays_there(counters: MemoryCounters, clock: Clock) -> None:
     waits = []
     for _ in range(100):
-        assert await counters.begin(["a"], ONE) == 0
-        waits.append(await counters.begin(["a"], ONE))
+        assert await attempt(counters, "a", ONE) == 0
+        waits.append(await attempt(counters, "a", ONE))
         clock.now += waits[-1]
     assert waits == [60, 120, 240, 480, *[900] * 96]
 
@@ -62,31 +63,31 @@ async def test_growth_goes_on_to_the_longest_delay_and_stays_there(counters: Mem
 async def test_the_counters_without_an_attempt_for_longest_are_evicted(counters: MemoryCounters) -> None:
     keys = [f"key {n}" for n in range(100)]
     for key in keys:
-        assert await counters.begin([key], Backoff(free=2, delay=60)) == 0
-    assert await counters.begin(["key 0"], Backoff(free=2, delay=60)) == 0
+        assert await attempt(counters, key, Backoff(free=2, delay=60)) == 0
+    assert await attempt(counters, "key 0", Backoff(free=2, delay=60)) == 0
     for n in range(99):
-        assert await counters.begin([f"other {n}"], ONE) == 0
-    assert await counters.begin(["key 0"], ONE) == 60
-    assert await counters.begin(["key 1"], ONE) == 0
+        assert await attempt(counters, f"other {n}", ONE) == 0
+    assert await attempt(counters, "key 0", ONE) == 60
+    assert await attempt(counters, "key 1", ONE) == 0
 
 
-async def test_the_keys_remembered_longest_ago_are_evicted(counters: MemoryCounters) -> None:
+async def test_the_pairs_remembered_longest_ago_are_evicted(counters: MemoryCounters) -> None:
     for n in range(101):
-        await counters.remember(f"key {n}", 60)
-    assert not await counters.is_remembered("key 0")
-    assert await counters.is_remembered("key 1")
-    await counters.remember("key 1", 60)
-    await counters.remember("one more", 60)
-    assert await counters.is_remembered("key 1")
-    assert not await counters.is_remembered("key 2")
+        await counters.succeed(f"key {n}", client(f"key {n}", "home"), 60)
+    assert not await is_usual(counters, "key 0", "home")
+    assert await is_usual(counters, "key 1", "home")
+    await counters.succeed("key 1", client("key 1", "home"), 60)
+    await counters.succeed("one more", client("one more", "home"), 60)
+    assert await is_usual(counters, "key 1", "home")
+    assert not await is_usual(counters, "key 2", "home")
 
 
-async def test_what_is_remembered_is_forgotten_in_time(counters: MemoryCounters, clock: Clock) -> None:
-    await counters.remember("a", 60)
+async def test_a_pair_is_forgotten_in_time(counters: MemoryCounters, clock: Clock) -> None:
+    await counters.succeed("a", client("a", "home"), 60)
     clock.now += 59
-    assert await counters.is_remembered("a")
+    assert await is_usual(counters, "a", "home")
     clock.now += 1
-    assert not await counters.is_remembered("a")
+    assert not await is_usual(counters, "a", "home")
 
 
 @pytest.mark.parametrize(

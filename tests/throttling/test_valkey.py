@@ -8,23 +8,27 @@ import pytest
 
 from kingpost.auth.throttling.counters import FORGOTTEN_AFTER, AttemptCounters, Backoff
 from kingpost.auth.throttling.memory import MemoryCounters
+from kingpost.auth.throttling.service import Throttle
 from kingpost.auth.throttling.valkey import RETRY_EVERY, ValkeyCounters
+from kingpost.secret import MasterSecret
+from kingpost.settings import Rate
 from tests.servers import ValkeyServer
+from tests.throttling.attempts import attempt, client, is_usual
 
 FIVE = Backoff(free=5, delay=60)
 
 
 async def passing(counters: AttemptCounters, key: str, attempts: int = 20) -> int:
     """How many of many attempts are let through."""
-    return [await counters.begin([key], FIVE) for _ in range(attempts)].count(0)
+    return [await attempt(counters, key, FIVE) for _ in range(attempts)].count(0)
 
 
 async def until_shared(nodes: list[ValkeyCounters]) -> None:
     """Wait until what one node remembers is known to the other."""
     async with asyncio.timeout(10):
         for n in range(1000):
-            await nodes[0].remember(f"probe {n}", 60)
-            if await nodes[1].is_remembered(f"probe {n}"):
+            await nodes[0].succeed(f"probe {n}", client(f"probe {n}", "home"), 60)
+            if await is_usual(nodes[1], f"probe {n}", "home"):
                 return
             await asyncio.sleep(0.1)
 
@@ -33,28 +37,28 @@ async def test_counters_survive_a_restart_of_the_node(
     valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]
 ) -> None:
     assert await passing(valkey_nodes[0], "a") == 5
-    await valkey_nodes[0].remember("usual", 60)
+    await valkey_nodes[0].succeed("usual", client("usual", "home"), 60)
     restarted = ValkeyCounters(valkey_server.url, MemoryCounters())
     assert await passing(restarted, "a") == 0
-    assert await restarted.is_remembered("usual")
+    assert await is_usual(restarted, "usual", "home")
     await restarted.close()
 
 
 async def test_everything_there_expires(valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]) -> None:
-    await valkey_nodes[0].begin(["a", "b"], FIVE)
-    await valkey_nodes[0].remember("c", 77)
+    await attempt(valkey_nodes[0], "a", FIVE, "b")
+    await valkey_nodes[0].succeed("c", client("c", "home"), 77)
     lifetimes = await valkey_server.lifetimes()
     assert len(lifetimes) == 3
     assert all(name.startswith("kingpost:") for name in lifetimes)
     counters = [seconds for name, seconds in lifetimes.items() if name.endswith((":a", ":b"))]
     assert counters == pytest.approx([FORGOTTEN_AFTER] * 2, abs=2)
-    assert lifetimes["kingpost:remembered:c"] == pytest.approx(77, abs=2)
+    assert lifetimes["kingpost:remembered:c at home"] == pytest.approx(77, abs=2)
 
 
 async def test_without_valkey_each_node_goes_on_with_limits_of_its_own(
     valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters], caplog: pytest.LogCaptureFixture
 ) -> None:
-    await valkey_nodes[0].remember("usual", 60)
+    await valkey_nodes[0].succeed("usual", client("usual", "home"), 60)
     assert await passing(valkey_nodes[0], "a", attempts=2) == 2
     valkey_server.stop()
     try:
@@ -64,14 +68,14 @@ async def test_without_valkey_each_node_goes_on_with_limits_of_its_own(
         assert await passing(valkey_nodes[0], "a") == 1
         await valkey_nodes[0].reset(["a"])
         assert await passing(valkey_nodes[0], "a") == 5
-        assert await valkey_nodes[0].is_remembered("usual")
-        await valkey_nodes[1].remember("another", 60)
-        assert await valkey_nodes[1].is_remembered("another")
+        assert await is_usual(valkey_nodes[0], "usual", "home")
+        await valkey_nodes[1].succeed("another", client("another", "home"), 60)
+        assert await is_usual(valkey_nodes[1], "another", "home")
         assert time.monotonic() - started < 2
     finally:
         valkey_server.start()
     await until_shared(valkey_nodes)
-    waits = await asyncio.gather(*[valkey_nodes[n % 2].begin(["b"], FIVE) for n in range(50)])
+    waits = await asyncio.gather(*[attempt(valkey_nodes[n % 2], "b", FIVE) for n in range(50)])
     assert waits.count(0) == 5
     assert "answers again" in caplog.text
 
@@ -83,7 +87,7 @@ async def test_a_hanging_valkey_costs_one_time_out_and_not_one_a_login(
     with valkey_server.frozen():
         started = time.monotonic()
         # The first ones, at once, and then many in a row.
-        waits = await asyncio.gather(*[valkey_nodes[0].begin(["a"], FIVE) for _ in range(100)])
+        waits = await asyncio.gather(*[attempt(valkey_nodes[0], "a", FIVE) for _ in range(100)])
         assert waits.count(0) == 5
         assert await passing(valkey_nodes[0], "b", attempts=200) == 5
         assert time.monotonic() - started < 2 * RETRY_EVERY
@@ -96,15 +100,15 @@ async def test_attempts_all_along_an_outage_are_answered_quickly_and_never_go_un
 ) -> None:
     slowest, passed, done = 0.0, 0, False
 
-    async def attempt(node: ValkeyCounters) -> None:
+    async def keep_trying(node: ValkeyCounters) -> None:
         nonlocal slowest, passed
         while not done:
             started = time.monotonic()
-            passed += await node.begin(["a"], FIVE) == 0
+            passed += await attempt(node, "a", FIVE) == 0
             slowest = max(slowest, time.monotonic() - started)
             await asyncio.sleep(0.01)
 
-    callers = [asyncio.create_task(attempt(valkey_nodes[n % 2])) for n in range(10)]
+    callers = [asyncio.create_task(keep_trying(valkey_nodes[n % 2])) for n in range(10)]
     for _ in range(2):
         await asyncio.sleep(0.2)
         with valkey_server.frozen():
@@ -166,3 +170,23 @@ async def test_a_valkey_that_has_lost_its_scripts_is_told_them_again(
     await valkey_server.command("SCRIPT", "FLUSH")
     assert await passing(valkey_nodes[0], "a") == 3
     assert not caplog.records
+
+
+async def test_a_good_login_takes_two_round_trips(
+    valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]
+) -> None:
+    throttle = Throttle(valkey_nodes[0], Rate(5, "minute"), MasterSecret("the master secret of the tests"))
+    runs = []
+    for _ in range(2):
+        before = await scripts_run(valkey_server)
+        async with throttle.password("ada@example.com", "192.0.2.1") as attempt:
+            attempt.succeed()
+        runs.append(await scripts_run(valkey_server) - before)
+    # The server may not know the scripts before the first login.
+    assert runs[1] == 2
+
+
+async def scripts_run(valkey_server: ValkeyServer) -> int:
+    """Return how many scripts clients have run so far."""
+    statistics = await valkey_server.command("INFO", "commandstats")
+    return int(statistics.get("cmdstat_evalsha", {"calls": 0})["calls"])

@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
 
-from kingpost.auth.throttling.counters import Backoff
+from kingpost.auth.throttling.counters import AttemptKeys, Backoff, Begun
 from kingpost.auth.throttling.memory import MemoryCounters
 from kingpost.auth.throttling.pending import QUEUE_LENGTH
 from kingpost.auth.throttling.service import Attempt, Throttle, network_of
-from kingpost.problems import InvalidCredentials, RateLimited, Unavailable
+from kingpost.problems import InvalidCredentials, MfaRequired, RateLimited, Unavailable
 from kingpost.secret import MasterSecret
 from kingpost.settings import Rate
 
@@ -20,19 +21,17 @@ SECRET = MasterSecret("the master secret of the tests")
 
 
 class Spied(MemoryCounters):
-    """AttemptCounters that keep the keys they are given."""
+    """Counters that collect the keys that they are called with."""
 
     def __init__(self) -> None:
         super().__init__()
         self.keys: set[str] = set()
 
-    async def begin(self, keys: Sequence[str], backoff: Backoff, leaking: Sequence[str] = ()) -> float:
-        self.keys.update(keys, leaking)
-        return await super().begin(keys, backoff, leaking)
-
-    async def remember(self, key: str, seconds: int) -> None:
-        self.keys.add(key)
-        await super().remember(key, seconds)
+    async def begin(self, keys: AttemptKeys, backoff: Backoff) -> Begun:
+        self.keys.add(keys.account)
+        if keys.client is not None:
+            self.keys |= {keys.client.address, keys.client.pair}
+        return await super().begin(keys, backoff)
 
 
 @pytest.fixture
@@ -45,9 +44,9 @@ async def fail(throttle: Throttle, times: int, email: str = EMAIL, address: str 
         await over(throttle.password(email, address))
 
 
-async def over(beginning: Awaitable[Attempt]) -> None:
-    """An attempt that is made and turns out to be wrong."""
-    async with await beginning:
+async def over(attempt: AbstractAsyncContextManager[Attempt]) -> None:
+    """Make an attempt that fails."""
+    async with attempt:
         pass
 
 
@@ -55,8 +54,8 @@ async def test_keys_tell_nothing_of_what_they_stand_for() -> None:
     spied = Spied()
     for secret in ("one secret", "another secret"):
         throttle = Throttle(spied, THREE, MasterSecret(secret))
-        async with await throttle.password(EMAIL, ADDRESS) as attempt:
-            await attempt.succeeded()
+        async with throttle.password(EMAIL, ADDRESS) as attempt:
+            attempt.succeed()
         await over(throttle.proof("an id"))
         await over(throttle.code("an id"))
     # Account, address, the pair of both, proof and code, and none of them is the same under another secret.
@@ -67,19 +66,19 @@ async def test_keys_tell_nothing_of_what_they_stand_for() -> None:
 async def test_without_an_address_the_account_is_limited_alone(throttle: Throttle) -> None:
     await fail(throttle, 3, address=None)
     with pytest.raises(RateLimited):
-        await throttle.password(EMAIL, None)
-    await throttle.password("bob@example.com", None)
+        await over(throttle.password(EMAIL, None))
+    await over(throttle.password("bob@example.com", None))
 
 
-async def test_an_attempt_that_nobody_could_look_at_is_taken_back(throttle: Throttle) -> None:
-    for error in (Unavailable(), RateLimited(retry_after=1)):
+async def test_an_attempt_that_was_no_failure_is_taken_back(throttle: Throttle) -> None:
+    for error in (Unavailable(), RateLimited(retry_after=1), MfaRequired()):
         for _ in range(5):
             with pytest.raises(type(error)):
-                async with await throttle.password(EMAIL, ADDRESS):
+                async with throttle.password(EMAIL, ADDRESS):
                     raise error
     await fail(throttle, 3)
     with pytest.raises(RateLimited):
-        await throttle.password(EMAIL, ADDRESS)
+        await over(throttle.password(EMAIL, ADDRESS))
 
 
 @pytest.mark.parametrize("error", [InvalidCredentials, RuntimeError, asyncio.CancelledError])
@@ -88,34 +87,34 @@ async def test_an_attempt_that_ends_in_any_other_way_stays_counted(
 ) -> None:
     for _ in range(3):
         with pytest.raises(error):
-            async with await throttle.password(EMAIL, ADDRESS):
+            async with throttle.password(EMAIL, ADDRESS):
                 raise error
     with pytest.raises(RateLimited):
-        await throttle.password(EMAIL, ADDRESS)
+        await over(throttle.password(EMAIL, ADDRESS))
 
 
 async def test_what_comes_after_a_success_changes_nothing(throttle: Throttle) -> None:
     await fail(throttle, 2, "bob@example.com")
     with contextlib.suppress(Unavailable):
-        async with await throttle.password(EMAIL, ADDRESS) as attempt:
-            await attempt.succeeded()
+        async with throttle.password(EMAIL, ADDRESS) as attempt:
+            attempt.succeed()
             raise Unavailable()
     # Had the attempt been taken back twice, the address would have two failures left.
     await fail(throttle, 1)
     with pytest.raises(RateLimited):
-        await throttle.password(EMAIL, ADDRESS)
+        await over(throttle.password(EMAIL, ADDRESS))
 
 
 async def test_a_new_password_forgets_the_failures_of_the_account_and_of_its_usual_address(throttle: Throttle) -> None:
-    async with await throttle.password(EMAIL, ADDRESS) as attempt:
-        await attempt.succeeded()
+    async with throttle.password(EMAIL, ADDRESS) as attempt:
+        attempt.succeed()
     await fail(throttle, 3, address=None)
     await fail(throttle, 2)
     await throttle.forget(EMAIL, ADDRESS)
     await fail(throttle, 1)
     await fail(throttle, 3, address=None)
     with pytest.raises(RateLimited):
-        await throttle.password(EMAIL, None)
+        await over(throttle.password(EMAIL, None))
 
 
 async def test_codes_have_five_free_attempts_and_the_same_growth() -> None:
@@ -124,9 +123,9 @@ async def test_codes_have_five_free_attempts_and_the_same_growth() -> None:
         for _ in range(5):
             await over(throttle.code("an id"))
         with pytest.raises(RateLimited) as refused:
-            await throttle.code("an id")
+            await over(throttle.code("an id"))
         assert refused.value.headers == {"Retry-After": str(first)}
-        await throttle.code("another id")
+        await over(throttle.code("another id"))
 
 
 async def test_off_counts_no_passwords(throttle: Throttle) -> None:
@@ -134,8 +133,8 @@ async def test_off_counts_no_passwords(throttle: Throttle) -> None:
     unlimited = Throttle(spied, None, SECRET)
     await fail(unlimited, 20)
     for _ in range(20):
-        async with await unlimited.proof("an id") as attempt:
-            await attempt.succeeded()
+        async with unlimited.proof("an id") as attempt:
+            attempt.succeed()
     assert spied.keys == set()
 
 
@@ -144,24 +143,41 @@ async def test_logins_and_proofs_have_counters_of_their_own(throttle: Throttle) 
     for _ in range(3):
         await over(throttle.proof(EMAIL))
     with pytest.raises(RateLimited):
-        await throttle.proof(EMAIL)
+        await over(throttle.proof(EMAIL))
 
 
-# --- standing in line -------------------------------------------------------------------------------
+# --- the queue --------------------------------------------------------------------------------------
 
 
-async def test_whoever_comes_while_others_are_looked_at_waits_for_what_becomes_of_them(throttle: Throttle) -> None:
-    first = [await throttle.password(EMAIL, ADDRESS) for _ in range(3)]
-    waiting = asyncio.create_task(throttle.password(EMAIL, ADDRESS))
-    await asyncio.sleep(0.01)
-    assert not waiting.done()
-    await first[0].succeeded()
-    assert isinstance(await waiting, Attempt)
+@pytest.fixture
+async def in_progress() -> AsyncGenerator[AsyncExitStack]:
+    """Attempts that are in progress until the test ends."""
+    async with AsyncExitStack() as attempts:
+        yield attempts
 
 
-async def test_whoever_waits_is_refused_when_all_of_them_were_wrong(throttle: Throttle) -> None:
-    first = [await throttle.password(EMAIL, ADDRESS) for _ in range(3)]
-    waiting = asyncio.create_task(throttle.password(EMAIL, ADDRESS))
+async def begin_three(throttle: Throttle) -> list[AbstractAsyncContextManager[Attempt]]:
+    """Begin as many attempts as are free, and leave them in progress."""
+    attempts = [throttle.password(EMAIL, ADDRESS) for _ in range(3)]
+    for attempt in attempts:
+        await attempt.__aenter__()
+    return attempts
+
+
+async def test_an_attempt_waits_for_the_outcome_of_those_in_progress(throttle: Throttle) -> None:
+    first = await throttle.password(EMAIL, ADDRESS).__aenter__()
+    async with throttle.password(EMAIL, ADDRESS) as second, throttle.password(EMAIL, ADDRESS):
+        waiting = asyncio.create_task(over(throttle.password(EMAIL, ADDRESS)))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        second.succeed()
+    await waiting
+    assert not first.has_succeeded
+
+
+async def test_an_attempt_that_waits_is_refused_when_all_others_have_failed(throttle: Throttle) -> None:
+    first = await begin_three(throttle)
+    waiting = asyncio.create_task(over(throttle.password(EMAIL, ADDRESS)))
     for attempt in first:
         await asyncio.sleep(0.01)
         assert not waiting.done()
@@ -170,33 +186,52 @@ async def test_whoever_waits_is_refused_when_all_of_them_were_wrong(throttle: Th
         await waiting
 
 
-async def test_nobody_waits_for_attempts_under_way_elsewhere(throttle: Throttle) -> None:
+async def test_an_attempt_does_not_wait_for_those_under_other_keys(
+    throttle: Throttle, in_progress: AsyncExitStack
+) -> None:
     await fail(throttle, 3)
-    await throttle.password("bob@example.com", "192.0.2.2")
+    await in_progress.enter_async_context(throttle.password("bob@example.com", "192.0.2.2"))
     async with asyncio.timeout(0.5):
         with pytest.raises(RateLimited):
-            await throttle.password(EMAIL, ADDRESS)
+            await over(throttle.password(EMAIL, ADDRESS))
 
 
-async def test_the_line_has_an_end(throttle: Throttle) -> None:
+async def test_the_queue_is_bounded(throttle: Throttle, in_progress: AsyncExitStack) -> None:
     for _ in range(3):
-        await throttle.password(EMAIL, ADDRESS)
-    waiting = [asyncio.create_task(throttle.password(EMAIL, ADDRESS)) for _ in range(QUEUE_LENGTH)]
+        await in_progress.enter_async_context(throttle.password(EMAIL, ADDRESS))
+    waiting = [asyncio.create_task(over(throttle.password(EMAIL, ADDRESS))) for _ in range(QUEUE_LENGTH)]
     await asyncio.sleep(0.01)
     async with asyncio.timeout(0.5):
         with pytest.raises(RateLimited):
-            await throttle.password(EMAIL, ADDRESS)
+            await over(throttle.password(EMAIL, ADDRESS))
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
 
 
-async def test_nobody_waits_in_line_for_ever(throttle: Throttle, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_wait_in_the_queue_times_out(
+    throttle: Throttle, in_progress: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("kingpost.auth.throttling.service.QUEUE_TIMEOUT", 0.05)
     for _ in range(3):
-        await throttle.password(EMAIL, ADDRESS)
+        await in_progress.enter_async_context(throttle.password(EMAIL, ADDRESS))
     with pytest.raises(RateLimited):
-        await throttle.password(EMAIL, ADDRESS)
+        await over(throttle.password(EMAIL, ADDRESS))
+
+
+async def test_an_attempt_that_is_cancelled_at_its_end_is_no_longer_in_progress() -> None:
+    class Cancelled(MemoryCounters):
+        async def undo(self, keys: Sequence[str]) -> None:
+            raise asyncio.CancelledError
+
+    throttle = Throttle(Cancelled(), THREE, SECRET)
+    await fail(throttle, 2)
+    with pytest.raises(asyncio.CancelledError):
+        async with throttle.password(EMAIL, ADDRESS):
+            raise Unavailable
+    async with asyncio.timeout(0.5):
+        with pytest.raises(RateLimited):
+            await over(throttle.password(EMAIL, ADDRESS))
 
 
 # --- networks ---------------------------------------------------------------------------------------

@@ -48,11 +48,11 @@ class Reauthentication:
             Unavailable: too many passwords are being checked.
         """
         user_id = context.caller.user_id
-        async with await self._throttle.proof(user_id) as attempt:
+        async with self._throttle.proof(user_id) as attempt:
             if not await self._hasher.verify(await self._credentials.find_password_hash(user_id), password):
                 await self.refuse(context, "password")
                 raise Forbidden("The current password is wrong")
-            await attempt.succeeded()
+            attempt.succeed()
 
     async def refuse(self, context: Context, reason: str) -> None:
         """Record that a signed-in caller failed to prove ownership: perhaps an intruder."""

@@ -101,11 +101,11 @@ class SecondFactors:
         if user is None or factor is None or factor.confirmed_at is not None:
             raise Conflict("There is nothing to confirm: begin with POST /auth/totp")
         # Limited too, or who stole an access token might confirm, by trying, what the owner has begun.
-        async with await self._throttle.code(user.id) as attempt:
+        async with self._throttle.code(user.id) as attempt:
             step = self._matching_step(factor, otp)
             if step is None:
                 raise InvalidRequest.of(Fault("This is not the code that the app shows now", "otp", pointer="/otp"))
-            await attempt.succeeded()
+            attempt.succeed()
         codes = recovery_codes.new_codes()
         hashes = [self._codes.hash(user.id, code) for code in codes]
         told = self._told(context, "second_factor.enabled", "second-factor-enabled", user)
@@ -120,10 +120,10 @@ class SecondFactors:
         Raises:
             RateLimited: there were too many wrong ones.
         """
-        async with await self._throttle.code(factor.user_id) as attempt:
+        async with self._throttle.code(factor.user_id) as attempt:
             is_good = await self._use(context, factor, otp)
             if is_good:
-                await attempt.succeeded()
+                attempt.succeed()
             return is_good
 
     async def disable(self, context: Context, password: str, otp: str) -> None:

@@ -106,7 +106,7 @@ class Sessions:
             key, is_address = address(email).key, True
         except InvalidEmail:
             key, is_address = email, False
-        async with await self._throttle.password(key, context.origin.address) as attempt:
+        async with self._throttle.password(key, context.origin.address) as attempt:
             credentials = await self._credentials.find_credentials(key) if is_address else None
             # An unknown address costs a hash as well, so that time does not tell either.
             right = await self._hasher.verify(credentials.password_hash if credentials else None, password)
@@ -117,12 +117,10 @@ class Sessions:
                 raise await self._refused(context, credentials, "status")
             factor = await self._second_factors.find(user.id)
             if factor is not None and not otp:
-                # The first half of a login is no failure, and no success that failures would be forgotten for.
-                await attempt.withdraw()
                 raise MfaRequired()
             if factor is not None and not await self._second_factors.passes(context, factor, otp or ""):
                 raise await self._refused(context, credentials, "second_factor")
-            await attempt.succeeded()
+            attempt.succeed()
         grant = await self._start(context, credentials, password, factor)
         await self._upgrade_hash(credentials, password)
         return grant

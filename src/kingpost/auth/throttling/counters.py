@@ -45,18 +45,44 @@ class Backoff(msgspec.Struct, frozen=True):
         return max(0, count - int(elapsed / self.delay)) if count < self.free else count
 
 
+class ClientKeys(msgspec.Struct, frozen=True):
+    """Keys of an attempt whose client address is known."""
+
+    address: str
+    """The counter of the client address. It loses attempts with time (`Backoff.leaked`): many people may share an
+    address, and the mistakes of one must not add up for the others."""
+    pair: str
+    """The counter of the account at this address. It takes the place of the account's after a success."""
+
+
+class AttemptKeys(msgspec.Struct, frozen=True):
+    """What an attempt may be counted under."""
+
+    account: str
+    client: ClientKeys | None = None
+
+    def counted(self, own: str) -> tuple[str, ...]:
+        """Return the keys that an attempt is counted under. `own` is the account's or the pair's: see `Begun`."""
+        return (own,) if self.client is None else (own, self.client.address)
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The answer to `begin`."""
+
+    wait: float
+    """Seconds until the attempt may be made, or 0 if it was counted and may be made now."""
+    own: str
+    """The key that stands for the account: that of the pair if it is remembered, and else the account's."""
+
+
 class AttemptCounters(Protocol):
-    """Counters of attempts, each under a key, and a set of keys that are remembered for a time."""
+    """Counters of attempts, each under a key, and a set of pairs that are remembered for a time."""
 
-    async def begin(self, keys: Sequence[str], backoff: Backoff, leaking: Sequence[str] = ()) -> float:
-        """Count an attempt under every key, unless one of them has to wait.
+    async def begin(self, keys: AttemptKeys, backoff: Backoff) -> Begun:
+        """Count an attempt under `keys.counted(own)`, unless one of these keys has to wait.
 
-        The counters in `leaking` lose attempts with time (`Backoff.leaked`): many people may share a client
-        address, and the mistakes of one must not add up for the others.
-
-        Returns 0 if the attempt was counted, under all keys. Otherwise nothing was counted, and the result is
-        the number of seconds until no key has to wait. Of N concurrent callers on a new counter exactly
-        `backoff.free` are let through.
+        It is counted under all of them or, if `wait` is not 0, under none. Of N concurrent callers on a new counter
+        exactly `backoff.free` are let through.
         """
         ...
 
@@ -67,14 +93,15 @@ class AttemptCounters(Protocol):
         """
         ...
 
+    async def succeed(self, own: str, client: ClientKeys | None, usual_for: int) -> None:
+        """Record that an attempt has succeeded.
+
+        Removes the counter `own`, takes back one attempt from the counter of the client address, and remembers the
+        pair for `usual_for` seconds. The counter of the address is not removed, because an attacker could log in to
+        an account of their own between two attempts at another.
+        """
+        ...
+
     async def reset(self, keys: Sequence[str]) -> None:
         """Remove the counter under each key."""
-        ...
-
-    async def remember(self, key: str, seconds: int) -> None:
-        """Remember a key for a number of seconds. Counters are separate: one may have the same key."""
-        ...
-
-    async def is_remembered(self, key: str) -> bool:
-        """Return whether a key is remembered."""
         ...

@@ -4,10 +4,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from kingpost.auth.throttling.counters import FORGOTTEN_AFTER, Backoff
+from kingpost.auth.throttling.counters import FORGOTTEN_AFTER, AttemptKeys, Backoff, Begun, ClientKeys
 
 CAPACITY = 100_000
-"""Maximum number of counters, and of remembered keys: 60 MB together. Beyond that the oldest are evicted."""
+"""Maximum number of counters, and of remembered pairs: 60 MB together. Beyond that the oldest are evicted."""
 
 
 class Counter:
@@ -23,7 +23,7 @@ class Counter:
 
 
 class MemoryCounters:
-    """Counters in a dictionary. No method awaits anything, which makes each one atomic."""
+    """Counters in a dictionary. No method ever suspends, which makes each one atomic."""
 
     def __init__(self, capacity: int = CAPACITY, now: Callable[[], float] = time.monotonic) -> None:
         """Create empty counters. `now` is a monotonic clock, in seconds."""
@@ -33,17 +33,20 @@ class MemoryCounters:
         self._counters: OrderedDict[str, Counter] = OrderedDict()
         self._remembered: OrderedDict[str, float] = OrderedDict()
 
-    async def begin(self, keys: Sequence[str], backoff: Backoff, leaking: Sequence[str] = ()) -> float:
+    async def begin(self, keys: AttemptKeys, backoff: Backoff) -> Begun:
         now = self._now()
         self._expire(now)
-        all_keys = [*keys, *leaking]
-        present = [counter for counter in map(self._counters.get, all_keys) if counter is not None]
+        own = keys.account
+        if keys.client is not None and self._remembered.get(keys.client.pair, 0.0) > now:
+            own = keys.client.pair
+        counted = keys.counted(own)
+        present = [counter for counter in map(self._counters.get, counted) if counter is not None]
         wait = max((counter.waits_until - now for counter in present), default=0.0)
         if wait > 0:
-            return wait
-        for key in all_keys:
+            return Begun(wait, own)
+        for key in counted:
             counter = self._counters.setdefault(key, Counter())
-            if key in leaking:
+            if key != own:
                 counter.count = backoff.leaked(counter.count, now - counter.counted_at)
             counter.count += 1
             counter.counted_at = now
@@ -52,7 +55,7 @@ class MemoryCounters:
             self._counters.move_to_end(key)
         while len(self._counters) > self._capacity:
             self._counters.popitem(last=False)
-        return 0.0
+        return Begun(0.0, own)
 
     async def undo(self, keys: Sequence[str]) -> None:
         self._expire(self._now())
@@ -65,18 +68,19 @@ class MemoryCounters:
             if counter.count <= 0:
                 del self._counters[key]
 
-    async def reset(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            self._counters.pop(key, None)
-
-    async def remember(self, key: str, seconds: int) -> None:
-        self._remembered[key] = self._now() + seconds
-        self._remembered.move_to_end(key)
+    async def succeed(self, own: str, client: ClientKeys | None, usual_for: int) -> None:
+        await self.reset([own])
+        if client is None:
+            return
+        await self.undo([client.address])
+        self._remembered[client.pair] = self._now() + usual_for
+        self._remembered.move_to_end(client.pair)
         while len(self._remembered) > self._capacity:
             self._remembered.popitem(last=False)
 
-    async def is_remembered(self, key: str) -> bool:
-        return self._remembered.get(key, 0.0) > self._now()
+    async def reset(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._counters.pop(key, None)
 
     def _expire(self, now: float) -> None:
         """Remove expired counters."""

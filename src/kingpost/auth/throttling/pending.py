@@ -1,8 +1,9 @@
 """Attempts in progress, and the queue of those that wait for their outcome."""
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 QUEUE_LENGTH = 64
 """How many attempts may wait in one process. Any more are refused immediately."""
@@ -16,18 +17,19 @@ class PendingAttempts:
         self._waiting = 0
         self._finished = asyncio.Event()
 
-    def add(self, keys: Sequence[str]) -> None:
-        """Note that an attempt has begun."""
+    @contextlib.contextmanager
+    def including(self, keys: Sequence[str]) -> Iterator[None]:
+        """Have an attempt in progress under these keys during a `with` block, and wake all that wait at its end."""
         self._in_progress.update(keys)
-
-    def remove(self, keys: Sequence[str]) -> None:
-        """Note that an attempt has finished, and wake all that wait."""
-        for key in keys:
-            self._in_progress[key] -= 1
-            if self._in_progress[key] <= 0:
-                del self._in_progress[key]
-        self._finished.set()
-        self._finished = asyncio.Event()
+        try:
+            yield
+        finally:
+            for key in keys:
+                self._in_progress[key] -= 1
+                if self._in_progress[key] <= 0:
+                    del self._in_progress[key]
+            self._finished.set()
+            self._finished = asyncio.Event()
 
     async def wait_for_one(self, keys: Sequence[str], until: float) -> bool:
         """Wait until any attempt finishes, and return whether one did.

@@ -1,108 +1,75 @@
-"""Slowing down whoever attempts passwords and codes, without locking anybody out.
+"""The throttle of attempts at passwords and codes. It slows attackers down and locks nobody out.
 
-An attempt is counted before it is looked at, and taken back when it was right: a thousand attempts at once get
-no further than a thousand in a row. So many failures are free for each account and for each client address;
-after that each one doubles the time until the next. Guesses within that time are refused unseen and count
-for nothing, so there is always a next one, after a quarter of an hour at the latest.
+An attempt is counted as a failure before the password is checked, and taken back if it succeeds, so that
+concurrent attempts get no further than sequential ones. A number of failures is free for each account and for
+each client address. After that each failure doubles the delay until the next attempt, up to 15 minutes. Attempts
+within the delay are refused without a check and are not counted.
 
-Where an account has logged in from an address within the last month, that pair has a counter of its own in
-place of the account's: whoever attempts from elsewhere does not delay the owner at the usual place.
+After a login, the pair of account and client address has a counter of its own for a month, in place of the
+account's. Failures from other addresses then do not delay the owner at the usual address.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import ipaddress
 import math
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
-from kingpost.auth.throttling.counters import AttemptCounters, Backoff
+from kingpost.auth.throttling.counters import AttemptCounters, AttemptKeys, Backoff, ClientKeys
 from kingpost.auth.throttling.pending import PendingAttempts
-from kingpost.problems import RateLimited, Unavailable
+from kingpost.problems import MfaRequired, RateLimited, Unavailable
 from kingpost.secret import MasterSecret
 from kingpost.settings import Rate
 
 FREE_CODES = 5
 """Wrong codes of a second factor that are free: of a million possible ones three are right at any moment."""
 CODE_DELAY = 6.0
-"""Seconds of the first delay of codes where logins are not limited. Codes are too short to be guessed at will."""
+"""First delay of codes, in seconds, where logins are not limited. Codes are too short to be guessed at will."""
 MAILS = Backoff(free=10, delay=60.0)
 """Back-off of mails that a caller has sent to addresses of their choice, which may be strangers'."""
 USUAL_FOR = 30 * 24 * 60 * 60
-"""Seconds for which an address is a usual one of an account after a login."""
+"""Seconds after a login for which the client address is a usual one of the account."""
 QUEUE_TIMEOUT = 5.0
 """Longest wait, in seconds, for concurrent attempts on the same key to finish before answering 429."""
+INCONCLUSIVE = (Unavailable, RateLimited, MfaRequired)
+"""Errors that end an attempt as neither a failure nor a success. It is taken back, and earlier failures remain.
+
+`Unavailable`: the password was not checked. `RateLimited`: an attempt within this one was refused. `MfaRequired`: the
+password was right, but the login is only half done.
+"""
 
 
 class Attempt:
-    """An attempt that has been counted as wrong until it is known to be right.
+    """The outcome of an attempt. It is a failure until `succeed` is called."""
 
-    Used as `async with await guessing.password(…) as attempt:`, with `await attempt.succeeded()` inside as soon
-    as the attempt is known to be right. Leaving the block by `Unavailable`, or by the `RateLimited` of another
-    attempt within this one, takes it back: it has not been refused. Leaving it in any other way leaves it counted.
-    """
+    def __init__(self) -> None:
+        self.has_succeeded = False
 
-    def __init__(
-        self,
-        counters: AttemptCounters,
-        pending: PendingAttempts,
-        own: Sequence[str],
-        shared: Sequence[str],
-        usual: str | None = None,
-    ) -> None:
-        """Take the keys under which it was counted; `own` are the account's, `usual` is remembered on success."""
-        self._counters = counters
-        self._pending = pending
-        self._own = own
-        self._shared = shared
-        self._usual = usual
-        self._is_over = False
-
-    async def succeeded(self) -> None:
-        """It was right: forget the account's failures, and take this attempt back from the counter of its address.
-
-        That one is not reset: a guesser could log in to an account of its own in between.
-        """
-        if self._own:
-            await self._counters.reset(self._own)
-        if self._shared:
-            await self._counters.undo(self._shared)
-        if self._usual:
-            await self._counters.remember(self._usual, USUAL_FOR)
-        self._end()
-
-    async def withdraw(self) -> None:
-        """It was none: nobody has looked at it."""
-        await self._counters.undo([*self._own, *self._shared])
-        self._end()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._is_over:
-            return
-        if isinstance(error, Unavailable | RateLimited):
-            await self.withdraw()
-        self._end()
-
-    def _end(self) -> None:
-        if not self._is_over:
-            self._is_over = True
-            self._pending.remove([*self._own, *self._shared])
+    def succeed(self) -> None:
+        """Record that the password or code was right. It takes effect when the `async with` block ends."""
+        self.has_succeeded = True
 
 
 class Throttle:
-    """Decides whether an attempt may be made now, and keeps count."""
+    """Decides whether an attempt may be made now, and counts it.
+
+    Use it as `async with throttle.password(…) as attempt:`, check the password in the block, and call
+    `attempt.succeed()` if it is right. Entering the block raises `RateLimited` if the caller has to wait. When the
+    block ends, an attempt that succeeded is taken back together with the earlier failures of the account. One that
+    ended with an error of `INCONCLUSIVE` is taken back alone. Any other attempt remains counted as a failure.
+    """
 
     def __init__(self, counters: AttemptCounters, rate: Rate | None, secret: MasterSecret) -> None:
-        """`rate` says how many failures are free, and in its time spread evenly how long the first delay is.
+        """Create a throttle.
 
-        None turns the limit of passwords off; the one of codes stays.
+        Args:
+            counters: where attempts are counted.
+            rate: `rate.count` failures are free, and the first delay is `rate.seconds / rate.count`. None turns the
+                throttle of passwords off. The throttle of codes stays on.
+            secret: keys of counters are derived from it.
         """
         self._counters = counters
         self._passwords = Backoff(rate.count, rate.seconds / rate.count) if rate else None
@@ -110,45 +77,30 @@ class Throttle:
         self._secret = secret.derive("throttling")
         self._pending = PendingAttempts()
 
-    async def password(self, email_key: str, client_address: str | None) -> Attempt:
-        """Count an attempt of a password at a login, whether there is such an account or not.
+    def password(self, email_key: str, client_address: str | None) -> AbstractAsyncContextManager[Attempt]:
+        """Count an attempt to log in, whether the account exists or not.
 
         Args:
-            email_key: what was given as the account's address, as it is compared.
-            client_address: where the attempt comes from, if that is known.
-
-        Raises:
-            RateLimited: the account or the client address has to wait.
+            email_key: the account's e-mail address in the form in which addresses are compared.
+            client_address: the IP address of the client, or None if it is unknown.
         """
-        if self._passwords is None:
-            return Attempt(self._counters, self._pending, (), ())
+        account = self._key("account", email_key)
         if client_address is None:
-            return await self._begin(self._passwords, [self._key("account", email_key)])
+            return self._attempt(self._passwords, AttemptKeys(account))
         network = network_of(client_address)
-        usual = self._key("usual", email_key, network)
-        is_usual = await self._counters.is_remembered(usual)
-        own = usual if is_usual else self._key("account", email_key)
-        return await self._begin(self._passwords, [own], [self._key("address", network)], usual)
+        client = ClientKeys(address=self._key("address", network), pair=self._key("usual", email_key, network))
+        return self._attempt(self._passwords, AttemptKeys(account, client))
 
-    async def proof(self, user_id: str) -> Attempt:
-        """Count an attempt of the password by which somebody who is signed in proves to be the account's owner.
+    def proof(self, user_id: str) -> AbstractAsyncContextManager[Attempt]:
+        """Count an attempt of a signed-in caller to prove ownership of the account by its password.
 
-        It has a counter of its own, so that failed logins of strangers do not reach into a session.
-
-        Raises:
-            RateLimited: the account has to wait.
+        It has a counter of its own, so that failed logins of strangers do not delay a session.
         """
-        if self._passwords is None:
-            return Attempt(self._counters, self._pending, (), ())
-        return await self._begin(self._passwords, [self._key("proof", user_id)])
+        return self._attempt(self._passwords, AttemptKeys(self._key("proof", user_id)))
 
-    async def code(self, user_id: str) -> Attempt:
-        """Count an attempt of a second factor's code.
-
-        Raises:
-            RateLimited: the account has to wait.
-        """
-        return await self._begin(self._codes, [self._key("code", user_id)])
+    def code(self, user_id: str) -> AbstractAsyncContextManager[Attempt]:
+        """Count an attempt at a code of a second factor."""
+        return self._attempt(self._codes, AttemptKeys(self._key("code", user_id)))
 
     async def count_mail(self, user_id: str) -> None:
         """Count a mail that the server sends at a caller's request to an address of the caller's choice.
@@ -156,40 +108,60 @@ class Throttle:
         Raises:
             RateLimited: the caller has to wait before the next one.
         """
-        wait = await self._counters.begin([self._key("mail", user_id)], MAILS)
-        if wait > 0:
+        begun = await self._counters.begin(AttemptKeys(self._key("mail", user_id)), MAILS)
+        if begun.wait > 0:
             detail = "There were too many changes of the address: wait before the next"
-            raise RateLimited(detail, retry_after=math.ceil(wait))
+            raise RateLimited(detail, retry_after=math.ceil(begun.wait))
 
     async def forget(self, email_key: str, client_address: str | None = None) -> None:
-        """Forget the failed logins of an account (and those from one of its usual addresses): it has a new password."""
+        """Remove the failed logins of an account that has a new password, and those from this client address."""
         keys = [self._key("account", email_key)]
         if client_address is not None:
             keys.append(self._key("usual", email_key, network_of(client_address)))
         await self._counters.reset(keys)
 
-    async def _begin(
-        self, backoff: Backoff, own: Sequence[str], shared: Sequence[str] = (), usual: str | None = None
-    ) -> Attempt:
-        keys = [*own, *shared]
+    @contextlib.asynccontextmanager
+    async def _attempt(self, backoff: Backoff | None, keys: AttemptKeys) -> AsyncIterator[Attempt]:
+        attempt = Attempt()
+        if backoff is None:
+            yield attempt
+            return
+        own = await self._begin(backoff, keys)
+        counted = keys.counted(own)
+        with self._pending.including(counted):
+            try:
+                yield attempt
+            except INCONCLUSIVE:
+                if not attempt.has_succeeded:
+                    await self._counters.undo(counted)
+                raise
+            finally:
+                if attempt.has_succeeded:
+                    await self._counters.succeed(own, keys.client, USUAL_FOR)
+
+    async def _begin(self, backoff: Backoff, keys: AttemptKeys) -> str:
+        """Count an attempt as a failure, and return the key that stands for the account.
+
+        Raises:
+            RateLimited: the account or the client address has to wait.
+        """
         until = asyncio.get_running_loop().time() + QUEUE_TIMEOUT
-        # Guesses under way are counted as wrong ones. While there are any, it may be only their number that is
-        # in the way: wait for what becomes of them, since many right logins at once are no attack.
-        while (wait := await self._counters.begin(own, backoff, shared)) > 0:
-            if not await self._pending.wait_for_one(keys, until):
-                seconds = math.ceil(wait)
+        # Attempts in progress are counted as failures, so that many right logins at once may be in each other's
+        # way. Wait for their outcome before refusing.
+        while (begun := await self._counters.begin(keys, backoff)).wait > 0:
+            if not await self._pending.wait_for_one(keys.counted(begun.own), until):
+                seconds = math.ceil(begun.wait)
                 raise RateLimited("There were too many failed tries: wait before the next", retry_after=seconds)
-        self._pending.add(keys)
-        return Attempt(self._counters, self._pending, own, shared, usual)
+        return begun.own
 
     def _key(self, *parts: str) -> str:
-        """What a counter is called: it tells who knows the counters, but not the secret, nothing of the parts."""
+        """Return the key of a counter. Without the secret it reveals nothing about the parts."""
         text = "\0".join(parts).encode("utf-8", "surrogatepass")
         return hmac.digest(self._secret, text, hashlib.sha256).hex()
 
 
 def network_of(client_address: str) -> str:
-    """What is counted as one client: an IPv4 address, or the /64 that an IPv6 client has to itself."""
+    """Return what is counted as one client: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         address = ipaddress.ip_address(client_address)
     except ValueError:

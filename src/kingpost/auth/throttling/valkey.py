@@ -2,7 +2,7 @@
 
 Each operation is one script or command on the server and uses the server's clock. While the server is down, slow
 or refuses commands, each process counts in its own memory. The throttle is then weaker by the number of processes,
-but still in force. Remembered keys are also kept in memory for that case.
+but still in force. Remembered pairs are also kept in memory for that case.
 """
 
 import logging
@@ -15,7 +15,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from kingpost.auth.throttling.counters import FORGOTTEN_AFTER, LONGEST_DELAY, Backoff
+from kingpost.auth.throttling.counters import FORGOTTEN_AFTER, LONGEST_DELAY, AttemptKeys, Backoff, Begun, ClientKeys
 from kingpost.auth.throttling.memory import MemoryCounters
 
 PREFIX = "kingpost:"
@@ -27,21 +27,28 @@ RETRY_EVERY = 1.0
 LOG_EVERY = 60.0
 """Seconds between two log messages about failures."""
 
+# KEYS: the counter of the account; then, if the client address is known, its counter, the counter of the pair, and
+# the key that exists while the pair is remembered. Returns the seconds to wait, and whether the pair is remembered.
 BEGIN = """
 local free, delay, longest, kept = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local leaking_from = tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local own, address, pair, remembered = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local is_usual = 0
+if remembered and redis.call('EXISTS', remembered) == 1 then
+    own, is_usual = pair, 1
+end
+local counted = {own, address}
 local wait = 0
-for _, key in ipairs(KEYS) do
+for _, key in ipairs(counted) do
     wait = math.max(wait, tonumber(redis.call('HGET', key, 'waits_until') or 0) - now)
 end
 if wait > 0 then
-    return string.format('%.6f', wait)
+    return {string.format('%.6f', wait), is_usual}
 end
-for index, key in ipairs(KEYS) do
+for _, key in ipairs(counted) do
     local count = tonumber(redis.call('HGET', key, 'count') or 0)
-    if index >= leaking_from then
+    if key == address then
         local elapsed = now - tonumber(redis.call('HGET', key, 'counted_at') or 0)
         local lost = math.min(math.max(0, count - free + 1), math.floor(elapsed / (delay * free)))
         count = count - lost
@@ -58,10 +65,11 @@ for index, key in ipairs(KEYS) do
         'waits_until', string.format('%.6f', now + waits))
     redis.call('PEXPIRE', key, kept * 1000)
 end
-return '0'
+return {'0', is_usual}
 """
-UNDO = """
-for _, key in ipairs(KEYS) do
+# Defines a function for the scripts below.
+UNDO_ONE = """
+local function undo(key)
     if redis.call('EXISTS', key) == 1 then
         if redis.call('HINCRBY', key, 'count', -1) <= 0 then
             redis.call('DEL', key)
@@ -69,6 +77,22 @@ for _, key in ipairs(KEYS) do
             redis.call('HSET', key, 'waits_until', '0')
         end
     end
+end
+"""
+# KEYS: counters.
+UNDO = f"""{UNDO_ONE}
+for _, key in ipairs(KEYS) do
+    undo(key)
+end
+return 0
+"""
+# KEYS: the counter to remove; then, if the client address is known, its counter, and the key to remember the pair by.
+SUCCEED = f"""{UNDO_ONE}
+local own, address, remembered = KEYS[1], KEYS[2], KEYS[3]
+redis.call('DEL', own)
+if address then
+    undo(address)
+    redis.call('SET', remembered, '1', 'EX', ARGV[1])
 end
 return 0
 """
@@ -94,6 +118,7 @@ class ValkeyCounters:
         self._client = Redis(connection_pool=pool)
         self._begin = self._client.register_script(BEGIN)
         self._undo = self._client.register_script(UNDO)
+        self._succeed = self._client.register_script(SUCCEED)
         self._alone = alone
         self._is_failing = False
         self._retry_at = 0.0
@@ -109,13 +134,18 @@ class ValkeyCounters:
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
 
-    async def begin(self, keys: Sequence[str], backoff: Backoff, leaking: Sequence[str] = ()) -> float:
+    async def begin(self, keys: AttemptKeys, backoff: Backoff) -> Begun:
         if self._may_ask():
-            arguments = [backoff.free, backoff.delay, LONGEST_DELAY, FORGOTTEN_AFTER, len(keys) + 1]
-            answer = await self._ask(self._begin(keys=_counters([*keys, *leaking]), args=arguments))
+            names = [_counter(keys.account)]
+            if keys.client is not None:
+                pair = keys.client.pair
+                names += [_counter(keys.client.address), _counter(pair), _remembered(pair)]
+            arguments = [backoff.free, backoff.delay, LONGEST_DELAY, FORGOTTEN_AFTER]
+            answer = await self._ask(self._begin(keys=names, args=arguments))
             if answer is not None:
-                return float(answer)
-        return await self._alone.begin(keys, backoff, leaking)
+                wait, is_usual = answer
+                return Begun(float(wait), keys.client.pair if keys.client and is_usual else keys.account)
+        return await self._alone.begin(keys, backoff)
 
     async def undo(self, keys: Sequence[str]) -> None:
         # If the server fails or recovers during an attempt, this takes back what was counted elsewhere: an
@@ -123,22 +153,18 @@ class ValkeyCounters:
         if not self._may_ask() or await self._ask(self._undo(keys=_counters(keys))) is None:
             await self._alone.undo(keys)
 
+    async def succeed(self, own: str, client: ClientKeys | None, usual_for: int) -> None:
+        names = [_counter(own)]
+        if client is not None:
+            names += [_counter(client.address), _remembered(client.pair)]
+        await self._alone.succeed(own, client, usual_for)
+        if self._may_ask():
+            await self._ask(self._succeed(keys=names, args=[usual_for]))
+
     async def reset(self, keys: Sequence[str]) -> None:
         await self._alone.reset(keys)
         if self._may_ask():
             await self._ask(self._client.delete(*_counters(keys)))
-
-    async def remember(self, key: str, seconds: int) -> None:
-        await self._alone.remember(key, seconds)
-        if self._may_ask():
-            await self._ask(self._client.set(f"{PREFIX}remembered:{key}", "1", ex=seconds))
-
-    async def is_remembered(self, key: str) -> bool:
-        if self._may_ask():
-            found = await self._ask(self._client.exists(f"{PREFIX}remembered:{key}"))
-            if found is not None:
-                return bool(found)
-        return await self._alone.is_remembered(key)
 
     def _may_ask(self) -> bool:
         """Return whether to use the server: always while it answers, and for one caller per `RETRY_EVERY` otherwise."""
@@ -175,5 +201,13 @@ class ValkeyCounters:
             )
 
 
+def _counter(key: str) -> str:
+    return f"{PREFIX}attempts:{key}"
+
+
 def _counters(keys: Sequence[str]) -> list[str]:
-    return [f"{PREFIX}attempts:{key}" for key in keys]
+    return [_counter(key) for key in keys]
+
+
+def _remembered(pair: str) -> str:
+    return f"{PREFIX}remembered:{pair}"
