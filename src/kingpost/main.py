@@ -206,13 +206,12 @@ def _secret(settings: Settings, *, is_new: bool) -> MasterSecret:
 
 
 async def _attempt_counters(settings: Settings, stack: contextlib.AsyncExitStack) -> AttemptCounters:
-    alone = MemoryCounters()
     if settings.valkey_url is None:
-        return alone
+        return MemoryCounters()
     # Only its users pay for the import of the client library.
     from kingpost.auth.throttling.valkey import ValkeyCounters  # noqa: PLC0415
 
-    shared = ValkeyCounters(settings.valkey_url, alone)
+    shared = ValkeyCounters(settings.valkey_url)
     stack.push_async_callback(shared.close)
     await shared.start()
     return shared

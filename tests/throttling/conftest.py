@@ -1,4 +1,4 @@
-"""Counters for the port's contract: every test that uses `nodes` runs in memory and on a real Valkey."""
+"""Counters for the port's contract: every test that uses `nodes` runs in memory, in a mirror and on a real Valkey."""
 
 from collections.abc import AsyncGenerator
 
@@ -6,15 +6,18 @@ import pytest
 
 from kingpost.auth.throttling.counters import AttemptCounters
 from kingpost.auth.throttling.memory import MemoryCounters
-from kingpost.auth.throttling.valkey import ValkeyCounters
+from kingpost.auth.throttling.mirror import Mirror
+from kingpost.auth.throttling.valkey import TIMEOUT, ValkeyCounters
 from tests.servers import ValkeyServer
 
+PATIENT = 30.0
+"""A time-out, in seconds, that no answer exceeds, however busy the machine is."""
 
-@pytest.fixture
-async def valkey_nodes(valkey_server: ValkeyServer) -> AsyncGenerator[list[ValkeyCounters]]:
-    """Two nodes that share an empty Valkey."""
+
+async def two_nodes(valkey_server: ValkeyServer, time_out: float) -> AsyncGenerator[list[ValkeyCounters]]:
+    """The body of a fixture: two nodes that share an empty Valkey."""
     await valkey_server.empty()
-    nodes = [ValkeyCounters(valkey_server.url, MemoryCounters()) for _ in range(2)]
+    nodes = [ValkeyCounters(valkey_server.url, time_out) for _ in range(2)]
     for node in nodes:
         await node.start()
     yield nodes
@@ -22,12 +25,28 @@ async def valkey_nodes(valkey_server: ValkeyServer) -> AsyncGenerator[list[Valke
         await node.close()
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture
+async def valkey_nodes(valkey_server: ValkeyServer) -> AsyncGenerator[list[ValkeyCounters]]:
+    """Two nodes that share an empty Valkey, and that time out as in production."""
+    async for nodes in two_nodes(valkey_server, TIMEOUT):
+        yield nodes
+
+
+@pytest.fixture
+async def patient_nodes(valkey_server: ValkeyServer) -> AsyncGenerator[list[ValkeyCounters]]:
+    """Two nodes that share an empty Valkey, for tests in which it is never away."""
+    async for nodes in two_nodes(valkey_server, PATIENT):
+        yield nodes
+
+
+@pytest.fixture(params=["memory", "mirror", "valkey"])
 def nodes(request: pytest.FixtureRequest) -> list[AttemptCounters]:
     """Two nodes with the same counters. In memory there is only one, twice."""
     if request.param == "memory":
         return [MemoryCounters()] * 2
-    nodes: list[AttemptCounters] = request.getfixturevalue("valkey_nodes")
+    if request.param == "mirror":
+        return [Mirror()] * 2
+    nodes: list[AttemptCounters] = request.getfixturevalue("patient_nodes")
     return nodes
 
 

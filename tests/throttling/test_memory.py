@@ -5,18 +5,9 @@ import pytest
 from kingpost.auth.throttling.counters import FORGOTTEN_AFTER, Backoff
 from kingpost.auth.throttling.memory import MemoryCounters
 from tests.throttling.attempts import attempt, client, is_usual
+from tests.throttling.clock import Clock
 
 ONE = Backoff(free=1, delay=60)
-
-
-class Clock:
-    """A clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

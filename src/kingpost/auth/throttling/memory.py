@@ -4,22 +4,25 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from kingpost.auth.throttling.counters import FORGOTTEN_AFTER, AttemptKeys, Backoff, Begun, ClientKeys
 
 CAPACITY = 100_000
 """Maximum number of counters, and of remembered pairs: 60 MB together. Beyond that the oldest are evicted."""
 
 
-class Counter:
-    """The attempts under one key, and times in seconds: of the last one, until the next may be made, and of expiry."""
+class Counter(msgspec.Struct):
+    """The attempts under one key. Times are those of the counters' clock, in seconds."""
 
-    __slots__ = ("count", "counted_at", "expires_at", "waits_until")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.counted_at = 0.0
-        self.waits_until = 0.0
-        self.expires_at = 0.0
+    count: int = 0
+    counted_at: float = 0.0
+    """When the last attempt was counted."""
+    waits_until: float = 0.0
+    """When the next attempt may be made."""
+    expires_at: float = 0.0
+    as_of: float = 0.0
+    """In a mirror: when the server said so, by the server's clock."""
 
 
 class MemoryCounters:
@@ -53,8 +56,7 @@ class MemoryCounters:
             counter.waits_until = now + backoff.delay_after(counter.count)
             counter.expires_at = now + FORGOTTEN_AFTER
             self._counters.move_to_end(key)
-        while len(self._counters) > self._capacity:
-            self._counters.popitem(last=False)
+        self._evict()
         return Begun(0.0, own)
 
     async def undo(self, keys: Sequence[str]) -> None:
@@ -73,16 +75,25 @@ class MemoryCounters:
         if client is None:
             return
         await self.undo([client.address])
-        self._remembered[client.pair] = self._now() + usual_for
-        self._remembered.move_to_end(client.pair)
-        while len(self._remembered) > self._capacity:
-            self._remembered.popitem(last=False)
+        self.remember(client.pair, usual_for)
 
     async def reset(self, keys: Sequence[str]) -> None:
         for key in keys:
             self._counters.pop(key, None)
 
+    def remember(self, pair: str, seconds: float) -> None:
+        """Remember a pair for a number of seconds."""
+        self._remembered[pair] = self._now() + seconds
+        self._remembered.move_to_end(pair)
+        self._evict()
+
     def _expire(self, now: float) -> None:
         """Remove expired counters."""
         while self._counters and next(iter(self._counters.values())).expires_at <= now:
             self._counters.popitem(last=False)
+
+    def _evict(self) -> None:
+        """Remove the oldest counters and pairs beyond the capacity."""
+        for kept in (self._counters, self._remembered):
+            while len(kept) > self._capacity:
+                kept.popitem(last=False)
