@@ -1,8 +1,10 @@
 """Limits on guessing among real servers: shared, kept over restarts, and there when Valkey is not."""
 
+import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from tests.system.conftest import Serve
 from tests.system.running import PASSWORD, Server, eventually, kingpost
 
 EMAIL = "ada@example.com"
-SHARED = {"SECRET": "the master secret of two nodes, long enough", "RATE_LIMIT_LOGIN": "10/minute"}
+SHARED = {"SECRET": "the master secret of two nodes, long enough", "RATE_LIMIT_LOGIN": "10/hour"}
+"""Ten failures are free, and no delay ends before the test does: the first one takes six minutes."""
 
 
 @pytest.fixture
@@ -30,40 +33,66 @@ def guess(server: Server, email: str = EMAIL, password: str = "wrong password", 
         return client.post("/api/v1/auth/login", json=body, headers=headers).status_code
 
 
-def passing(*servers: Server, email: str = EMAIL, guesses: int = 20) -> int:
+def passing(*servers: Server, email: str = EMAIL, guesses: int = 20, address: str | None = None) -> int:
     """How many of many wrong logins, all at once and spread over the servers, are looked at."""
+    headers = {} if address is None else {"X-Forwarded-For": address}
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda n: guess(servers[n % len(servers)], email), range(guesses)))
+        found = list(threads.map(lambda n: guess(servers[n % len(servers)], email, **headers), range(guesses)))
     assert set(found) <= {401, 429}
     return found.count(401)
 
 
+def undisturbed[T](valkey: ValkeyServer, series: Callable[[], tuple[T, list[Server]]]) -> T:
+    """Run a series of guesses, and return its result and stop its servers.
+
+    It is run again, on new servers and an empty Valkey, if an answer of Valkey took one of the servers longer than
+    its time-out, as on a machine that is busy enough: a server then rightly counts alone for a while.
+    """
+    results: list[T] = []
+
+    def was_undisturbed() -> bool:
+        asyncio.run(valkey.empty())
+        result, servers = series()
+        results.append(result)
+        assert {server.stop() for server in servers if server.process.poll() is None} <= {0}
+        return not any("Valkey cannot be used" in server.log for server in servers)
+
+    eventually(was_undisturbed, patience=300)
+    return results[-1]
+
+
+@pytest.mark.timeout(400)
 def test_nodes_with_a_valkey_share_the_limit_and_keep_it_over_a_restart(
     serve: Serve, database: str, valkey: ValkeyServer
 ) -> None:
     settings = {**SHARED, "DATABASE_URL": database, "VALKEY_URL": valkey.url}
-    nodes = [serve(settings=settings), serve(settings=settings)]
-    nodes[0].client().sign_up()
-    assert passing(*nodes, email="bob@example.com", guesses=60) == 10
-    for node in nodes:
-        assert node.stop() == 0
-    (again,) = [serve(settings=settings)]
-    # Everybody here has the same address: it is limited, whoever is tried.
-    assert guess(again, "bob@example.com") == 429
-    assert guess(again, "eve@example.com") == 429
-    assert "Valkey" not in again.log
+
+    def series() -> tuple[tuple[int, list[int]], list[Server]]:
+        nodes = [serve(settings=settings), serve(settings=settings)]
+        passed = passing(*nodes, email="bob@example.com", guesses=60)
+        for node in nodes:
+            assert node.stop() == 0
+        again = serve(settings=settings)
+        # Everybody here has the same address: it is limited, whoever is tried.
+        return (passed, [guess(again, "bob@example.com"), guess(again, "eve@example.com")]), [*nodes, again]
+
+    assert undisturbed(valkey, series) == (10, [429, 429])
 
 
+@pytest.mark.timeout(400)
 def test_the_workers_of_one_node_share_the_limit_through_valkey(serve: Serve, valkey: ValkeyServer) -> None:
-    node = serve("--workers", "2", settings=SHARED, VALKEY_URL=valkey.url)
-    assert passing(node, guesses=60) == 10
+    def series() -> tuple[int, list[Server]]:
+        node = serve("--workers", "2", settings=SHARED, VALKEY_URL=valkey.url)
+        return passing(node, guesses=60), [node]
+
+    assert undisturbed(valkey, series) == 10
 
 
 def test_logins_go_on_limited_when_valkey_hangs_or_dies_and_it_is_used_again_when_it_is_back(
     serve: Serve, tmp_path: Path, valkey: ValkeyServer
 ) -> None:
     settings = {**SHARED, "DATABASE_URL": f"sqlite:///{tmp_path}/kingpost.db", "VALKEY_URL": valkey.url}
-    nodes = [serve(settings=settings), serve(settings=settings)]
+    nodes = [serve(settings=settings, TRUSTED_PROXIES="127.0.0.1") for _ in range(2)]
     nodes[0].client().sign_up()
     with valkey.frozen():
         started = time.monotonic()
@@ -74,12 +103,27 @@ def test_logins_go_on_limited_when_valkey_hangs_or_dies_and_it_is_used_again_whe
     valkey.stop()
     assert [passing(node) for node in nodes] == [0, 0]
     valkey.start()
-    eventually(lambda: guess(nodes[0], "x@example.com") == 401)
-    eventually(lambda: guess(nodes[1], "x@example.com") == 401)
-    assert passing(*nodes, email="y@example.com") <= 8
-    assert passing(*nodes, email="z@example.com") == 0
+    series = count()
+
+    def shared() -> bool:
+        """Whether a new account, tried from a new address, has one limit. Each node alone would let ten through."""
+        n = next(series)
+        return passing(*nodes, email=f"{n}@example.com", address=f"203.0.113.{n}") == 10
+
+    eventually(shared, patience=60)
     for node in nodes:
         assert 1 <= node.log.count("Valkey cannot be used") <= 2, node.log
+
+
+def test_a_node_goes_on_from_what_it_has_counted_when_valkey_freezes_in_the_middle(
+    serve: Serve, valkey: ValkeyServer
+) -> None:
+    node = serve(settings=SHARED, VALKEY_URL=valkey.url)
+    passed = passing(node, guesses=6)
+    with valkey.frozen():
+        passed += passing(node, guesses=2)
+    passed += passing(node)
+    assert passed == 10
 
 
 def test_a_server_without_its_valkey_starts_and_says_so_once(serve: Serve, valkey: ValkeyServer) -> None:
