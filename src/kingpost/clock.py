@@ -1,4 +1,4 @@
-"""Time and identity: the only places that ask what time it is and that make an id."""
+"""Timestamps and ids. Nothing else reads the wall clock or generates an id."""
 
 import re
 import time
@@ -19,59 +19,62 @@ def _second(seconds: int) -> str:
 
 
 def timestamp(milliseconds: int) -> str:
-    """The RFC 3339 text, in UTC with milliseconds and `Z`, of milliseconds since 1970."""
+    """Format milliseconds since 1970 as RFC 3339 in UTC, with milliseconds and `Z`: the format of all timestamps."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{_second(seconds)}.{rest:03d}Z"
 
 
 def now() -> str:
-    """The present time as RFC 3339 text."""
+    """Return the current time as a timestamp."""
     return timestamp(time.time_ns() // 1_000_000)
 
 
 def after(seconds: float) -> str:
-    """The time so many seconds from now (before now, if negative) as RFC 3339 text."""
+    """Return the timestamp `seconds` from now. A negative number gives a time in the past."""
     return timestamp(time.time_ns() // 1_000_000 + int(seconds * 1000))
 
 
 def shifted(moment: str, seconds: float) -> str:
-    """The time so many seconds after (before, if negative) a time in our form."""
+    """Return the timestamp `seconds` after the timestamp `moment`. A negative number gives an earlier time."""
     milliseconds = (datetime.fromisoformat(moment) - _1970) // _MILLISECOND
     return timestamp(milliseconds + int(seconds * 1000))
 
 
 def unique() -> str:
-    """A new UUIDv7, where its time does not matter."""
+    """Generate a UUIDv7 whose creation time is not needed."""
     return str(uuid_utils.uuid7())
 
 
 def new_id() -> tuple[str, str]:
-    """A new UUIDv7 and the time that it carries (RFC 9562, section 5.7).
+    """Generate a UUIDv7. Return it with the creation time that it contains (RFC 9562, section 5.7).
 
-    Within a process each id is greater than the one before. Since the creation time of everything that
-    is stored is taken from its id, the order by id is the order by creation.
+    Within a process each id is greater than the one before. The creation time of every stored row is taken
+    from its id, so the order by id is the order by creation time.
     """
     identifier = uuid_utils.uuid7()
     return str(identifier), timestamp(identifier.timestamp)
 
 
 def read(text: str) -> str:
-    """A time that others wrote (RFC 3339, section 5.6, with any offset) in our form, rounded up to the millisecond.
+    """Convert an RFC 3339 time with any offset (section 5.6) to a timestamp, rounded up to the millisecond.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not an RFC 3339 time, or UTC cannot represent it.
     """
     if not _RFC_3339.fullmatch(text):
-        raise ValueError("not a time in the form of RFC 3339")
+        raise ValueError("not an RFC 3339 time")
     try:
         exact = datetime.fromisoformat(text.upper()).astimezone(UTC)
         rounded = exact + timedelta(microseconds=-exact.microsecond % 1000)
-    except OverflowError as error:  # The first and last hours of time, elsewhere.
-        raise ValueError("a time that UTC cannot name") from error
+    except OverflowError as error:  # The offset moves the time out of the years 1 to 9999.
+        raise ValueError("the time is out of range in UTC") from error
     return rounded.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def first_id_of(moment: str) -> str:
-    """The least UUIDv7 of a time in our form: what was made before (see `new_id`) has a lesser id, the rest none."""
+    """Return the smallest UUIDv7 of a timestamp.
+
+    Ids that `new_id` generated earlier are smaller. Ids of that time or later are not.
+    """
     milliseconds = (datetime.fromisoformat(moment) - _1970) // _MILLISECOND
     return str(UUID(int=max(milliseconds, 0) << 80))

@@ -1,4 +1,4 @@
-"""E-mail addresses: which are accepted, and when two of them are the same account's."""
+"""Validate e-mail addresses, and decide whether two of them belong to the same account."""
 
 import unicodedata
 from typing import NamedTuple
@@ -7,16 +7,16 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, Valida
 
 from kingpost.problems import Fault
 
-# The library's documented switch: it would refuse `localhost`, `.test`, `.local` and the like, which
-# intranets and tests do use.
+# Accept special-use domains such as `localhost`, `.test` and `.local`, which intranets and tests use. Clearing this
+# list is the documented way to do so.
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
-LONGEST = 254
-"""Characters of an address (RFC 5321, sections 4.5.3.1.3 and 4.1.2: a path of 256 without its brackets)."""
+MAX_LENGTH = 254
+"""Characters of an address (RFC 5321, sections 4.5.3.1.3 and 4.1.2: a path of 256 without its angle brackets)."""
 
 
 class InvalidEmail(ValueError):
-    """Not an address that Kingpost accepts. The message is a sentence that repeats nothing of the input."""
+    """An e-mail address is invalid. The message is a sentence that does not quote the address."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -25,32 +25,35 @@ class InvalidEmail(ValueError):
 
 
 class NormalisedEmail(NamedTuple):
-    """An accepted address: as it is shown and written to, and as it is compared."""
+    """A valid address: `address` is shown and receives mail, `key` is compared."""
 
     address: str
     key: str
 
 
 def address(text: str) -> NormalisedEmail:
-    """Check an address and find the key under which no two accounts may meet.
+    """Validate an address and return it with its key. Two accounts cannot have the same key.
 
-    Syntax only (RFC 5321 and 6531, no quoted local parts, no address literals): whether mail arrives is
-    learned by sending one. Names such as `localhost` and `.test` are accepted. In the key the local part is
-    NFKC and case-folded, the domain lower-case ASCII (RFC 5890): capitals, full-width forms and
-    `bücher.example` for `xn--bcher-kva.example` make no second account; letters that only look alike do.
-    Compatibility forms are not kept in the address either: who signs up with full-width letters must not get
-    the mail of an account whose plain letters are another's.
+    Only the syntax is checked (RFC 5321 and 6531, without quoted local parts and address literals). Domains such
+    as `localhost` and `.test` are valid.
+
+    In the key, the local part is NFKC-normalised and case-folded, and the domain is lower-case ASCII (RFC 5890).
+    So addresses that differ only in case, in full-width letters, or in `bücher.example` for
+    `xn--bcher-kva.example` have the same key. Letters that only look alike have different keys.
+
+    The returned address is NFKC-normalised too. Otherwise mail for an address in full-width letters could go to a
+    different mailbox than mail for the same address in plain letters.
 
     Raises:
-        InvalidEmail: it is not one.
+        InvalidEmail: the address is invalid.
     """
-    # Before anything else: normalising an endless text costs more than it is worth.
-    if len(text) > LONGEST:
-        raise InvalidEmail("too_long", f"An e-mail address has at most {LONGEST} characters")
+    # Check the length first: normalising a very long text is expensive.
+    if len(text) > MAX_LENGTH:
+        raise InvalidEmail("too_long", f"An e-mail address can have at most {MAX_LENGTH} characters")
     valid = _valid(text)
-    plain = unicodedata.normalize("NFKC", valid.local_part)
-    if plain != valid.local_part:
-        valid = _valid(f"{plain}@{valid.domain}")
+    local_part = unicodedata.normalize("NFKC", valid.local_part)
+    if local_part != valid.local_part:
+        valid = _valid(f"{local_part}@{valid.domain}")
     domain = (valid.ascii_domain or valid.domain).lower()
     return NormalisedEmail(valid.normalized, f"{comparable(valid.local_part)}@{domain}")
 
@@ -63,7 +66,7 @@ def _valid(text: str) -> ValidatedEmail:
 
 
 def email_faults(text: str) -> list[Fault]:
-    """What is wrong with an address in the member `email` of a body."""
+    """Return the faults of an address in the field `email` of a body."""
     try:
         address(text)
     except InvalidEmail as error:
@@ -72,5 +75,5 @@ def email_faults(text: str) -> list[Fault]:
 
 
 def comparable(text: str) -> str:
-    """A text as it is compared: compatibility forms and case folded away (Unicode, D146: NFKC twice)."""
+    """Normalise a text for comparison: fold compatibility forms and case (Unicode, D146: NFKC twice)."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())

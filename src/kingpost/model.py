@@ -1,8 +1,8 @@
-"""Frozen values that several rooms share.
+"""Immutable values that several features share.
 
-Times are text in the form that clients see, RFC 3339 in UTC with milliseconds and `Z`
-(`2026-11-22T10:15:30.123Z`). The form sorts as text, and answers need no conversion. Ids are UUIDv7 in lower case.
-Documents (`data`, `metadata`) are JSON text that was checked once, and is passed through unchanged.
+Times are RFC 3339 text in UTC with milliseconds and `Z` (`2026-11-22T10:15:30.123Z`), as clients see them. They sort
+as text, and responses contain them unchanged. Ids are UUIDv7 in lower case. Documents (`data`, `metadata`) are JSON
+text that was validated once and is not decoded again.
 """
 
 from typing import Literal
@@ -18,7 +18,7 @@ DEFAULT_ROLES = ("user",)
 
 
 class User(msgspec.Struct, frozen=True):
-    """An account. `version` counts its changes and is its entity tag; the password hash is never in here."""
+    """An account without its password hash. `version` counts its changes and is its entity tag."""
 
     id: str
     email: str
@@ -33,7 +33,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """One sign-in on one device: a family of refresh tokens with one absolute end."""
+    """A sign-in on a device: a family of refresh tokens with one absolute expiry."""
 
     id: str
     user_id: str
@@ -45,7 +45,7 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Resource(msgspec.Struct, frozen=True, gc=False):
-    """A document of some type with an owner. Encoding it with msgspec gives its representation."""
+    """A JSON document with a type and an owner. Encoding it with msgspec gives the representation that clients see."""
 
     id: str
     type: str
@@ -57,10 +57,10 @@ class Resource(msgspec.Struct, frozen=True, gc=False):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """A caller: what an access token or an API key stands for, once it has been verified.
+    """An authenticated caller, identified by an access token or an API key.
 
-    A token belongs to a session and may do all that its account may. A key has no session and may do only
-    what its scopes allow; `scopes` is None for sessions.
+    A token belongs to a session and has all permissions of its account; its `scopes` are None. A key has no
+    session and is limited to its scopes.
     """
 
     user_id: str
@@ -75,22 +75,22 @@ class Principal(msgspec.Struct, frozen=True):
 
     @property
     def own_session(self) -> str:
-        """The id of the caller's session.
+        """Return the id of the caller's session.
 
         Raises:
-            Forbidden: an API key has none.
+            Forbidden: the caller is an API key, which has no session.
         """
         if self.session_id is None:
-            raise Forbidden("This needs an access token: an API key has no session")
+            raise Forbidden("This requires an access token: an API key has no session")
         return self.session_id
 
     def may_manage(self, user_id: str) -> bool:
-        """Return whether the caller may read and change this account: its own, or any as an administrator."""
+        """Return whether the caller may read and change an account: its own, or any if it is an administrator."""
         return self.user_id == user_id or self.is_admin
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where a request comes from: the client's address, its user agent, and the request's id in logs."""
+    """The origin of a request: client address, user agent (`device`), and the request id in logs."""
 
     address: str | None = None
     device: str | None = None
@@ -98,13 +98,14 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 type Actor = Principal | Literal["operator", "system"] | None
-"""Who acts: a caller, the operator at the command line, the server itself, or an anonymous client."""
+"""A caller, the operator at the command line, the server itself, or an anonymous client (None)."""
 
 
 class Context(msgspec.Struct, frozen=True):
-    """Who acts, from where, and in which request.
+    """The actor and origin of an operation.
 
-    Made once for each request, command, job and background task. It is the first argument of everything that writes.
+    One is created for each request, command, job and background task. It is the first argument of every operation
+    that writes.
     """
 
     actor: Actor = None
@@ -112,7 +113,7 @@ class Context(msgspec.Struct, frozen=True):
 
     @property
     def caller(self) -> Principal:
-        """The caller who acts.
+        """Return the actor as a caller.
 
         Raises:
             Unauthenticated: the actor is not a caller.
@@ -123,9 +124,9 @@ class Context(msgspec.Struct, frozen=True):
 
 
 OPERATOR = Context("operator")
-"""The operator at the command line."""
+"""The context of commands at the command line."""
 SYSTEM = Context("system")
-"""The server itself, in background work."""
+"""The context of background tasks."""
 
 
 type ActorType = Literal["user", "api_key", "anonymous", "operator", "system"]
@@ -133,10 +134,11 @@ type TargetType = Literal["user", "api_key", "signing_key", "audit_log"]
 
 
 class AuditEntry(msgspec.Struct, frozen=True):
-    """Who did what to what, when and from where. It never holds a secret, a name or an e-mail address.
+    """An entry of the audit log: actor, action, target, time and origin.
 
-    `actor_id` is an account's id (of an API key: its owner's); ids are what remains of a deleted account,
-    and name nobody. An `operator` acts at the command line, the `system` by itself.
+    It never contains a secret, a name or an e-mail address. `actor_id` is the id of an account; for an API key, of
+    its owner. Entries keep the id of a deleted account, which then no longer identifies a person. An `operator`
+    acts at the command line; `system` is the server itself.
     """
 
     id: str
@@ -159,11 +161,14 @@ class SortKey(msgspec.Struct, frozen=True):
 
 
 type Position = tuple[str | int, ...]
-"""Where a walk through a list stands: the sort fields' values of the last row seen, then its id."""
+"""A position in a sorted list: the values of the sort fields of the last row seen, then its id."""
 
 
 class Page[T](msgspec.Struct, frozen=True):
-    """A part of a list. `next` is the position after the last item, None at the end; `total` only when asked for."""
+    """A page of a list.
+
+    `next` is the position of the last item, None on the last page. `total` is None unless the listing counts.
+    """
 
     items: list[T]
     next: Position | None

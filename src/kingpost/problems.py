@@ -1,8 +1,8 @@
-"""Everything that can go wrong for a caller, as exceptions that carry their meaning (RFC 9457).
+"""Problems: the errors that a client can receive, as exceptions (RFC 9457).
 
-A feature raises what it means (`raise VersionMismatch(current)`); `http/problems.py` turns it into
-`application/problem+json` in one place. Texts here reach strangers: no SQL, path, secret or refused
-password belongs in them.
+A feature raises a problem by its meaning (`raise VersionMismatch(current)`). `http/app/problems.py` converts it to
+`application/problem+json`. The texts are public: they must never contain SQL, a file path, a secret or a rejected
+password.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ import msgspec
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that is wrong with the input.
+    """One invalid part of a request.
 
-    Exactly one of `pointer` (RFC 6901, into the body), `parameter` (query or path) and `header`
-    says where. `detail` is for people, `code` for programs.
+    Exactly one of `pointer` (a JSON Pointer into the body, RFC 6901), `parameter` (query or path) and `header`
+    locates it. `detail` is for people, `code` is for programs.
     """
 
     detail: str
@@ -26,13 +26,13 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Problem(Exception):
-    """A refusal with an HTTP status. Subclasses fix `status`, `slug` and `title`."""
+    """An error response. Each subclass defines its `status`, `slug`, `title` and `explanation`."""
 
     status: ClassVar[int]
     slug: ClassVar[str]
     title: ClassVar[str]
     explanation: ClassVar[str]
-    """What the page at `/problems/<slug>` tells a developer who meets this for the first time."""
+    """The text of the page `/problems/<slug>`: the cause, and what to do about it."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Problem(Exception):
         """Describe one occurrence.
 
         Args:
-            detail: one sentence about this occurrence; the title when absent.
-            faults: the `errors` member.
-            headers: response headers beside the usual ones.
+            detail: one sentence about this occurrence. Default: the title.
+            faults: the field `errors` of the problem document.
+            headers: additional response headers.
             members: extension members of the problem document (RFC 9457, section 3.2).
         """
         super().__init__(detail or self.title)
@@ -60,16 +60,17 @@ class Problem(Exception):
 class InvalidRequest(Problem):
     status = 400
     slug = "invalid-request"
-    title = "The request breaks a rule"
+    title = "The request is invalid"
     explanation = (
-        "The body, a query parameter, the path or a header breaks a rule. The `errors` member lists every "
-        "fault that was found: `pointer` is a JSON Pointer into the body, `parameter` names a query or path "
-        "parameter, `header` names a header, `code` is stable and meant for programs."
+        "The body, a query parameter, the path or a header is invalid. The field `errors` lists the faults: "
+        "`pointer` is a JSON Pointer into the body, `parameter` names a query or path parameter, `header` names a "
+        "header. `detail` says what is allowed, and `code` is a stable value for programs. Correct the faults before "
+        "you send the request again."
     )
 
     @classmethod
     def of(cls, *faults: Fault) -> "InvalidRequest":
-        """Make the problem from its faults; the detail is the first fault's."""
+        """Create the problem from its faults, with the detail of the first one."""
         return cls(faults[0].detail, faults=faults)
 
 
@@ -78,7 +79,7 @@ class Unauthenticated(Problem):
     slug = "unauthenticated"
     title = "Valid credentials are required"
     explanation = (
-        "The request carries no credentials, or ones that are malformed, expired, revoked or forged. "
+        "The request has no credentials, or they are malformed, expired, revoked or forged. "
         "Refresh the access token with `POST /api/v1/auth/refresh`, or log in again."
     )
 
@@ -89,10 +90,10 @@ class Unauthenticated(Problem):
 class InvalidCredentials(Problem):
     status = 401
     slug = "invalid-credentials"
-    title = "The e-mail or the password is wrong"
+    title = "The e-mail address or the password is wrong"
     explanation = (
-        "Login failed. The answer is the same for an unknown e-mail and for a wrong password, so that nobody "
-        "can find out who has an account."
+        "Login failed. An unknown e-mail address and a wrong password get the same response, so that it does not "
+        "reveal which addresses have an account."
     )
 
     def __init__(self, detail: str | None = None) -> None:
@@ -103,7 +104,10 @@ class MfaRequired(Problem):
     status = 401
     slug = "mfa-required"
     title = "A second factor is required"
-    explanation = "The password is right, but the second factor is missing: send the login again with `otp`."
+    explanation = (
+        "The password is correct, but the second factor is missing. Send the login again with the field `otp`: a "
+        "current code of the authenticator app, or an unused recovery code."
+    )
 
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
@@ -113,7 +117,10 @@ class Forbidden(Problem):
     status = 403
     slug = "forbidden"
     title = "This is not permitted"
-    explanation = "The caller is known, but its roles, its ownership or the type's rules do not permit this."
+    explanation = (
+        "The credentials are valid, but the caller is not allowed to do this. Its roles, its ownership of the "
+        "resource, the scopes of the API key or the access rules of the type do not permit it."
+    )
 
 
 class HttpsRequired(Problem):
@@ -121,23 +128,25 @@ class HttpsRequired(Problem):
     slug = "https-required"
     title = "HTTPS is required"
     explanation = (
-        "The server demands HTTPS and refuses plain HTTP, without a redirect: a redirect would come after "
-        "credentials had already crossed the network in clear. Call the same address with https://."
+        "The server accepts HTTPS only. It does not redirect plain HTTP, because the credentials have already "
+        "crossed the network unencrypted by then. Send the request to the same address with `https://`."
     )
 
 
 class NotFound(Problem):
     status = 404
     slug = "not-found"
-    title = "There is nothing here"
-    explanation = "The path or the id names nothing."
+    title = "Not found"
+    explanation = "This path does not exist, or nothing has this id. Check the path and the id."
 
 
 class MethodNotAllowed(Problem):
     status = 405
     slug = "method-not-allowed"
-    title = "This path does not know the method"
-    explanation = "The path exists, but not with this method. The `Allow` header lists those it knows."
+    title = "This path does not support the method"
+    explanation = (
+        "The path exists but does not support this method. The `Allow` header lists the methods that it supports."
+    )
 
     def __init__(self, allowed: Sequence[str]) -> None:
         super().__init__(headers={"Allow": ", ".join(allowed)})
@@ -146,31 +155,35 @@ class MethodNotAllowed(Problem):
 class NotAcceptable(Problem):
     status = 406
     slug = "not-acceptable"
-    title = "No representation fits the Accept header"
-    explanation = "The `Accept` header excludes every media type that this path can answer with."
+    title = "No available media type matches the Accept header"
+    explanation = (
+        "The `Accept` header excludes the media type of this path's responses. Add the type that `detail` names to the "
+        "header, or send no `Accept` header."
+    )
 
 
 class Conflict(Problem):
     status = 409
     slug = "conflict"
-    title = "This conflicts with what is stored"
+    title = "The request conflicts with the current state"
     explanation = (
-        "The request is well formed, but the present state forbids it: an e-mail or a unique field that is taken, the "
-        "last administrator, a type in use, a failed `test` of a JSON Patch, or the same idempotency key in flight."
+        "The request is valid, but the current state does not allow it. For example, an e-mail address or the value of "
+        "a unique field is taken, the account is the last administrator, a type is in use, a `test` operation of a "
+        "JSON Patch failed, or a request with the same idempotency key is still in progress."
     )
 
 
 class VersionMismatch(Problem):
     status = 412
     slug = "version-mismatch"
-    title = "It has changed since you read it"
+    title = "The version does not match If-Match"
     explanation = (
-        "`If-Match` names another version than the stored one: someone else was faster. The `current` member "
-        "holds the present representation; merge your change into it and send it again with its version."
+        "`If-Match` does not name the stored version: it has changed since you read it. The field `current` contains "
+        "the current representation. Apply your change to that, and send the request again with its `ETag`."
     )
 
     def __init__(self, current: Any) -> None:
-        """`current` is the stored value (a model object) that another writer left."""
+        """Report the stored value: `current` is encoded as the field of that name."""
         super().__init__()
         self.current = current
 
@@ -179,7 +192,7 @@ class TooLarge(Problem):
     status = 413
     slug = "too-large"
     title = "The body is too large"
-    explanation = "The request's body exceeds the server's limit."
+    explanation = "The request body exceeds the size limit of the server. Send a smaller body."
 
 
 class UnsupportedMediaType(Problem):
@@ -187,33 +200,33 @@ class UnsupportedMediaType(Problem):
     slug = "unsupported-media-type"
     title = "The body's media type is not supported"
     explanation = (
-        "Bodies are UTF-8 `application/json`, without a content coding. PATCH takes `application/merge-patch+json` and "
-        "`application/json-patch+json` too."
+        "Request bodies must be uncompressed UTF-8 JSON with the header `Content-Type: application/json`. `PATCH` "
+        "also accepts `application/merge-patch+json` and `application/json-patch+json`."
     )
 
 
 class IdempotencyKeyReused(Problem):
     status = 422
     slug = "idempotency-key-reused"
-    title = "The idempotency key belongs to another request"
-    explanation = "The `Idempotency-Key` was sent before with a different request. Use a new key for a new request."
+    title = "The idempotency key was used for a different request"
+    explanation = "This `Idempotency-Key` was already used for a different request. Use a new key for each new request."
 
 
 class PreconditionRequired(Problem):
     status = 428
     slug = "precondition-required"
     title = "If-Match is required"
-    explanation = "Resources of this type are written with `If-Match` only. Read first, and send the `ETag` you got."
+    explanation = "Writes to this type require `If-Match`. Read the resource first, and send its `ETag` as `If-Match`."
 
 
 class RateLimited(Problem):
     status = 429
     slug = "rate-limited"
     title = "Too many requests"
-    explanation = "This caller has used up its rate. Try again after the seconds named by `Retry-After`."
+    explanation = "The caller exceeded its rate limit. Wait for the number of seconds in `Retry-After`, then try again."
 
     def __init__(self, detail: str | None = None, *, retry_after: int) -> None:
-        """`retry_after` is in seconds."""
+        """Ask the client to try again after `retry_after` seconds."""
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
@@ -221,29 +234,33 @@ class HeadersTooLarge(Problem):
     status = 431
     slug = "headers-too-large"
     title = "The request's headers are too large"
-    explanation = "The request line and headers together exceed the server's limit."
+    explanation = (
+        "The request line and the headers together exceed the size limit of the server. Send fewer or shorter headers."
+    )
 
 
 class InternalError(Problem):
     status = 500
     slug = "internal-error"
-    title = "Something went wrong on our side"
-    explanation = "The server met a fault of its own. Tell its operator the `request_id`: the log has the rest."
+    title = "Internal server error"
+    explanation = (
+        "The server failed unexpectedly. Report the `request_id` to its operator, who finds the details in the log."
+    )
 
 
 class Unavailable(Problem):
     status = 503
     slug = "unavailable"
-    title = "The service is not available right now"
+    title = "The service is temporarily unavailable"
     explanation = (
-        "A dependency is down, or the server sheds load to stay quick for the others. Try again after the "
-        "seconds named by `Retry-After`."
+        "A dependency of the server is down, the server is overloaded, or it is shutting down. Wait for the number of "
+        "seconds in `Retry-After`, then try again."
     )
 
     def __init__(self, detail: str | None = None, *, retry_after: int = 1) -> None:
-        """`retry_after` is in seconds."""
+        """Ask the client to try again after `retry_after` seconds."""
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
 CATALOGUE: Mapping[str, type[Problem]] = {problem.slug: problem for problem in Problem.__subclasses__()}
-"""Every problem by its slug: what the `/problems/<slug>` pages and the OpenAPI document are made from."""
+"""All problems by slug. The `/problems/<slug>` pages and the OpenAPI document are generated from it."""

@@ -1,7 +1,7 @@
-"""The master secret and the keys that derive from it.
+"""The master secret, and the keys that are derived from it.
 
-All nodes share one secret, and it is kept out of the database: who steals the database alone can open
-no signing key and make no token or cursor.
+All nodes share one secret, and it is not stored in the database. An attacker who steals only the database can
+decrypt no signing key and forge no token or cursor.
 """
 
 import os
@@ -13,38 +13,38 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-NONCE = 12
+NONCE_SIZE = 12
 """Bytes of an AES-GCM nonce (NIST SP 800-38D, section 8.2.2)."""
 
 
 class SecretFileError(Exception):
-    """The secret's file cannot be used; the message is a sentence for the operator."""
+    """The secret file cannot be used. The message is a sentence for the operator."""
 
 
 class MasterSecret:
-    """`KINGPOST_SECRET`, from which every symmetric key derives. It shows itself to no log."""
+    """The value of `KINGPOST_SECRET`. All symmetric keys are derived from it. Its `repr` does not reveal it."""
 
     def __init__(self, value: str) -> None:
-        """Take the secret exactly as it is.
+        """Use a secret as it is, without trimming.
 
         Raises:
-            ValueError: it is empty.
+            ValueError: the secret is empty.
         """
         if not value:
             raise ValueError("The master secret is empty.")
-        # An environment variable may hold any bytes; Python hands what is not UTF-8 over in this form.
+        # An environment variable may hold any bytes. Python decodes invalid UTF-8 to surrogate escapes.
         self._value = value.encode("utf-8", "surrogateescape")
 
     def derive(self, purpose: str) -> bytes:
-        """The 32-byte key for a purpose (HKDF-SHA256, RFC 5869).
+        """Derive the 32-byte key for a purpose (HKDF-SHA256, RFC 5869).
 
-        The same on every node and for good; keys of different purposes tell nothing about each other.
+        A purpose always gives the same key, on every node. A key reveals nothing about the keys of other purposes.
         """
         hkdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=f"kingpost/{purpose}".encode())
         return hkdf.derive(self._value)
 
     def sealer(self, purpose: str) -> "Sealer":
-        """Return a sealer whose key is derived for a purpose."""
+        """Return a sealer with the key for a purpose."""
         return Sealer(self.derive(purpose))
 
     def __repr__(self) -> str:
@@ -52,13 +52,13 @@ class MasterSecret:
 
 
 class BrokenSeal(Exception):
-    """A sealed value does not open: another master secret, another context, changed bytes, or too few of them."""
+    """A sealed value cannot be opened: wrong master secret, wrong context, or changed or truncated bytes."""
 
 
 class Sealer:
     """Encrypts and authenticates values for storage (AES-256-GCM, NIST SP 800-38D).
 
-    A sealed value is a random nonce of 12 bytes, followed by the ciphertext with its tag.
+    A sealed value is a random 12-byte nonce, followed by the ciphertext and its tag.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -66,34 +66,34 @@ class Sealer:
         self._cipher = AESGCM(key)
 
     def seal(self, context: str, plaintext: bytes) -> bytes:
-        """Encrypt a value and bind it to a context, which is authenticated but not stored.
+        """Encrypt a value and bind it to a context. The context is authenticated but not stored.
 
-        Sealing one value twice gives different results.
+        Sealing the same value twice gives different results.
         """
-        nonce = os.urandom(NONCE)
+        nonce = os.urandom(NONCE_SIZE)
         return nonce + self._cipher.encrypt(nonce, plaintext, context.encode())
 
     def open(self, context: str, sealed: bytes) -> bytes:
         """Decrypt a value that was sealed under the same key and context.
 
         Raises:
-            BrokenSeal: it was sealed under another key or for another context, or was changed or truncated.
+            BrokenSeal: the value was sealed under another key or context, or was changed or truncated.
         """
         try:
-            return self._cipher.decrypt(sealed[:NONCE], sealed[NONCE:], context.encode())
-        # cryptography raises ValueError where there are too few bytes for a nonce.
+            return self._cipher.decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], context.encode())
+        # cryptography raises ValueError if there are too few bytes for a nonce.
         except (InvalidTag, ValueError) as error:
             raise BrokenSeal from error
 
 
 def load_or_create(path: Path) -> str:
-    """The secret kept in a file, which is made (mode 600, 256 random bits) where there is none.
+    """Return the secret in a file. Create the file (mode 600, 256 random bits) if it does not exist.
 
-    Of any number of processes that start at once all get the same secret. The file appears whole or not
-    at all, and is on the disk before anything can be encrypted under it.
+    Processes that start at the same time all get the same secret. The file is created atomically. It is
+    synced to disk before this function returns, so no value is encrypted under a secret that a crash could lose.
 
     Raises:
-        SecretFileError: the file cannot be read or made, or holds nothing.
+        SecretFileError: the file cannot be read or created, is empty, or is not UTF-8 text.
     """
     try:
         if not path.exists():
@@ -109,7 +109,7 @@ def load_or_create(path: Path) -> str:
 
 
 def _create(path: Path) -> None:
-    """Make the file with a new secret, unless another process is quicker."""
+    """Create the file with a new secret, unless another process creates it first."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -117,7 +117,7 @@ def _create(path: Path) -> None:
             file.write(secrets.token_urlsafe(32) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        # Unlike a rename, a link never replaces what another process has put there meanwhile.
+        # Unlike a rename, a link never replaces a file that another process has created meanwhile.
         os.link(draft, path)
     except FileExistsError:
         pass
@@ -127,7 +127,7 @@ def _create(path: Path) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Put a directory's entries on the disk, where the system can."""
+    """Sync the entries of a directory to disk. Only POSIX systems can do this."""
     if os.name != "posix":
         return
     descriptor = os.open(directory, os.O_RDONLY)

@@ -1,7 +1,7 @@
-"""Groups of the documentation in which operations of several rooms are shown."""
+"""Tags of the API documentation that several features share."""
 
 from kingpost.http.app.router import Tag
 
-USERS = Tag("Users", "Accounts: your own, and for administrators all of them.", place=10)
-SIGN_IN = Tag("Sign-in", "Tokens and the sessions behind them.", place=20)
-RECOVERY = Tag("Recovery", "Proving an address, and getting back in without the password: both by mail.", place=30)
+USERS = Tag("Users", "Manage your own account. Administrators manage all accounts.", place=10)
+SIGN_IN = Tag("Sign-in", "Log in, refresh tokens and manage sessions.", place=20)
+RECOVERY = Tag("Recovery", "Verify an e-mail address and reset a password, both by mail.", place=30)
