@@ -78,9 +78,9 @@ def test_what_is_no_operation_or_has_no_place_is_a_fault_with_its_index(operatio
 def test_a_patch_has_so_many_operations_at_most() -> None:
     operation = {"op": "test", "path": "/data", "value": {}}
 
-    assert apply({"data": {}}, *[operation] * json_patch.MOST_OPERATIONS) == {"data": {}}
+    assert apply({"data": {}}, *[operation] * json_patch.MAX_OPERATIONS) == {"data": {}}
     with pytest.raises(InvalidRequest):
-        apply({"data": {}}, *[operation] * (json_patch.MOST_OPERATIONS + 1))
+        apply({"data": {}}, *[operation] * (json_patch.MAX_OPERATIONS + 1))
 
 
 def test_copies_cannot_make_a_document_explode() -> None:

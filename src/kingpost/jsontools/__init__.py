@@ -1,1 +1,1 @@
-"""JSON: the strict decoder, its faults, and patches."""
+"""JSON tools: a strict decoder that reports faults, and patches."""

@@ -1,4 +1,4 @@
-"""Where a decoded JSON body is faulty: the walk of the strict decoder, and JSON Pointers (RFC 6901)."""
+"""Find faults in a decoded JSON body, and write JSON Pointers to them (RFC 6901)."""
 
 import re
 from collections import Counter
@@ -9,38 +9,38 @@ from typing import Any, Final
 from kingpost.problems import Fault
 
 MAX_FAULTS: Final = 100
-"""So many faults are reported at most: a hostile body must not buy an answer larger than itself."""
+"""Maximum number of faults in a response. Without it, an attacker could get a response larger than the body."""
 
 MAX_POINTER: Final = 1024
-"""Characters of the longest pointer, for the same reason."""
+"""Maximum number of characters in a pointer, for the same reason."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _UNSAFE: Final = re.compile("[\0\ud800-\udfff]")
 
 
-class Repeated(list[tuple[str, Any]]):
-    """The members of an object that names a key more than once."""
+class DuplicateKeys(list[tuple[str, Any]]):
+    """The key-value pairs of an object that has duplicate keys."""
 
 
 def find_faults(value: Any, max_keys: int, max_integer: int) -> list[Fault]:
-    """The faults of a decoded body, in its order, 100 at most.
+    """Return the faults of a decoded body, in the order of the body, at most `MAX_FAULTS`.
 
-    The walk recurses: the body is nested no deeper than the decoder permits.
+    The function recurses, so the decoder must limit the depth of the body.
 
     Args:
-        value: the body, with `Repeated` where a dict would lose members.
-        max_keys: how many keys all objects may have together.
-        max_integer: the largest magnitude of an integer.
+        value: the body, with `DuplicateKeys` for each object with duplicate keys.
+        max_keys: maximum number of keys in all objects together.
+        max_integer: maximum absolute value of an integer.
     """
     inspection = _Inspection(max_integer)
     inspection.visit(value)
     if inspection.keys > max_keys:
-        inspection.report("too_many_keys", f"There are more than {max_keys} keys")
+        inspection.report("too_many_keys", f"The objects in the body have more than {max_keys} keys in total")
     return inspection.faults
 
 
 class _Inspection:
-    """A walk through a decoded body that collects its faults in order."""
+    """Walks through a decoded body and collects its faults in order."""
 
     def __init__(self, max_integer: int) -> None:
         self.faults: list[Fault] = []
@@ -49,29 +49,29 @@ class _Inspection:
         self._path: list[str | int] = []
 
     def visit(self, value: Any) -> None:
-        """Inspect a value and all that is in it."""
+        """Inspect a value and its descendants."""
         kind = type(value)
         if kind is int:
             if not -self._max_integer <= value <= self._max_integer:
-                self.report("integer_range", f"The integer is not within ±{self._max_integer}")
+                self.report("integer_range", f"The integer must be from -{self._max_integer} to {self._max_integer}")
         elif kind is str:
             self._check_text(value)
         elif kind is list:
-            self._visit_parts(enumerate(value))
+            self._visit_children(enumerate(value))
         elif kind is dict:
             self.keys += len(value)
-            self._visit_parts(value.items())
-        elif kind is Repeated:
+            self._visit_children(value.items())
+        elif kind is DuplicateKeys:
             self.keys += len(value)
-            self._report_repeated(value)
-            self._visit_parts(value)
+            self._report_duplicates(value)
+            self._visit_children(value)
         elif kind is float and not isfinite(value):
-            self.report("number", "The number is not finite, or too large")
+            self.report("number", "The number must be finite and fit in a 64-bit float")
 
-    def _visit_parts(self, parts: Iterable[tuple[str | int, Any]]) -> None:
+    def _visit_children(self, children: Iterable[tuple[str | int, Any]]) -> None:
         path = self._path
         path.append(0)
-        for step, value in parts:
+        for step, value in children:
             path[-1] = step
             if type(step) is str:
                 self._check_text(step)
@@ -83,41 +83,41 @@ class _Inspection:
 
     def _check_text(self, text: str) -> None:
         if "\0" in text:
-            self.report("nul", "The text holds a NUL character")
+            self.report("nul", "The text must not contain a NUL character")
         if not text.isascii() and _SURROGATE.search(text):
-            self.report("surrogate", "The text holds half of a surrogate pair")
+            self.report("surrogate", "The text must not contain an unpaired surrogate")
 
-    def _report_repeated(self, members: Repeated) -> None:
-        counts = Counter(key for key, _ in members)
+    def _report_duplicates(self, pairs: DuplicateKeys) -> None:
+        counts = Counter(key for key, _ in pairs)
         for key in (key for key, count in counts.items() if count > 1):
             self._path.append(key)
-            self.report("duplicate_key", "The key stands more than once in its object")
+            self.report("duplicate_key", "A key must not appear more than once in an object")
             self._path.pop()
 
     def report(self, code: str, detail: str) -> None:
-        """Note a fault where the walk stands."""
+        """Add a fault at the current position."""
         if len(self.faults) < MAX_FAULTS:
             self.faults.append(Fault(detail, code, pointer=pointer(self._path)))
 
 
-def last_place(value: Any) -> str:
-    """The pointer to the last part of the last part of a value, and so on down to a null."""
+def innermost_pointer(value: Any) -> str:
+    """Return the pointer to the null that is reached by descending into the last child of each container."""
     path: list[str | int] = []
     while value is not None:
         if type(value) is list:
             path.append(len(value) - 1)
             value = value[-1]
         else:
-            key, value = value[-1] if type(value) is Repeated else next(reversed(value.items()))
+            key, value = value[-1] if type(value) is DuplicateKeys else next(reversed(value.items()))
             path.append(key)
     return pointer(path)
 
 
 def pointer(path: Iterable[str | int]) -> str:
-    """The pointer of a path, safe to send.
+    """Return the JSON Pointer of a path, in a form that is safe to send.
 
-    NULs and lone surrogates become U+FFFD. A path whose pointer would exceed 1,024 characters is cut where
-    it does: the result points to what the thing lies in.
+    NULs and unpaired surrogates are replaced by U+FFFD. If the pointer would exceed `MAX_POINTER` characters, the
+    remaining steps are left out, so the result points to an ancestor.
     """
     result = ""
     for step in path:

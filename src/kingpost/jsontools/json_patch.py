@@ -1,4 +1,4 @@
-"""JSON Patch (RFC 6902), bounded."""
+"""JSON Patch (RFC 6902) with limits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,44 +8,47 @@ import msgspec
 
 from kingpost.problems import Conflict, Fault, InvalidRequest, TooLarge
 
-MOST_OPERATIONS = 100
+MAX_OPERATIONS = 100
 
 
 def apply(document: Any, operations: Sequence[Any], size_limit: int) -> Any:
-    """What a document becomes by the operations, in their order. The document itself is not changed.
+    """Apply operations in order and return the patched document. The given document is not changed.
 
     Args:
         document: decoded JSON.
-        operations: decoded too, of any form.
-        size_limit: bytes of JSON that the document may grow to, at any step: `copy` could double it each time.
+        operations: decoded JSON that is not validated yet.
+        size_limit: maximum size of the document in bytes of JSON. It is checked after each operation, because a
+            `copy` can double the size.
 
     Raises:
-        InvalidRequest: an operation is malformed or its place does not exist (RFC 5789, section 2.2).
-        Conflict: a `test` found another value.
-        TooLarge: the document outgrows its limit.
+        InvalidRequest: an operation is malformed, or its path does not exist (RFC 5789, section 2.2).
+        Conflict: a `test` operation failed.
+        TooLarge: the document exceeds the size limit.
     """
-    if len(operations) > MOST_OPERATIONS:
-        raise _fault(None, f"A patch has at most {MOST_OPERATIONS} operations")
+    if len(operations) > MAX_OPERATIONS:
+        raise _fault(None, f"A patch can have at most {MAX_OPERATIONS} operations")
     patched = msgspec.json.decode(msgspec.json.encode(document))
     for index, operation in enumerate(operations):
         patched = _step(patched, index, operation)
         if len(msgspec.json.encode(patched)) > size_limit:
-            raise TooLarge("The patched document would be too large")
+            raise TooLarge("The patched document would exceed the size limit")
     return patched
 
 
 def _step(document: Any, index: int, operation: Any) -> Any:
     if not isinstance(operation, dict):
-        raise _fault(index, "An operation is a JSON object")
+        raise _fault(index, "An operation must be a JSON object")
     try:
         return jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
     except jsonpatch.JsonPatchTestFailed:
-        raise Conflict(f"The test of operation {index} found another value") from None
+        raise Conflict(f"Operation {index}, a test, failed: the document has a different value") from None
     except jsonpatch.InvalidJsonPatch:
-        raise _fault(index, "This is not an operation of JSON Patch") from None
-    # The library lets some type errors through where a path leads into something that has no members.
+        raise _fault(index, "This is not a valid JSON Patch operation (RFC 6902)") from None
+    # For a path into a value that is neither object nor array, the library sometimes raises a TypeError.
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError):
-        raise _fault(index, "The operation's place does not exist, or cannot be changed like this") from None
+        raise _fault(
+            index, "The path of the operation does not exist, or its value does not allow this operation"
+        ) from None
 
 
 def _fault(index: int | None, detail: str) -> InvalidRequest:

@@ -4,10 +4,10 @@ from typing import Any
 
 
 def apply(target: Any, patch: Any) -> Any:
-    """What a merge patch makes of a target (RFC 7396, section 2).
+    """Apply a merge patch to a target and return the result (RFC 7396, section 2).
 
-    Neither argument is changed; the result may share parts with both, so treat all three as immutable.
-    It is nested no deeper than the deeper of the two, and recursion is as deep as the patch.
+    The arguments are not changed. The result may share objects with both, so treat all three as immutable. It is
+    nested no deeper than the deeper of the two arguments. The recursion is as deep as the patch.
     """
     if not isinstance(patch, dict):
         return patch

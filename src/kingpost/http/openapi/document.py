@@ -13,7 +13,7 @@ from kingpost.http.app.router import VERSION, Route, Who
 from kingpost.http.app.schemas import JSONPatchOperation, ProblemBody
 from kingpost.http.openapi import parts
 from kingpost.http.openapi.schemas import Schema, example, query_parameters, reference, schemas
-from kingpost.jsontools.json_patch import MOST_OPERATIONS
+from kingpost.jsontools.json_patch import MAX_OPERATIONS
 from kingpost.problems import (
     Forbidden,
     HeadersTooLarge,
@@ -121,7 +121,7 @@ def _content(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
     content = {"schema": schema, "example": example(schema, components)}
     if route.method != "PATCH":
         return {JSON: content}
-    operations = {"type": "array", "maxItems": MOST_OPERATIONS, "items": reference(JSONPatchOperation)}
+    operations = {"type": "array", "maxItems": MAX_OPERATIONS, "items": reference(JSONPatchOperation)}
     json_patch = {"schema": operations, "example": route.json_patch_example}
     return {MERGE_PATCH: content, JSON: content, JSON_PATCH: json_patch}
 
