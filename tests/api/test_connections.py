@@ -18,7 +18,7 @@ HEAD = b"POST /api/v1/users HTTP/1.1\r\nHost: here\r\nContent-Type: application/
 
 @pytest.fixture(autouse=True)
 def fast_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "SLOWEST", 0.1)
+    monkeypatch.setattr(protocol, "STALL_CHECK_INTERVAL", 0.1)
 
 
 @asynccontextmanager

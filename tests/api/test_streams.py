@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from kingpost.http.app.application import BROKEN_OFF
+from kingpost.http.app.application import STREAM_ABORTED
 from kingpost.problems import Unavailable
 from tests.api.stack import Caller, Serve, Stack
 from tests.api.test_audit import EXPORT, add
@@ -105,7 +105,7 @@ async def test_a_stream_whose_reader_is_gone_ends(
     with caplog.at_level(logging.INFO):
         await export(*long_log, send, encoding)
     assert sent == 5
-    assert "was not read to its end" in caplog.text
+    assert "the client disconnected before the end" in caplog.text
     assert not [
         record for record in caplog.records if record.levelno > logging.INFO and record.name.startswith("kingpost")
     ]
@@ -128,7 +128,7 @@ async def test_a_stream_that_the_server_ends_breaks_off_and_lets_go_of_everythin
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    assert messages[-1] == {"type": BROKEN_OFF}
+    assert messages[-1] == {"type": STREAM_ABORTED}
     assert (await admin.http.get(EXPORT)).content.count(b"\n") >= 2_000
 
 
@@ -154,10 +154,10 @@ async def test_a_stream_breaks_off_when_the_database_fails_in_its_middle(
         await export(stack, admin, send)
     finally:
         (tmp_path / "moved.db").rename(tmp_path / "kingpost.db")
-    assert messages[-1] == {"type": BROKEN_OFF}
+    assert messages[-1] == {"type": STREAM_ABORTED}
     assert not [message for message in messages if message.get("more_body") is False]
     assert len(bodies(messages)) == 2
-    (record,) = [record for record in caplog.records if "breaks off" in record.message]
+    (record,) = [record for record in caplog.records if " aborted: " in record.message]
     assert not record.exc_info
     assert "not available" in record.message
 

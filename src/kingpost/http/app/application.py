@@ -1,7 +1,7 @@
-"""The ASGI application: what happens to every request, from its first byte to its last.
+"""The ASGI application: the processing that all requests share.
 
-`Application.__call__` reads from top to bottom: demand HTTPS, find the route, tell who is calling, decode
-and check, call the handler, translate problems, add what every response carries.
+`Application.__call__` reads from top to bottom: require HTTPS, find the route, authenticate the caller, decode and
+validate the input, call the handler, convert problems to responses, add the common headers.
 """
 
 import asyncio
@@ -40,19 +40,20 @@ type Receive = Callable[[], Awaitable[dict[str, Any]]]
 type Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
+VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
 IDS = frozenset({"id"})
-"""The path parameters that are ids."""
+"""The path parameters that must be UUIDs."""
 PROBES = frozenset({"/livez", "/readyz"})
-"""What an orchestrator asks over plain HTTP, and which tells nothing."""
+"""Health checks. Orchestrators may send them over plain HTTP, because they reveal nothing."""
 
-EVERYWHERE: tuple[Header, ...] = (
+COMMON_HEADERS: tuple[Header, ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"vary", b"Accept-Encoding, Authorization, Origin"),
 )
-BROKEN_OFF = "kingpost.response.broken_off"
-"""The message, beside those of ASGI, that a stream ends here although it is not whole: the connection must show it."""
+STREAM_ABORTED = "kingpost.response.aborted"
+"""Type of a private ASGI message: the stream failed part-way. The connection is reset, so that the client cannot take
+the response for complete."""
 HSTS: Header = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 logger = logging.getLogger("kingpost.http")
@@ -60,7 +61,7 @@ is_local = lru_cache(maxsize=1024)(is_loopback)
 
 
 class Application:
-    """Answers HTTP requests."""
+    """Handles HTTP requests."""
 
     def __init__(self, settings: Settings, machine: Machine, endpoints: Iterable[Endpoint]) -> None:
         self._settings = settings
@@ -89,10 +90,10 @@ class Application:
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Receive) -> Answer:
         self._check_transport(scope, headers)
-        found = self._router.match(scope["path"])
-        if found is None:
+        match = self._router.match(scope["path"])
+        if match is None:
             raise NotFound()
-        endpoints, path = found
+        endpoints, path = match
         endpoint = endpoints.get(scope["method"])
         if endpoint is None:
             if cors.is_preflight(scope["method"], headers, self._origins):
@@ -101,14 +102,14 @@ class Application:
         route = endpoint.route
         accept = headers.get(b"accept")
         if accept is not None and not accepts(accept.decode("latin-1"), route.media_type):
-            raise NotAcceptable(f"This path answers with {route.media_type}")
+            raise NotAcceptable(f"This path only produces {route.media_type}")
         call = Call(self._machine, route, scope, headers, request_id)
         if route.who is Who.CALLER or route.who is Who.ADMIN:
             principal = await call.authenticate()
             if route.who is Who.ADMIN and not principal.is_admin:
-                raise Forbidden("This is for administrators")
+                raise Forbidden("This requires the role admin")
         if path:
-            call.path = _path(path)
+            call.path = _path_parameters(path)
         call.query = parse_query(scope["query_string"], route.query)
         if route.body is not None:
             await self._read_body(call, endpoint.rules, receive)
@@ -126,7 +127,7 @@ class Application:
         if size > self._settings.header_limit:
             raise HeadersTooLarge()
         if b"host" not in headers and scope["http_version"] == "1.1":  # RFC 9112, section 3.2
-            raise InvalidRequest.of(Fault("HTTP/1.1 requires this header", "required", header="Host"))
+            raise InvalidRequest.of(Fault("HTTP/1.1 requires the Host header", "required", header="Host"))
 
     async def _read_body(self, call: Call, rules: Rules | None, receive: Receive) -> None:
         route, machine = call.route, self._machine
@@ -146,42 +147,42 @@ class Application:
         self, scope: Scope, headers: dict[bytes, bytes], answer: Answer, request_id: str, send: Send
     ) -> None:
         content = answer.body
-        described: list[Header] = []
+        content_headers: list[Header] = []
         encoding = compression.choose(headers, answer)
         if encoding is not None:
             content = await compression.compress(encoding, content)
-            described.append((b"content-encoding", encoding.encode()))
+            content_headers.append((b"content-encoding", encoding.encode()))
         if answer.status not in (204, 304):
-            described.append((b"content-type", answer.media_type.encode()))
-            described.append((b"content-length", str(len(content)).encode()))
-        await send(self._start(scope, headers, answer, request_id, described))
-        # A response to HEAD has the headers of one to GET, and no body (RFC 9110, section 9.3.2).
+            content_headers.append((b"content-type", answer.media_type.encode()))
+            content_headers.append((b"content-length", str(len(content)).encode()))
+        await send(self._start(scope, headers, answer, request_id, content_headers))
+        # A response to HEAD has the same headers as one to GET, but no body (RFC 9110, section 9.3.2).
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
 
     async def _stream(
         self, scope: Scope, headers: dict[bytes, bytes], answer: StreamedAnswer, request_id: str, send: Send
     ) -> None:
-        described = [(b"content-type", answer.media_type.encode())]
+        content_headers = [(b"content-type", answer.media_type.encode())]
         encoding = compression.choose(headers, answer)
         if encoding is not None:
-            described.append((b"content-encoding", encoding.encode()))
+            content_headers.append((b"content-encoding", encoding.encode()))
         async with contextlib.aclosing(answer.chunks) as chunks:
-            await send(self._start(scope, headers, answer, request_id, described))
+            await send(self._start(scope, headers, answer, request_id, content_headers))
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b""})
                 return
             try:
                 await _send_chunks(chunks if encoding is None else compression.compress_stream(encoding, chunks), send)
             except OSError:
-                logger.info("request %s: %s was not read to its end", request_id, scope["path"])
-            except asyncio.CancelledError:  # The server stops, and has waited for the reader long enough.
-                await send({"type": BROKEN_OFF})
+                logger.info("request %s: the client disconnected before the end of %s", request_id, scope["path"])
+            except asyncio.CancelledError:  # The shutdown timeout is over.
+                await send({"type": STREAM_ABORTED})
                 raise
             except Exception as error:
                 is_known = isinstance(error, Problem)
-                detail = f"{error}" if is_known else "a fault of ours"
-                logger.error("request %s: %s breaks off: %s", request_id, scope["path"], detail, exc_info=not is_known)
-                await send({"type": BROKEN_OFF})
+                detail = f"{error}" if is_known else "internal error"
+                logger.error("request %s: %s aborted: %s", request_id, scope["path"], detail, exc_info=not is_known)
+                await send({"type": STREAM_ABORTED})
 
     def _start(
         self,
@@ -189,11 +190,11 @@ class Application:
         headers: Mapping[bytes, bytes],
         answer: Answer,
         request_id: str,
-        described: Sequence[Header],
+        content_headers: Sequence[Header],
     ) -> dict[str, Any]:
-        """The message that starts a response; `described` are the headers that describe its body."""
-        own = (b"x-request-id", request_id.encode()), *EVERYWHERE, answer.content_security_policy
-        out = [*own, *answer.headers, *described]
+        """Return the message that starts a response. `content_headers` are the headers that describe its body."""
+        common = (b"x-request-id", request_id.encode()), *COMMON_HEADERS, answer.content_security_policy
+        out = [*common, *answer.headers, *content_headers]
         if scope["scheme"] == "https":
             out.append(HSTS)
         if self._origins:
@@ -202,7 +203,7 @@ class Application:
 
 
 async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
-    # The head goes out at once, and says by this message that the length of what follows is not known.
+    # Send the head immediately. `more_body` marks the response as streamed.
     await send({"type": "http.response.body", "body": b"", "more_body": True})
     async for chunk in chunks:
         if chunk:
@@ -211,7 +212,7 @@ async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
 
 
 def _headers(lines: list[Header]) -> dict[bytes, bytes]:
-    """Headers by name; several lines of one name are joined by commas (RFC 9110, section 5.2)."""
+    """Return the headers by name. Values of repeated headers are joined by commas (RFC 9110, section 5.2)."""
     headers = dict(lines)
     if len(headers) < len(lines):
         headers = {}
@@ -221,16 +222,16 @@ def _headers(lines: list[Header]) -> dict[bytes, bytes]:
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> str:
-    given = headers.get(b"x-request-id")
-    if given is not None and SANE_REQUEST_ID.fullmatch(given):
-        return given.decode()
+    value = headers.get(b"x-request-id")
+    if value is not None and VALID_REQUEST_ID.fullmatch(value):
+        return value.decode()
     return clock.unique()
 
 
-def _path(parameters: dict[str, str]) -> dict[str, str]:
+def _path_parameters(parameters: dict[str, str]) -> dict[str, str]:
     for name, value in parameters.items():
         if name in IDS:
             if not UUID.fullmatch(value):
-                raise InvalidRequest.of(Fault("This is not a UUID", "uuid", parameter=name))
+                raise InvalidRequest.of(Fault(f"The path parameter {name} must be a UUID", "uuid", parameter=name))
             parameters[name] = value.lower()
     return parameters

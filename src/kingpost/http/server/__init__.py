@@ -1,1 +1,1 @@
-"""The HTTP server: connections, worker processes, start and stop."""
+"""The HTTP server: connections, worker processes, startup and shutdown."""

@@ -1,4 +1,4 @@
-"""One HTTP connection: uvicorn's protocol, with our own answers to broken requests and less work for good ones."""
+"""One HTTP connection: uvicorn's protocol with problem documents for malformed requests and faster responses."""
 
 import asyncio
 import socket
@@ -10,24 +10,25 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from kingpost import clock
-from kingpost.http.app.application import BROKEN_OFF, EVERYWHERE
+from kingpost.http.app.application import COMMON_HEADERS, STREAM_ABORTED
 from kingpost.http.app.problems import problem_answer
 from kingpost.problems import HeadersTooLarge, InvalidRequest, Problem
 
-SLACK = 4096
-"""Bytes that a request's head may have beyond the limit before its end is seen: spaces, line ends, the method."""
-SLOWEST = 30.0
-"""Seconds between two looks at a connection. A request that was still arriving at two of them is given up."""
+HEAD_SLACK = 4096
+"""Bytes by which an incomplete request head may exceed the limit. The application checks the exact size later, without
+the method, spaces and line ends."""
+STALL_CHECK_INTERVAL = 30.0
+"""Seconds between two checks of a connection. A request that is still incomplete at the second check is dropped."""
 
 
-_NOTHING = object()
+_NO_REQUEST = object()
 
 
 class ServerConfig(uvicorn.Config):
-    """uvicorn's configuration, and what its connections have to know beside it."""
+    """uvicorn's configuration with the additional values that connections need."""
 
     def __init__(self, app: Any, *, header_limit: int, **options: Any) -> None:
-        """`header_limit` is in bytes."""
+        """Limit the head of a request to `header_limit` bytes."""
         super().__init__(app, **options)
         self.header_limit = header_limit
         self.is_closing = False
@@ -35,67 +36,68 @@ class ServerConfig(uvicorn.Config):
 
 
 class ClientDisconnected(OSError):
-    """The client went away in the middle of a stream. Applications know it as an OSError (ASGI 2.4)."""
+    """The client disconnected during a streamed response. ASGI 2.4 demands an OSError for this."""
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. What is no HTTP, or has a head without end, gets a problem like everything else.
+    """One connection.
 
-    An answer is written in one piece, but for streams.
+    A request that is not valid HTTP, or whose head is too large, gets a problem document like every other error. A
+    response is written in one piece unless it is streamed.
     """
 
     config: ServerConfig
     _head_size = 0
-    _seen: object = _NOTHING
-    """The request that was arriving when this connection was last looked at: its scope, None before the first."""
+    _last_seen: object = _NO_REQUEST
+    """The scope of the request that was incomplete at the last check; None before the first request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._watch = self.loop.call_later(SLOWEST, self._look)
+        self._stall_timer = self.loop.call_later(STALL_CHECK_INTERVAL, self._check_for_stall)
         if self.config.is_closing:
-            # Accepted in the very moment in which listening ended: nobody else would end it.
+            # The connection was accepted just as listening ended, so nothing else would close it.
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._watch.cancel()
+        self._stall_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        # The method is known once the head is complete; the application then knows the exact size.
+        # Once the head is complete, the application checks its exact size.
         if self._head_is_complete():
             self._head_size = 0
             return
         self._head_size += len(data)
-        if self._head_size > self.config.header_limit + SLACK:
+        if self._head_size > self.config.header_limit + HEAD_SLACK:
             self._refuse(HeadersTooLarge())
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(InvalidRequest("This is not a valid HTTP request"))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        super()._start_asgi_task(cycle, _Answering(cycle, app))
+        super()._start_asgi_task(cycle, _ResponseWriter(cycle, app))
 
     def _head_is_complete(self) -> bool:
         scope: Mapping[str, Any] | None = self.scope
         return scope is not None and "method" in scope
 
-    def _look(self) -> None:
-        """Close a connection on which the same request has been arriving since the last look, or nothing at all."""
+    def _check_for_stall(self) -> None:
+        """Close the connection if no request has arrived, or the one that was incomplete at the last check still is."""
         cycle: RequestResponseCycle | None = self.cycle
         is_arriving = not self._head_is_complete() or (cycle is not None and cycle.more_body)
-        if is_arriving and self._seen is self.scope:
+        if is_arriving and self._last_seen is self.scope:
             self.transport.close()
             return
-        self._seen = self.scope if is_arriving else _NOTHING
-        self._watch = self.loop.call_later(SLOWEST, self._look)
+        self._last_seen = self.scope if is_arriving else _NO_REQUEST
+        self._stall_timer = self.loop.call_later(STALL_CHECK_INTERVAL, self._check_for_stall)
 
     def _refuse(self, problem: Problem) -> None:
         if self.transport.is_closing():
             return
         latest: RequestResponseCycle | None = self.cycle
         if latest is not None and not latest.response_complete and not latest.more_body:
-            # Requests that came whole are answered first; then the connection ends.
+            # Answer the complete requests before this one, then close the connection.
             latest.keep_alive = False
             self.flow.pause_reading()
             return
@@ -103,7 +105,7 @@ class Protocol(HttpToolsProtocol):
         answer = problem_answer(problem, "", request_id)
         headers = [
             (b"x-request-id", request_id.encode()),
-            *EVERYWHERE,
+            *COMMON_HEADERS,
             answer.content_security_policy,
             *answer.headers,
             (b"content-type", answer.media_type.encode()),
@@ -115,10 +117,10 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-class _Answering:
-    """The application, with an answer that is written in one piece, unless it is a stream.
+class _ResponseWriter:
+    """Wraps the application and writes a response in one piece, unless it is streamed.
 
-    uvicorn writes head and body apart, and searches each header by itself for what must not be in one.
+    uvicorn writes head and body separately, and checks each header individually for invalid characters.
     """
 
     __slots__ = ("_app", "_cycle", "_is_chunked", "_is_streaming", "_start")
@@ -134,7 +136,7 @@ class _Answering:
         return self._app(scope, receive, self._send)
 
     async def _send(self, message: Any) -> None:
-        """Take the messages that our application sends: one start, one whole body. Or many parts of one."""
+        """Handle the messages of our application: one start, then one complete body or several chunks."""
         cycle = self._cycle
         if self._start is None:
             self._start = message
@@ -142,7 +144,7 @@ class _Answering:
             cycle.waiting_for_100_continue = False
             return
         if self._is_streaming or "more_body" in message:
-            await self._send_part(message)
+            await self._send_chunk(message)
             return
         if cycle.flow.write_paused and not cycle.disconnected:
             await cycle.flow.drain()
@@ -159,15 +161,15 @@ class _Answering:
             cycle.transport.close()
         cycle.on_response()
 
-    async def _send_part(self, message: Any) -> None:
-        """Write a part of a stream once the client has read most of those before.
+    async def _send_chunk(self, message: Any) -> None:
+        """Write a chunk of a stream. Wait first until the client has read most of the previous chunks.
 
         Raises:
-            ClientDisconnected: the client is gone.
+            ClientDisconnected: the client has disconnected.
         """
         cycle = self._cycle
-        if message["type"] == BROKEN_OFF:
-            self._break_off()
+        if message["type"] == STREAM_ABORTED:
+            self._abort()
             return
         if cycle.flow.write_paused and not cycle.disconnected:
             await cycle.flow.drain()
@@ -191,16 +193,16 @@ class _Answering:
             self._is_chunked = True
             self._start["headers"].append((b"transfer-encoding", b"chunked"))
         else:
-            # Before HTTP/1.1 a body of unknown length ends with its connection (RFC 9112, section 6.3).
+            # In HTTP/1.0, closing the connection ends a body of unknown length (RFC 9112, section 6.3).
             self._cycle.keep_alive = False
         return self._head()
 
-    def _break_off(self) -> None:
-        """End the connection as no whole answer ends: without the last chunk, and by a reset rather than an end."""
+    def _abort(self) -> None:
+        """Reset the connection without sending the last chunk, so that the client sees an incomplete response."""
         cycle = self._cycle
         cycle.disconnected = True
-        at_once = struct.pack("ii", 1, 0)
-        cycle.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        no_linger = struct.pack("ii", 1, 0)
+        cycle.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
         cycle.transport.abort()
 
     def _head(self) -> bytes:
@@ -210,5 +212,5 @@ class _Answering:
             lines.append(b"connection: close\r\n")
         head = b"".join(lines)
         if head.count(b"\n") > len(lines) or head.count(b"\r") > len(lines):
-            raise RuntimeError("a header holds a line end")
+            raise RuntimeError("a header contains a line break")
         return b"".join((STATUS_LINE[self._start["status"]], head, b"\r\n"))

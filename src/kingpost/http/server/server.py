@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, with our own connections (`protocol.py`) and our own way to stop."""
+"""The HTTP server: uvicorn with a custom protocol (`protocol.py`) and a custom shutdown."""
 
 import asyncio
 import logging
@@ -17,21 +17,23 @@ from kingpost.http.server.protocol import Protocol, ServerConfig
 from kingpost.settings import Settings
 
 KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept: longer than load balancers keep theirs, so that they close first."""
-PATIENCE = 30
-"""Seconds that requests under way have to finish when the server stops."""
+"""Seconds before an idle connection is closed: more than load balancers use, so that they close first."""
+SHUTDOWN_TIMEOUT = 30
+"""Seconds that running requests have to finish when the server stops."""
 ACCEPTORS = 32
-"""How many connections a lone worker accepts in one turn of the loop. libuv accepts one for each listening descriptor,
-and under load a turn is long: with a single one, the last of a thousand clients waited for seconds. Several workers
-share the work of accepting anyway."""
+"""Connections that a single worker accepts in one iteration of the event loop.
+
+libuv accepts one connection for each listening descriptor and iteration, and under load an iteration is slow. With a
+single descriptor, the last of a thousand clients waited for seconds. Several workers share the accepting, so each of
+them needs only one descriptor."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which drains before it stops.
+    """uvicorn's server with a drain time before shutdown.
 
-    At SIGTERM it first only says so (`/readyz` turns 503) and goes on serving, so that load balancers can
-    turn away. After the drain time it stops listening, lets requests under way finish and closes. SIGINT
-    comes from a developer's keyboard and does not drain; a second signal does not wait any longer.
+    On SIGTERM, `/readyz` starts to return 503 and the server continues to serve, so that load balancers can take it
+    out of rotation. After the drain time it stops listening, waits for running requests and exits. SIGINT comes
+    from a developer's keyboard and skips the drain time. A further signal during shutdown cancels running requests.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Server(uvicorn.Server):
 async def serve(
     app: Application, readiness: Readiness, settings: Settings, listener: socket.socket, when_ready: Callable[[], None]
 ) -> None:
-    """Serve until told to stop by a signal; then return. `when_ready` is called once requests are served."""
+    """Serve until a signal stops the server. Call `when_ready` as soon as the server accepts requests."""
     guarded: Any = app
     if settings.trusted_proxies:
         guarded = ProxyHeadersMiddleware(guarded, list(settings.trusted_proxies))
@@ -91,17 +93,18 @@ async def serve(
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=PATIENCE,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
-    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
-    # dup() copies the time-out, and with it would make the listener blocking for every process that shares it.
+    logging.getLogger("uvicorn.error").addFilter(_is_not_cancellation)
+    # dup() copies the timeout of a Python socket. On a listener with a timeout it would make the descriptor blocking,
+    # for all processes that share it.
     listener.setblocking(False)
-    more = [listener.dup() for _ in range(ACCEPTORS - 1)] if settings.workers == 1 else []
-    await Server(config, readiness, settings.drain_seconds, when_ready).serve([listener, *more])
+    duplicates = [listener.dup() for _ in range(ACCEPTORS - 1)] if settings.workers == 1 else []
+    await Server(config, readiness, settings.drain_seconds, when_ready).serve([listener, *duplicates])
 
 
-def _is_no_cancellation(record: logging.LogRecord) -> bool:
-    """A request that a forced stop has cut off is no fault."""
+def _is_not_cancellation(record: logging.LogRecord) -> bool:
+    """Return whether a log record is about something other than a request that a forced shutdown cancelled."""
     return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
