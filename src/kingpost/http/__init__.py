@@ -1,1 +1,1 @@
-"""The HTTP machine. It knows no feature."""
+"""The HTTP layer. It does not depend on any feature."""

@@ -1,1 +1,1 @@
-"""The ASGI application: what happens to every request."""
+"""The ASGI application: the processing that all requests share."""

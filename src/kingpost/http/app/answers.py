@@ -1,4 +1,4 @@
-"""What a handler answers with."""
+"""Responses that handlers return."""
 
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any
@@ -12,18 +12,18 @@ HTML = "text/html"
 HTML_UTF_8 = "text/html; charset=utf-8"
 
 NO_STORE: Header = (b"cache-control", b"no-store")
-"""For answers that hold tokens."""
+"""For responses that contain tokens."""
 PRIVATE: Header = (b"cache-control", b"private, no-cache")
-"""For what a signed-in caller reads: a client may keep it, but revalidates before each use."""
+"""For responses to a signed-in caller. The client may cache them, but must revalidate before each use."""
 PUBLIC: Header = (b"cache-control", b"public, max-age=300")
-"""For what is the same for everyone."""
+"""For responses that are the same for all clients."""
 STRICT_CSP: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
 class Answer:
     """A response. `headers` are sent in addition to those of every response.
 
-    `content_security_policy` is a header of its own, so that pages can replace the strict default.
+    `content_security_policy` is separate from them, so that pages can replace the strict default.
     """
 
     __slots__ = ("body", "content_security_policy", "headers", "media_type", "status")
@@ -44,12 +44,15 @@ class Answer:
 
 
 class StreamedAnswer(Answer):
-    """A response whose body is generated while it is sent. Refuse what can be refused before making one."""
+    """A response whose body is generated while it is sent.
+
+    The status is sent before the body, so raise problems before creating one.
+    """
 
     __slots__ = ("chunks",)
 
     def __init__(self, chunks: AsyncGenerator[bytes], headers: Iterable[Header], media_type: str = JSON) -> None:
-        """`chunks` is read as fast as the client reads, and closed when the client disconnects."""
+        """Send `chunks` as fast as the client reads. The generator is closed when the client disconnects."""
         super().__init__(200, b"", headers, media_type)
         self.chunks = chunks
 

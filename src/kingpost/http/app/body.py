@@ -1,4 +1,4 @@
-"""Request bodies: read within bounds, refused unless they are what they say they are."""
+"""Read request bodies within limits, and decode them according to their media type."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -15,24 +15,24 @@ UTF_8 = ("utf-8", "utf8")
 
 
 class Disconnected(Exception):
-    """The client went away in the middle of its body: nobody waits for an answer."""
+    """The client disconnected before the end of the body, so no response can be sent."""
 
 
 async def read(headers: Mapping[bytes, bytes], receive: Callable[[], Awaitable[dict[str, Any]]], limit: int) -> bytes:
-    """The whole body.
+    """Read the complete body.
 
     Raises:
-        TooLarge: it has more than `limit` bytes, or says so.
-        Disconnected: the client went away before its end.
+        TooLarge: the body has more than `limit` bytes, or its Content-Length says so.
+        Disconnected: the client disconnected before the end of the body.
     """
     length = headers.get(b"content-length")
     if length is not None and (not length.isdigit() or int(length[:20]) > limit):
-        raise TooLarge(f"A body has at most {limit} bytes")
+        raise TooLarge(f"The body must not exceed {limit} bytes")
     message = await receive()
     if not message.get("more_body") and message["type"] == "http.request":
         text: bytes = message.get("body", b"")
         if len(text) > limit:
-            raise TooLarge(f"A body has at most {limit} bytes")
+            raise TooLarge(f"The body must not exceed {limit} bytes")
         return text
     chunks: list[bytes] = []
     size = 0
@@ -42,7 +42,7 @@ async def read(headers: Mapping[bytes, bytes], receive: Callable[[], Awaitable[d
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
-            raise TooLarge(f"A body has at most {limit} bytes")
+            raise TooLarge(f"The body must not exceed {limit} bytes")
         chunks.append(chunk)
         if not message.get("more_body"):
             return b"".join(chunks)
@@ -52,20 +52,22 @@ async def read(headers: Mapping[bytes, bytes], receive: Callable[[], Awaitable[d
 def decode(
     method: str, content_type: str | None, headers: Mapping[bytes, bytes], text: bytes, limits: JSONLimits
 ) -> tuple[str, Any]:
-    """The media type of a body and the JSON in it: a list for a JSON Patch, otherwise a dict.
+    """Return the media type of a body and the decoded JSON: a list for a JSON Patch, otherwise a dict.
 
     Raises:
-        UnsupportedMediaType: it is compressed, no JSON, or in another charset than UTF-8.
-        InvalidRequest: with every fault that the decoder finds.
+        UnsupportedMediaType: the body is compressed, is not JSON, or has a charset other than UTF-8.
+        InvalidRequest: the JSON has faults.
     """
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise UnsupportedMediaType("Bodies are not compressed")
+        raise UnsupportedMediaType(
+            "Compressed request bodies are not supported. Send the body without Content-Encoding"
+        )
     media_type, parameters = parse_content_type(content_type)
     known = (JSON, MERGE_PATCH, JSON_PATCH) if method == "PATCH" else (JSON,)
     if media_type not in known:
-        raise UnsupportedMediaType(f"The body must be {' or '.join(known)}")
+        raise UnsupportedMediaType(f"The Content-Type of the body must be {' or '.join(known)}")
     if parameters.get("charset", "utf-8").lower() not in UTF_8:
-        raise UnsupportedMediaType("The body must be UTF-8")
+        raise UnsupportedMediaType("The charset of the body must be UTF-8")
     document = strict.decode(text, limits)
     expected, name = (list, "array") if media_type == JSON_PATCH else (dict, "object")
     if not isinstance(document, expected):

@@ -1,4 +1,4 @@
-"""One request, as handlers see it."""
+"""A request as handlers see it."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,23 +11,24 @@ from kingpost.model import Context, Origin, Principal
 from kingpost.problems import Forbidden, Unauthenticated
 
 DEVICE_LENGTH = 200
-"""Characters of a user agent that are kept."""
+"""Maximum number of characters that are stored of a user agent."""
 
 if TYPE_CHECKING:
     from kingpost.http.app.router import Route
 
 type Authenticate = Callable[[str], Awaitable[Principal]]
-"""Return the caller that a credential stands for, or raise `Unauthenticated`."""
+"""Return the caller that a credential identifies, or raise `Unauthenticated`."""
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What the HTTP machine offers to every handler, whatever the feature.
+    """Shared parts of the HTTP layer that every handler can use.
 
     Attributes:
-        credentials: the kinds of bearer credentials, by the prefix of their text. The first match decides.
-        cursors: writes and reads the cursors of lists.
-        body_limit: bytes that a body may have.
-        json_limits: how deep JSON may nest, and how many keys it may have.
+        credentials: pairs of a prefix and the function that authenticates tokens with this prefix. The first
+            matching prefix is used.
+        cursors: encodes and decodes the cursors of lists.
+        body_limit: maximum size of a body in bytes.
+        json_limits: limits of the JSON in a body.
     """
 
     credentials: Sequence[tuple[str, Authenticate]]
@@ -91,28 +92,28 @@ class Call:
         The application does this for routes that need a caller. Handlers call it where credentials are optional.
 
         Raises:
-            Unauthenticated: there are no credentials, or they are not valid (any more).
-            Forbidden: the credential is an API key whose scopes do not include the route's.
+            Unauthenticated: the credentials are missing, invalid, expired or revoked.
+            Forbidden: the credential is an API key without the scope of the route.
         """
         authorization = self.headers.get(b"authorization")
         if authorization is None:
-            raise Unauthenticated("This needs an access token or an API key: Authorization: Bearer …")
+            raise Unauthenticated("Send an access token or an API key in the header Authorization: Bearer <token>")
         scheme, _, token = authorization.partition(b" ")
         if scheme.lower() != b"bearer":
-            raise Unauthenticated("Only bearer tokens are known here")
+            raise Unauthenticated("The Authorization header must have the form Bearer <token>")
         text = token.strip().decode("latin-1")
         authenticate = next(read for prefix, read in self.machine.credentials if text.startswith(prefix))
         principal = await authenticate(text)
         if principal.scopes is not None and self.route.scope not in principal.scopes:
             scope = self.route.scope
-            raise Forbidden(f"This needs an API key with the scope {scope}" if scope else "This is not for API keys")
+            raise Forbidden(f"The API key needs the scope {scope}" if scope else "This requires an access token")
         self.principal = principal
         self._context = None
         return principal
 
     @property
     def context(self) -> Context:
-        """Who acts in this request, and from where. It is built on first use: plain reads do without."""
+        """The actor and origin of this request. Created on first use, because most reads do not need it."""
         if self._context is None:
             agent = self.header(b"user-agent")
             origin = Origin(self.client_address, agent and agent[:DEVICE_LENGTH], self.request_id)
@@ -121,10 +122,10 @@ class Call:
 
     @property
     def caller(self) -> Principal:
-        """The caller.
+        """Return the authenticated caller.
 
         Raises:
-            Unauthenticated: the request has no credentials. Routes that need a caller never get this far.
+            Unauthenticated: the caller is not authenticated. Handlers of routes that require a caller never see this.
         """
         if self.principal is None:
             raise Unauthenticated()

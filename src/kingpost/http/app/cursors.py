@@ -1,4 +1,4 @@
-"""Cursors: where a walk through a list stands, as a text that only this service can make."""
+"""Cursors: authenticated tokens for positions in lists."""
 
 import hashlib
 import hmac
@@ -11,10 +11,10 @@ from kingpost.model import Position
 from kingpost.problems import Fault, InvalidRequest
 
 MAX_CURSOR: Final = 2048
-"""Characters of the longest cursor."""
+"""Maximum number of characters in a cursor."""
 
 MAX_POSITION: Final = 8
-"""Items of the longest position."""
+"""Maximum number of values in a position."""
 
 _TAG_SIZE: Final = 16
 
@@ -23,28 +23,28 @@ _decode_payload: Final = msgspec.msgpack.Decoder(tuple[str | int, ...]).decode
 
 
 class Cursors:
-    """Makes and reads cursors under one key, which every node shares.
+    """Encodes and decodes cursors with a key that all nodes share.
 
-    A cursor is the base64url text of a tag and a payload. The payload is the position in MessagePack, to
-    be read by anyone who cares to; the tag, HMAC-SHA256 cut to 16 bytes (RFC 2104, section 5), binds it to
-    the query that it belongs to.
+    A cursor is a tag and a payload in base64url. The payload is the position in MessagePack. It is not encrypted, so
+    clients can read it. The tag is HMAC-SHA256 truncated to 16 bytes (RFC 2104, section 5). It binds the position to
+    a query.
     """
 
     def __init__(self, key: bytes) -> None:
-        """`key` is at least 16 bytes, kept for this purpose alone."""
+        """Use a key of at least 16 bytes that has no other purpose."""
         if len(key) < 16:
             raise ValueError("a cursor key needs 16 bytes")
         self._key = key
 
     def encode(self, position: Position, binding: bytes | str) -> str:
-        """A cursor of at most 2,048 URL-safe characters that `decode` takes with the same binding only.
+        """Return a cursor of at most 2,048 URL-safe characters. `decode` accepts it only with the same binding.
 
         Args:
-            position: where the walk stands, at most 8 items.
-            binding: whatever tells one query from another, in one canonical spelling.
+            position: the position, at most 8 values.
+            binding: the canonical form of the query that the cursor belongs to.
 
         Raises:
-            ValueError: the position does not fit.
+            ValueError: the position is too long.
         """
         payload = _encode_payload(position)
         text = base64url.encode(self._tag(payload, binding) + payload)
@@ -53,10 +53,10 @@ class Cursors:
         return text
 
     def decode(self, text: str, binding: bytes | str) -> Position:
-        """The position in a cursor.
+        """Return the position in a cursor.
 
         Raises:
-            InvalidRequest: `encode` did not make this very text with this binding.
+            InvalidRequest: the cursor is not the result of `encode` with this binding.
         """
         if len(text) > MAX_CURSOR:
             _refuse()
@@ -69,7 +69,7 @@ class Cursors:
             _refuse()
         try:
             return _decode_payload(payload)
-        except msgspec.DecodeError:  # Genuine, but made by a release with other positions.
+        except msgspec.DecodeError:  # The tag is valid: a release with other types of positions issued it.
             _refuse()
 
     def _tag(self, payload: bytes, binding: bytes | str) -> bytes:
@@ -79,5 +79,5 @@ class Cursors:
 
 
 def _refuse() -> Never:
-    detail = "The cursor was not made by this service, or belongs to another query"
+    detail = "The cursor is invalid or belongs to a different query. Start again without a cursor"
     raise InvalidRequest.of(Fault(detail, "cursor", parameter="cursor"))

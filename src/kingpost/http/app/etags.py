@@ -1,4 +1,4 @@
-"""Entity tags and the conditions that name them (RFC 9110, sections 8.8.3 and 13.1)."""
+"""Entity tags and conditional requests (RFC 9110, sections 8.8.3 and 13.1)."""
 
 import re
 from typing import Final
@@ -13,18 +13,18 @@ _OURS: Final = re.compile(r'"(0|[1-9][0-9]{0,17})"', re.ASCII)
 
 
 def format_etag(version: int) -> str:
-    """The strong entity tag of a version: `"3"`, with the quotes."""
+    """Return the strong entity tag of a version, including the quotes: `"3"`."""
     return f'"{version}"'
 
 
 def if_match(header: str | None) -> tuple[int, ...] | None:
-    """The versions that an `If-Match` admits (RFC 9110, section 13.1.1); None admits any.
+    """Return the versions that an `If-Match` header allows (RFC 9110, section 13.1.1). None allows any version.
 
-    The comparison is strong: weak tags, and tags that are none of ours, admit nothing. So a header with
-    only such tags gives (), which no version satisfies.
+    The comparison is strong: weak tags, and tags that this server did not issue, match no version. A header with only
+    such tags gives an empty tuple.
 
     Args:
-        header: the field's value, several lines joined by commas; None when absent.
+        header: the value of the header, or None if it is absent. Repeated headers are joined by commas.
 
     Raises:
         InvalidRequest: the header is malformed.
@@ -36,9 +36,10 @@ def if_match(header: str | None) -> tuple[int, ...] | None:
 
 
 def if_none_match(header: str | None, version: int) -> bool:
-    """Whether an `If-None-Match` names this version (RFC 9110, section 13.1.2): then GET answers 304.
+    """Return whether an `If-None-Match` header contains this version (RFC 9110, section 13.1.2).
 
-    The comparison is weak, and `*` names any version. An absent header names none.
+    If it does, the response to a GET is 304. The comparison is weak, and `*` matches any version. An absent header
+    matches none.
 
     Raises:
         InvalidRequest: the header is malformed.
@@ -52,8 +53,8 @@ def if_none_match(header: str | None, version: int) -> bool:
 
 
 def _parse(name: str, header: str) -> list[str]:
-    """The entity tags of a list, as they are spelt."""
+    """Return the entity tags of a list without decoding them."""
     if not _LIST.fullmatch(header):
-        detail = f'{name} takes * or entity tags such as "3", quotes included'
+        detail = f'{name} must be * or a list of entity tags such as "3", including the quotes'
         raise InvalidRequest.of(Fault(detail, "etag", header=name))
     return _ONE_TAG.findall(header)

@@ -1,11 +1,11 @@
-"""Kinds of values that several bodies hold, with their rules and examples."""
+"""Field types that several bodies share, with their constraints and examples."""
 
 from typing import Annotated
 
 from msgspec import Meta
 
 END = r"(?!\n)$"
-"""The end of a pattern: in Python `$` alone also matches before a line feed at the end."""
+"""The end of a pattern. In Python, `$` alone also matches before a trailing line feed."""
 
 Id = Annotated[
     str,
@@ -20,7 +20,7 @@ Id = Annotated[
 Time = Annotated[
     str,
     Meta(
-        description="RFC 3339, UTC, with milliseconds.",
+        description="An RFC 3339 time in UTC with milliseconds.",
         examples=["2026-11-22T10:15:30.123Z"],
         extra_json_schema={"format": "date-time"},
     ),
@@ -34,7 +34,7 @@ Email = Annotated[
 Password = Annotated[
     str,
     Meta(
-        description="8 to 256 characters, not on the list of common passwords, without the e-mail's local part.",
+        description="8 to 256 characters. It must not be a common password or contain the local part of the address.",
         examples=["correct horse battery"],
         extra_json_schema={"format": "password", "minLength": 8, "maxLength": 256},
     ),
@@ -45,7 +45,7 @@ AnyPassword = Annotated[str, Meta(examples=["correct horse battery"], extra_json
 Cursor = Annotated[
     str,
     Meta(
-        description="Where the next page starts; null on the last page. Opaque, bound to this query.",
+        description="The cursor of the next page; null on the last page. It is opaque and valid for this query only.",
         examples=["gqRwYWdlAg"],
     ),
 ]

@@ -1,57 +1,75 @@
-"""From text to checked values: query strings and bodies. All faults are found and named, not only the first."""
+"""Parse and validate query strings and bodies. All faults are reported, not only the first."""
 
 from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec.inspect import IntType, LiteralType, Metadata, StrType
 
+from kingpost.http.app.fields import END
 from kingpost.jsontools.faults import MAX_FAULTS, pointer
 from kingpost.problems import Fault, InvalidRequest
 
 type Rules = Callable[[dict[str, Any]], Iterable[Fault]]
-"""Rules that a schema cannot state. They are given the decoded body, which may break the schema."""
+"""Validation rules that a JSON Schema cannot express. They receive the decoded body, which may violate the schema."""
+
+MAX_PARAMETERS: Final = 100
+DOCUMENTED_FORM: Final = "have the documented form"
+TYPE_NAMES: Final = {
+    "array": "an array",
+    "boolean": "true or false",
+    "integer": "an integer",
+    "null": "null",
+    "number": "a number",
+    "object": "an object",
+    "string": "a string",
+}
 
 
 @lru_cache(maxsize=1024)
 def parse_query[T: msgspec.Struct](query_string: bytes, query_type: type[T]) -> T:
-    """The query parameters as a struct. The same text is parsed once.
+    """Parse a query string to a struct. Results are cached.
 
     Raises:
-        InvalidRequest: with a fault for each parameter that is unknown, repeated or breaks its rule.
+        InvalidRequest: with a fault for each parameter that is unknown, repeated or invalid.
     """
     if not query_string:
         return query_type()
     try:
-        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
+        text = query_string.decode("ascii")
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError:
-        raise InvalidRequest("The query string is not valid UTF-8, or too long") from None
+        detail = f"The query string is not valid UTF-8, or has more than {MAX_PARAMETERS} parameters"
+        raise InvalidRequest(detail) from None
     faults: list[Fault] = []
     values: dict[str, Any] = {}
     fields = {field.name: field.type for field in msgspec.structs.fields(query_type)}
     for name, text in pairs:
         if name not in fields:
-            faults.append(Fault("There is no such parameter", "unknown_parameter", parameter=name[:100]))
+            detail = f"Unknown query parameter. Known parameters: {', '.join(fields) or 'none'}"
+            faults.append(Fault(detail, "unknown_parameter", parameter=name[:100]))
         elif name in values:
-            faults.append(Fault("The parameter stands here twice", "repeated", parameter=name))
+            faults.append(Fault(f"The parameter `{name}` must not be repeated", "repeated", parameter=name))
         else:
             try:
                 values[name] = msgspec.convert(text, _without_none(fields[name]), strict=False)
-            except msgspec.ValidationError as error:
+            except msgspec.ValidationError:
                 values[name] = None
-                faults.append(Fault(str(error), "invalid", parameter=name))
+                detail = f"The parameter `{name}` must {_parameter_requirement(fields[name])}"
+                faults.append(Fault(detail, "invalid", parameter=name))
     if faults:
         raise InvalidRequest.of(*faults)
     return query_type(**values)
 
 
 def parse_body[T](document: Any, body_type: type[T], rules: Rules | None) -> T:
-    """A decoded body as a struct.
+    """Convert a decoded body to a struct.
 
     Raises:
-        InvalidRequest: with a fault for each member that is unknown, missing or breaks its rule.
+        InvalidRequest: with a fault for each field that is unknown, missing or invalid.
     """
     try:
         return msgspec.convert(document, body_type)
@@ -64,43 +82,101 @@ def parse_body[T](document: Any, body_type: type[T], rules: Rules | None) -> T:
 
 
 def schema_faults(document: Any, body_type: type) -> Iterable[Fault]:
-    """Every place where a document breaks the JSON Schema of a type."""
-    for error in _validator(body_type).iter_errors(document):
-        yield from _faults_of(error)
+    """Yield a fault for each violation of the JSON Schema of a type."""
+    schema, validator = _schema_and_validator(body_type)
+    for error in validator.iter_errors(document):
+        yield from _faults_of(error, schema)
 
 
 @cache
-def _validator(body_type: type) -> Any:
-    # Only a faulty body needs it, and it costs memory in every worker.
+def _schema_and_validator(body_type: type) -> tuple[dict[str, Any], Any]:
+    # Imported on first use: only invalid bodies need the library, and it costs memory in every worker.
     import jsonschema_rs  # noqa: PLC0415
 
-    return jsonschema_rs.validator_for(msgspec.json.schema(body_type))
+    schema = msgspec.json.schema(body_type)
+    return schema, jsonschema_rs.validator_for(schema)
 
 
-def _faults_of(error: Any) -> Iterable[Fault]:
-    """Faults in our own words: the validator's repeat the refused value."""
+def _faults_of(error: Any, schema: dict[str, Any]) -> Iterable[Fault]:
+    """Describe an error of the validator, whose own messages quote the rejected value."""
     path = error.instance_path
     kind = error.kind
     match kind.name:
         case "required":
-            yield Fault("This member is missing", "required", pointer=pointer([*path, kind.property]))
+            detail = f"The field `{kind.property}` is required"
+            yield Fault(detail, "required", pointer=pointer([*path, kind.property]))
         case "additionalProperties":
+            detail = f"Unknown field. Known fields: {', '.join(_known_fields(error, schema))}"
             for name in kind.unexpected:
-                yield Fault("There is no such member", "unknown_field", pointer=pointer([*path, name]))
+                yield Fault(detail, "unknown_field", pointer=pointer([*path, name]))
         case "type" | "anyOf":
-            yield Fault("This has the wrong type", "type", pointer=pointer(path))
+            yield Fault(f"The value must {_requirement(error)}", "type", pointer=pointer(path))
         case "minLength" | "minItems":
-            yield Fault(f"This must have a length of {kind.limit} or more", "too_short", pointer=pointer(path))
+            yield Fault(f"The value must {_requirement(error)}", "too_short", pointer=pointer(path))
         case "maxLength" | "maxItems":
-            yield Fault(f"This must have a length of {kind.limit} at most", "too_long", pointer=pointer(path))
+            yield Fault(f"The value must {_requirement(error)}", "too_long", pointer=pointer(path))
         case "enum" | "const":
-            yield Fault("This is not one of the values that are known", "enum", pointer=pointer(path))
+            yield Fault(f"The value must {_requirement(error)}", "enum", pointer=pointer(path))
         case name:
-            yield Fault("This does not have the form that it must have", name, pointer=pointer(path))
+            yield Fault(f"The value must {_requirement(error)}", name, pointer=pointer(path))
+
+
+def _known_fields(error: Any, schema: Any) -> Iterable[str]:
+    """Return the fields of the object in which the validator found an unknown one."""
+    for step in error.schema_path[:-1]:
+        schema = schema[step]
+    names: Iterable[str] = schema["properties"]
+    return names
+
+
+def _requirement(error: Any) -> str:
+    """Describe the requirement that a value does not meet, as the end of "The value must …"."""
+    kind = error.kind
+    match kind.name:
+        case "type":
+            return f"be {' or '.join(TYPE_NAMES[name] for name in kind.types)}"
+        case "anyOf":
+            # `context` has a list of errors for each alternative. Errors inside of the value do not describe the value.
+            firsts = [errors[0] for errors in kind.context if errors[0].instance_path == error.instance_path]
+            return " or ".join(map(_requirement, firsts)) if len(firsts) == len(kind.context) else DOCUMENTED_FORM
+        case "minLength":
+            return f"have {kind.limit} or more characters"
+        case "maxLength":
+            return f"have {kind.limit} or fewer characters"
+        case "minItems":
+            return f"have {kind.limit} or more items"
+        case "maxItems":
+            return f"have {kind.limit} or fewer items"
+        case "uniqueItems":
+            return "not contain duplicates"
+        case "enum":
+            return f"be one of: {', '.join(kind.options)}"
+        case "pattern":
+            return f"match the pattern {kind.pattern.replace(END, '$')}"
+    return DOCUMENTED_FORM
+
+
+def _parameter_requirement(annotation: Any) -> str:
+    """Describe the values that a query parameter allows, as the end of "The parameter must …"."""
+    info = msgspec.inspect.type_info(_without_none(annotation))
+    match info.type if isinstance(info, Metadata) else info:
+        case LiteralType(values=values):
+            return f"be one of: {', '.join(map(str, values))}"
+        case IntType(ge=int(low), le=None):
+            return f"be an integer of {low} or more"
+        case IntType(ge=int(low), le=int(high)):
+            return f"be an integer from {low} to {high}"
+        case StrType(max_length=int(length), pattern=None):
+            return f"have {length} or fewer characters"
+        case StrType(max_length=None, pattern=str(pattern)):
+            return f"match the pattern {pattern.replace(END, '$')}"
+        case StrType(max_length=int(length), pattern=str(pattern)):
+            return f"have {length} or fewer characters and match the pattern {pattern.replace(END, '$')}"
+    return DOCUMENTED_FORM
 
 
 def _without_none(annotation: Any) -> Any:
-    """The annotation of a parameter that was given: then it cannot be None, and `null` is a text."""
+    """Remove None from the type of a parameter. None stands for an absent parameter; the text `null` is a string."""
     arguments = [a for a in getattr(annotation, "__args__", ()) if a is not type(None)]
     optional = len(arguments) == 1 and type(None) in annotation.__args__
     return arguments[0] if optional else annotation

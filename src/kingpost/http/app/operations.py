@@ -1,4 +1,4 @@
-"""What orchestrators and developers ask of any server: health, and the pages that explain problems."""
+"""Health checks for orchestrators, and the pages that explain problems to developers."""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,22 +9,22 @@ from kingpost.http.app.router import Route, Tag, Who
 from kingpost.http.app.schemas import Health
 from kingpost.problems import CATALOGUE, NotFound, Unavailable
 
-OPERATIONS = Tag("Operations", "For those who run the server or verify its tokens.", place=100)
+OPERATIONS = Tag("Operations", "Health checks, and the public keys that verify access tokens.", place=100)
 
 
 class Readiness:
-    """Whether this process takes new requests. While it drains it still answers, but asks for no more."""
+    """The readiness of this process for new requests. While it drains, it is not ready but still serves."""
 
     def __init__(self, ping: Callable[[], Awaitable[None]]) -> None:
-        """`ping` raises `Unavailable` while the database does not answer."""
+        """Use `ping` to check the database. It raises `Unavailable` if the database does not respond."""
         self.is_draining = False
         self._ping = ping
 
     async def check(self) -> None:
-        """Return if new requests can be served.
+        """Check that the process can serve new requests.
 
         Raises:
-            Unavailable: the server is shutting down, or the database does not answer.
+            Unavailable: the server is shutting down, or the database does not respond.
         """
         if self.is_draining:
             raise Unavailable("The server is shutting down")
@@ -54,7 +54,7 @@ ROUTES: tuple[Route[Readiness], ...] = (
         handler=live,
         who=Who.ANYONE,
         tag=OPERATIONS,
-        summary="Whether the process is alive",
+        summary="Check whether the process is alive",
         result=Health,
     ),
     Route(
@@ -63,7 +63,7 @@ ROUTES: tuple[Route[Readiness], ...] = (
         handler=ready,
         who=Who.ANYONE,
         tag=OPERATIONS,
-        summary="Whether requests can be served",
+        summary="Check whether the server is ready for requests",
         result=Health,
         problems=(Unavailable,),
     ),
@@ -74,7 +74,7 @@ ROUTES: tuple[Route[Readiness], ...] = (
         who=Who.ANYONE,
         tag=OPERATIONS,
         media_type=HTML,
-        summary="What a problem means",
+        summary="Explain a problem type",
         is_hidden=True,
     ),
 )

@@ -1,4 +1,4 @@
-"""Paging on the wire: from query parameters to a listing, and from a page to `next_cursor` and `Link`."""
+"""Paging: convert query parameters to a listing, and the end of a page to `next_cursor` and `Link`."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from kingpost.model import Position, SortKey
 from kingpost.problems import Fault, InvalidRequest
 from kingpost.storage.listing import Listing
 
-DEEPEST_ROW = 10_000
-"""How far page numbers reach: skipping rows costs time for each of them, a cursor costs nothing."""
+MAX_PAGED_ROWS = 10_000
+"""Rows that page numbers can reach. Skipping rows takes time for each of them, unlike a cursor."""
 
 
 class _Plan(NamedTuple):
-    """What follows from a query alone, whoever sends it. `binding` and `link` still miss the caller and the cursor."""
+    """The parts of a listing that depend on the query only. `binding` lacks the caller, `link` lacks the cursor."""
 
     sort: tuple[SortKey, ...]
     offset: int
@@ -27,13 +27,12 @@ class _Plan(NamedTuple):
 
 
 def listing(call: Call) -> tuple[Listing, str]:
-    """What is asked for, and the binding that this list's cursors have.
+    """Return the listing that the query parameters ask for, and the binding of its cursors.
 
-    A cursor is good for the same query by the same caller only; how many items a page has and whether they
-    are counted may change on the way.
+    A cursor is valid only for the same query and the same caller. `limit` and `count` may change between pages.
 
     Raises:
-        InvalidRequest: `sort`, `cursor` or `page` break a rule.
+        InvalidRequest: `sort`, `cursor` or `page` is invalid.
     """
     query: ListQuery = call.query
     plan = _plan(call.raw_path, query)
@@ -43,43 +42,43 @@ def listing(call: Call) -> tuple[Listing, str]:
 
 
 def next_page(call: Call, position: Position | None, binding: str) -> tuple[str | None, list[Header]]:
-    """`next_cursor` and the `Link` header (RFC 8288) of a page that ends at a position."""
+    """Return `next_cursor` and the `Link` header (RFC 8288) of a page that ends at a position."""
     if position is None:
         return None, []
     cursor = call.machine.cursors.encode(position, binding)
     return cursor, [(b"link", f'<{_plan(call.raw_path, call.query).link}{cursor}>; rel="next"'.encode())]
 
 
-# Clients ask the same questions again and again.
+# Clients repeat the same queries.
 @lru_cache(maxsize=1024)
 def _plan(path: str, query: ListQuery) -> _Plan:
-    members = msgspec.structs.asdict(query)
-    told = {name: value for name, value in members.items() if value is not None and name not in ("cursor", "page")}
-    what = {name: value for name, value in told.items() if name not in ("limit", "count")}
-    # Both spellings of a path are one endpoint, and have the same cursors.
-    binding = repr((path.rsplit("/", 1)[-1], what))
-    return _Plan(sort_keys(query.sort), _offset(query), binding, f"{path}?{urlencode(told)}&cursor=")
+    fields = msgspec.structs.asdict(query)
+    linked = {name: value for name, value in fields.items() if value is not None and name not in ("cursor", "page")}
+    bound = {name: value for name, value in linked.items() if name not in ("limit", "count")}
+    # The path with a version and the path without one are the same endpoint and share cursors.
+    binding = repr((path.rsplit("/", 1)[-1], bound))
+    return _Plan(sort_keys(query.sort), _offset(query), binding, f"{path}?{urlencode(linked)}&cursor=")
 
 
 def _offset(query: ListQuery) -> int:
     if query.page is None:
         return 0
     if query.cursor is not None:
-        raise InvalidRequest.of(Fault("Use either page or cursor", "exclusive", parameter="page"))
-    if query.page * query.limit > DEEPEST_ROW:
-        detail = f"Pages reach {DEEPEST_ROW} rows deep: use the cursor beyond that"
+        raise InvalidRequest.of(Fault("Use either `page` or `cursor`, not both", "exclusive", parameter="page"))
+    if query.page * query.limit > MAX_PAGED_ROWS:
+        detail = f"`page` reaches the first {MAX_PAGED_ROWS} rows only. Use `cursor` for the rows after them"
         raise InvalidRequest.of(Fault(detail, "too_deep", parameter="page"))
     return (query.page - 1) * query.limit
 
 
 def sort_keys(text: str) -> tuple[SortKey, ...]:
-    """A sort order as it is written: fields, separated by commas, `-` before one that descends.
+    """Parse a sort order: fields separated by commas, with `-` before each descending one.
 
     Raises:
-        InvalidRequest: a field stands there twice.
+        InvalidRequest: a field is repeated.
     """
     keys = [SortKey(term.removeprefix("-"), term.startswith("-")) for term in text.split(",")]
     names = [key.field for key in keys]
     if len(set(names)) < len(names):
-        raise InvalidRequest.of(Fault("A field stands here twice", "repeated", parameter="sort"))
+        raise InvalidRequest.of(Fault("`sort` must not repeat a field", "repeated", parameter="sort"))
     return tuple(keys)

@@ -1,4 +1,4 @@
-"""Problems on the wire (RFC 9457), and the pages that explain them."""
+"""Problem documents (RFC 9457), and the pages that explain them."""
 
 from html import escape
 from typing import Any
@@ -12,7 +12,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 def problem_answer(problem: Problem, path: str, request_id: str) -> Answer:
-    """A problem as a response."""
+    """Return the response for a problem."""
     document: dict[str, Any] = {
         "type": f"/problems/{problem.slug}",
         "title": problem.title,
@@ -30,7 +30,7 @@ def problem_answer(problem: Problem, path: str, request_id: str) -> Answer:
 
 
 def problem_page(problem: type[Problem]) -> bytes:
-    """The page that a problem's `type` leads to."""
+    """Return the HTML page to which the `type` of a problem links."""
     title = escape(f"{problem.status} {problem.slug}")
     paragraphs = f"<h1>{title}</h1><p><strong>{escape(problem.title)}.</strong></p><p>{escape(problem.explanation)}</p>"
     return (

@@ -1,4 +1,4 @@
-"""Routes as data, and finding the one that a request means."""
+"""Routes as data, and the router that matches requests to them."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import Enum
@@ -16,16 +16,16 @@ VERSION = "v1"
 
 
 class Who(Enum):
-    """Who may call a route. What a caller may do with what it finds there is decided by the feature."""
+    """The clients that may call a route. Features check further permissions themselves."""
 
-    ANYONE = "anyone; credentials are not looked at"
+    ANYONE = "anyone; credentials are ignored"
     ANYONE_OR_CALLER = "anyone; an access token allows more"
     CALLER = "anyone with an access token"
     ADMIN = "administrators"
 
 
 class Tag(NamedTuple):
-    """A group of operations in the documentation. Groups are shown in the order of `place`."""
+    """A group of operations in the documentation. Groups are sorted by `place`."""
 
     name: str
     description: str
@@ -33,28 +33,30 @@ class Tag(NamedTuple):
 
 
 class Route[S](msgspec.Struct, frozen=True, kw_only=True):
-    """One endpoint of a feature whose service is an `S`. Router, OpenAPI document and access matrix are made of these.
+    """An endpoint of a feature whose service has the type `S`.
+
+    The router, the OpenAPI document and the access matrix are generated from routes.
 
     Attributes:
-        method, path: `{name}` in a path is a parameter. Paths below `/api/` are written without a version.
-        handler: called with the call and the service, after all that is declared here has been checked.
-        who: who may call it.
-        scope: the scope that an API key needs; None: the route is closed to API keys.
-        summary, description: for the documentation.
-        query: the struct of its query parameters.
-        body: the struct of its body; None if it takes none.
+        method, path: `{name}` in a path is a parameter. Paths below `/api/` have no version.
+        handler: the function that handles a call, given the call and the service. The call is validated before.
+        who: the clients that may call the route.
+        scope: the scope that an API key needs. None: API keys may not call the route.
+        summary, description: texts for the documentation.
+        query: the struct of the query parameters.
+        body: the struct of the body; None if the route has no body.
         body_optional: whether the body may be absent.
-        json_patch_example: an example of a JSON Patch, for routes whose method is PATCH.
-        rules: returns the rules of the body that a schema cannot express, given the service.
-        result: the struct of the answer; None if the answer is empty.
-        status: the status of success.
-        accepted: the struct of the answer with status 202, if the work may be done later.
-        media_type: the media type of the answer.
-        headers: names of response headers beside those of every response.
+        json_patch_example: an example of a JSON Patch, for PATCH routes.
+        rules: a function from the service to the validation rules that a schema cannot express.
+        result: the struct of the response; None if the response is empty.
+        status: the status of a successful response.
+        accepted: the struct of a response with status 202, if the work can be deferred.
+        media_type: the media type of the response.
+        headers: names of response headers in addition to those of every response.
         preconditions: whether `If-Match` is evaluated.
-        problems: what can go wrong beside what follows from the rest of the declaration.
-        tag: the group of the documentation in which it is shown.
-        is_hidden: whether it is left out of the OpenAPI document.
+        problems: the problems that the other attributes do not imply.
+        tag: the group of the documentation.
+        is_hidden: whether the OpenAPI document omits the route.
     """
 
     method: str
@@ -81,7 +83,7 @@ class Route[S](msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """A route together with the running service that its handler calls."""
+    """A route with the service instance that its handler uses."""
 
     route: Route[Any]
     service: Any
@@ -89,12 +91,12 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 def bind[S](routes: Iterable[Route[S]], service: S) -> Sequence[Endpoint]:
-    """Return the endpoints of a feature: its routes, bound to its service."""
+    """Return the endpoints of a feature: its routes, bound to a service instance."""
     return [Endpoint(route, service, None if route.rules is None else route.rules(service)) for route in routes]
 
 
 class _Node:
-    """A place in the tree of path segments."""
+    """A node in the tree of path segments."""
 
     __slots__ = ("children", "endpoints", "parameter", "parameter_name")
 
@@ -105,7 +107,7 @@ class _Node:
         self.endpoints: dict[str, Endpoint] = {}
 
     def step(self, segment: str) -> "_Node":
-        """The node behind a segment of a route's path, made if need be."""
+        """Return the child node for a segment of a route's path. Create it if necessary."""
         if not segment.startswith("{"):
             return self.children.setdefault(segment, _Node())
         self.parameter_name = segment[1:-1]
@@ -114,7 +116,7 @@ class _Node:
 
 
 class Router:
-    """Finds endpoints by path, with one dictionary look-up for each segment of the path."""
+    """Finds endpoints by path, with one dictionary lookup for each segment."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._root = _Node()
@@ -125,7 +127,7 @@ class Router:
             node.endpoints[endpoint.route.method] = endpoint
             if endpoint.route.method == "GET":
                 node.endpoints["HEAD"] = endpoint
-        # The same tree under both names: /api/v1/users and /api/users are one endpoint.
+        # Both prefixes share one tree: /api/v1/users and /api/users are the same endpoint.
         api, versioned = self._root.children["api"], _Node()
         versioned.children = dict(api.children)
         api.children[VERSION] = versioned

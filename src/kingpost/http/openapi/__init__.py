@@ -1,1 +1,1 @@
-"""The OpenAPI document, made from routes and types, and the page that shows it."""
+"""The OpenAPI document, generated from routes and types, and the page that shows it."""

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from routes and the types that they name."""
+"""Generate the OpenAPI 3.1 document from routes and their types."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ from kingpost.problems import (
     VersionMismatch,
 )
 
-EVERYWHERE = (InvalidRequest, NotAcceptable, HeadersTooLarge, InternalError, Unavailable)
+COMMON_PROBLEMS = (InvalidRequest, NotAcceptable, HeadersTooLarge, InternalError, Unavailable)
 SECURITY: Mapping[Who, list[Schema]] = {
     Who.ANYONE: [],
     Who.ANYONE_OR_CALLER: [{}, {"bearerAuth": []}],
@@ -39,12 +39,12 @@ SECURITY: Mapping[Who, list[Schema]] = {
 
 
 def document(routes: Sequence[Route[Any]], public_url: str, version: str = __version__) -> dict[str, Any]:
-    """The OpenAPI document.
+    """Return the OpenAPI document.
 
     Args:
-        routes: the hidden ones are left out.
-        public_url: the origin at which clients find the server.
-        version: of the release that is described.
+        routes: all routes. Hidden ones are omitted.
+        public_url: the origin of the server that clients use.
+        version: the version of the described release.
     """
     shown = [route for route in routes if not route.is_hidden]
     structs = {s for route in shown for s in (route.body, route.result, route.accepted) if s is not None}
@@ -74,24 +74,24 @@ def _tags(routes: Iterable[Route[Any]]) -> list[Schema]:
 
 
 def public_path(route: Route[Any]) -> str:
-    """A route's path as the document says it, with the version."""
+    """Return the path of a route with the version, as the document shows it."""
     rest = route.path.removeprefix("/api/")
     return route.path if rest == route.path else f"/api/{VERSION}/{rest}"
 
 
 def problems_of(route: Route[Any]) -> dict[int, tuple[type[Problem], ...]]:
-    """All that can go wrong on a route, by status: what it declares, and what follows from the rest of it."""
-    found: set[type[Problem]] = {*EVERYWHERE, *route.problems}
+    """Return the problems of a route by status: those that it declares, and those that its other attributes imply."""
+    problems: set[type[Problem]] = {*COMMON_PROBLEMS, *route.problems}
     if route.path not in PROBES:
-        found.add(HttpsRequired)
+        problems.add(HttpsRequired)
     if route.who is not Who.ANYONE:
-        found |= {Unauthenticated, Forbidden}  # An API key lacks the scope, or is none for this route.
+        problems |= {Unauthenticated, Forbidden}  # An API key may lack the scope, or be excluded from the route.
     if route.body is not None:
-        found |= {TooLarge, UnsupportedMediaType}
+        problems |= {TooLarge, UnsupportedMediaType}
     if route.preconditions:
-        found.add(VersionMismatch)
+        problems.add(VersionMismatch)
     by_status: dict[int, tuple[type[Problem], ...]] = {}
-    for problem in sorted(found, key=lambda problem: (problem.status, problem.slug)):
+    for problem in sorted(problems, key=lambda problem: (problem.status, problem.slug)):
         by_status[problem.status] = (*by_status.get(problem.status, ()), problem)
     return by_status
 
@@ -115,7 +115,7 @@ def _operation(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
 
 
 def _content(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
-    """The bodies that a route takes, by media type."""
+    """Return the bodies that a route accepts, by media type."""
     assert route.body is not None
     schema = reference(route.body)
     content = {"schema": schema, "example": example(schema, components)}
@@ -142,12 +142,15 @@ def _header_parameters(route: Route[Any]) -> list[Schema]:
 
 
 def _is_conditional(route: Route[Any]) -> bool:
-    """Whether it answers 304 to who has it already."""
+    """Return whether the route answers 304 to a matching `If-None-Match`."""
     return route.method == "GET" and "ETag" in route.headers
 
 
 def _responses(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
-    success: Schema = {"description": "Done.", "headers": parts.headers(*parts.ALWAYS, *route.headers)}
+    success: Schema = {
+        "description": "The request succeeded.",
+        "headers": parts.headers(*parts.COMMON_HEADERS, *route.headers),
+    }
     if route.result is not None:
         schema = reference(route.result)
         success["description"] = route.result.__doc__
@@ -165,11 +168,11 @@ def _responses(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
 def _accepted(struct: type[msgspec.Struct], components: Mapping[str, Schema]) -> Schema:
     schema = reference(struct)
     content = {JSON: {"schema": schema, "example": example(schema, components)}}
-    return {"description": struct.__doc__, "headers": parts.headers(*parts.ALWAYS), "content": content}
+    return {"description": struct.__doc__, "headers": parts.headers(*parts.COMMON_HEADERS), "content": content}
 
 
 def _problem_responses(routes: Iterable[Route[Any]]) -> dict[str, Schema]:
-    """A response for each set of problems that share a status on some route."""
+    """Return a response for each set of problems that share a status on a route."""
     sets = {problems for route in routes for problems in problems_of(route).values()}
     return {_name(problems): parts.problem_response(problems) for problems in sorted(sets, key=_name)}
 

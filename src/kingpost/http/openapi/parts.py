@@ -1,4 +1,4 @@
-"""What the OpenAPI document says once: the conventions, and the parameters, headers and problems that many share."""
+"""Shared parts of the OpenAPI document: its introduction, and common parameters, headers and problems."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,33 +7,35 @@ from kingpost.http.app.schemas import ProblemBody
 from kingpost.http.openapi.schemas import Schema, reference
 from kingpost.problems import InvalidRequest, Problem, VersionMismatch
 
-AN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
-A_TIME = "2026-11-22T10:15:30.123Z"
-TEXT: Schema = {"type": "string"}
-# An example beside the schema, rather than in it, would be filled in on the page and sent with each call.
-A_TAG: Schema = {"type": "string", "examples": ['"3"']}
+EXAMPLE_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+EXAMPLE_TIME = "2026-11-22T10:15:30.123Z"
+STRING_SCHEMA: Schema = {"type": "string"}
+# The example is inside of the schema. Swagger UI would prefill an example next to it and send it with each call.
+ETAG_SCHEMA: Schema = {"type": "string", "examples": ['"3"']}
 
 INFO: Schema = {
     "title": "Kingpost",
-    "summary": "Accounts, sign-in and your own resources.",
+    "summary": "Accounts, sign-in and resources of any type.",
     "description": """\
 **Paths.** `/api/<rest>` without a version is the same as `/api/v1/<rest>`. `HEAD` works wherever `GET` does.
 
-**Signing in.** Create an account, log in, and send the access token as `Authorization: Bearer …`. On this page, a \
-login does that for you. An access token lives for minutes: exchange the refresh token for new ones.
+**Sign-in.** Create an account, log in, and send the access token as `Authorization: Bearer …`. After a login on this \
+page, the page does that for you. Access tokens expire after minutes. Use the refresh token to get new ones.
 
-**Bodies** are UTF-8 JSON with `snake_case` names. Unknown members and unknown query parameters are refused. \
-`PATCH` takes a merge patch (RFC 7396: `null` removes a member, absence leaves it), also as plain `application/json`, \
-or a JSON Patch (RFC 6902) of `{"data": …}` or of the account. Ids are UUIDs, times are RFC 3339 in UTC.
+**Bodies** are UTF-8 JSON with `snake_case` names. Unknown fields and unknown query parameters are rejected. `PATCH` \
+accepts a merge patch (RFC 7396), also as plain `application/json`: `null` removes a field, and absent fields stay \
+unchanged. It also accepts a JSON Patch (RFC 6902) of `{"data": …}` or of the account. Ids are UUIDs, and times are \
+RFC 3339 in UTC.
 
-**Errors** are `application/problem+json` (RFC 9457). Each `type` leads to a page that explains it; `errors` lists \
-all the faults of the input, each with the place where it is.
+**Errors** are `application/problem+json` (RFC 9457). Each `type` is the address of a page that explains it. `errors` \
+lists the faults of the request with their locations.
 
-**Lists** hold `items` and `next_cursor`. Send that as `cursor` to get the next page, or follow the `Link` header; \
+**Lists** contain `items` and `next_cursor`. Send that as `cursor` to get the next page, or follow the `Link` header. \
 `count=exact` adds `total`.
 
-**Versions.** An `ETag` names the version that was read. Sent back as `If-Match`, it makes a change fail with 412 \
-rather than overwrite someone else's; sent as `If-None-Match`, it makes a read answer 304 when nothing has changed.\
+**Versions.** An `ETag` identifies the version that you read. Send it as `If-Match` with a change: if the version has \
+changed since, the response is 412, and nothing is overwritten. Send it as `If-None-Match` with a read: if nothing has \
+changed, the response is 304.\
 """,
     "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
 }
@@ -43,8 +45,8 @@ SECURITY_SCHEMES: Schema = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "The `access_token` that a login or a refresh answers with, or an API key (`kp_…`): "
-        "wherever an operation names a scope, a key that has it does as well, as far as its owner may.",
+        "description": "The `access_token` from a login or a refresh, or an API key (`kp_…`). A key can call the "
+        "operations that name a scope, if it has this scope and its owner has the permission.",
     }
 }
 
@@ -53,35 +55,40 @@ PARAMETERS: Mapping[str, Schema] = {
         "name": "id",
         "in": "path",
         "required": True,
-        "description": "Which one.",
-        "schema": {"type": "string", "format": "uuid", "examples": [AN_ID]},
+        "description": "The id, a UUID.",
+        "schema": {"type": "string", "format": "uuid", "examples": [EXAMPLE_ID]},
     },
     "If-Match": {
         "name": "If-Match",
         "in": "header",
-        "description": "The `ETag` that was read: change it only if it still has that version.",
-        "schema": A_TAG,
+        "description": "The `ETag` that you read. The change fails with 412 if the version is no longer the same.",
+        "schema": ETAG_SCHEMA,
     },
     "If-None-Match": {
         "name": "If-None-Match",
         "in": "header",
-        "description": "The `ETag` that was read before: answer 304 if it still has that version.",
-        "schema": A_TAG,
+        "description": "The `ETag` that you read before. The response is 304 if the version is still the same.",
+        "schema": ETAG_SCHEMA,
     },
     "X-Request-ID": {
         "name": "X-Request-ID",
         "in": "header",
-        "description": "A name for this request, to find it in logs; the response repeats it. One is made if absent.",
-        "schema": TEXT,
+        "description": "An id to find this request in logs. The response repeats it. Generated if absent.",
+        "schema": STRING_SCHEMA,
     },
 }
 
 HEADERS: Mapping[str, Schema] = {
-    "X-Request-ID": {"description": "The request's name in logs.", "required": True, "schema": TEXT, "example": AN_ID},
-    "Cache-Control": {
-        "description": "Who may keep it. Tokens are always `no-store`.",
+    "X-Request-ID": {
+        "description": "The id of the request in logs.",
         "required": True,
-        "schema": TEXT,
+        "schema": STRING_SCHEMA,
+        "example": EXAMPLE_ID,
+    },
+    "Cache-Control": {
+        "description": "Whether caches may store the response. Responses with tokens are always `no-store`.",
+        "required": True,
+        "schema": STRING_SCHEMA,
         "example": "no-store",
     },
     "ETag": {
@@ -91,60 +98,60 @@ HEADERS: Mapping[str, Schema] = {
         "example": '"3"',
     },
     "Location": {
-        "description": "Where the new one is.",
+        "description": "The path of what was created.",
         "required": True,
         "schema": {"type": "string", "format": "uri-reference"},
-        "example": f"/api/v1/resources/{AN_ID}",
+        "example": f"/api/v1/resources/{EXAMPLE_ID}",
     },
     "Content-Disposition": {
-        "description": "It is a file to be kept.",
+        "description": "The response is a file to download.",
         "required": True,
-        "schema": TEXT,
+        "schema": STRING_SCHEMA,
         "example": 'attachment; filename="audit.ndjson"',
     },
     "Link": {
-        "description": "The next page (RFC 8288); absent on the last one.",
-        "schema": TEXT,
+        "description": "The next page (RFC 8288). Absent on the last page.",
+        "schema": STRING_SCHEMA,
         "example": '</api/v1/resources?limit=20&cursor=gqRwYWdlAg>; rel="next"',
     },
     "WWW-Authenticate": {
-        "description": "The scheme that is expected.",
+        "description": "The authentication scheme.",
         "required": True,
-        "schema": TEXT,
+        "schema": STRING_SCHEMA,
         "example": "Bearer",
     },
     "Retry-After": {
-        "description": "Seconds after which to try again.",
+        "description": "Seconds to wait before the next attempt.",
         "required": True,
         "schema": {"type": "integer", "minimum": 0},
         "example": 1,
     },
 }
-ALWAYS = ("X-Request-ID", "Cache-Control")
-"""The headers of every response that the document describes."""
-OF_STATUS: Mapping[int, str] = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
+COMMON_HEADERS = ("X-Request-ID", "Cache-Control")
+"""The documented headers of every response."""
+HEADERS_BY_STATUS: Mapping[int, str] = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 
 
 def parameter(name: str) -> Schema:
-    """A reference to a shared parameter."""
+    """Return a reference to a shared parameter."""
     return {"$ref": f"#/components/parameters/{name}"}
 
 
 def headers(*names: str) -> Schema:
-    """References to shared headers, by name."""
+    """Return references to shared headers, by name."""
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-NOT_MODIFIED: Schema = {"description": "It still has the version that you named.", "headers": headers(*ALWAYS, "ETag")}
+NOT_MODIFIED: Schema = {"description": "The version is still the same.", "headers": headers(*COMMON_HEADERS, "ETag")}
 
 
 def problem_response(problems: Sequence[type[Problem]]) -> Schema:
-    """The response for problems of one status."""
+    """Return the response for problems with the same status."""
     status = problems[0].status
-    extra = (OF_STATUS[status],) if status in OF_STATUS else ()
+    extra = (HEADERS_BY_STATUS[status],) if status in HEADERS_BY_STATUS else ()
     return {
         "description": "\n\n".join(f"[{p.slug}](/problems/{p.slug}): {p.title}." for p in problems),
-        "headers": headers(*ALWAYS, *extra),
+        "headers": headers(*COMMON_HEADERS, *extra),
         "content": {MEDIA_TYPE: {"schema": reference(ProblemBody), "examples": _examples(problems)}},
     }
 
@@ -159,23 +166,23 @@ def _example(problem: type[Problem]) -> Schema:
         "title": problem.title,
         "status": problem.status,
         "detail": problem.title,
-        "instance": f"/api/v1/resources/{AN_ID}",
-        "request_id": AN_ID,
+        "instance": f"/api/v1/resources/{EXAMPLE_ID}",
+        "request_id": EXAMPLE_ID,
     }
     if problem is InvalidRequest:
-        document["detail"] = "This member is missing"
+        document["detail"] = "The field `data` is required"
         document["errors"] = [
-            {"detail": "This member is missing", "code": "required", "pointer": "/data"},
-            {"detail": "There is no such parameter", "code": "unknown_parameter", "parameter": "colour"},
+            {"detail": "The field `data` is required", "code": "required", "pointer": "/data"},
+            {"detail": "Unknown field. Known fields: data, type", "code": "unknown_field", "pointer": "/colour"},
         ]
     if problem is VersionMismatch:
         document["current"] = {
-            "id": AN_ID,
+            "id": EXAMPLE_ID,
             "type": "movie",
-            "owner_id": AN_ID,
+            "owner_id": EXAMPLE_ID,
             "data": {"title": "Alien", "year": 1979},
             "version": 4,
-            "created_at": A_TIME,
-            "updated_at": A_TIME,
+            "created_at": EXAMPLE_TIME,
+            "updated_at": EXAMPLE_TIME,
         }
     return document

@@ -1,4 +1,4 @@
-"""The OpenAPI document as it is served: encoded once, and again when what it describes has changed."""
+"""The encoded OpenAPI document, cached until its content changes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,15 +7,15 @@ import msgspec
 
 
 class PublishedDocument:
-    """Keeps the encoded document until the generation of what it describes changes."""
+    """Caches the encoded document until its generation changes."""
 
     def __init__(self, make: Callable[[], dict[str, Any]], generation: Callable[[], int]) -> None:
         """Encode nothing yet.
 
         Args:
-            make: returns the document as of now.
-            generation: returns a number that is different whenever `make` would return another document. It is
-                asked at each request, so it must be cheap.
+            make: returns the current document.
+            generation: returns a number that changes whenever the result of `make` changes. It is called for each
+                request, so it must be cheap.
         """
         self._make = make
         self._generation = generation

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and the page that shows it. Both work offline."""
+"""Routes of the OpenAPI document and of the page that shows it. Both work offline."""
 
 import asyncio
 from functools import cache
@@ -51,7 +51,7 @@ def _file(name: str) -> bytes:
 
 @cache
 def _compressed_file(name: str, encoding: Encoding) -> bytes:
-    # Swagger UI is large and never changes, so it is compressed once and not for every reader.
+    # Swagger UI is large and never changes, so compress it once.
     return compression.encode(encoding, _file(name))
 
 
@@ -62,7 +62,7 @@ ROUTES: tuple[Route[PublishedDocument], ...] = (
         handler=openapi,
         who=Who.ANYONE,
         tag=OPERATIONS,
-        summary="This document",
+        summary="Get the OpenAPI document",
         is_hidden=True,
     ),
     Route(
@@ -72,7 +72,7 @@ ROUTES: tuple[Route[PublishedDocument], ...] = (
         who=Who.ANYONE,
         tag=OPERATIONS,
         media_type=HTML,
-        summary="Interactive documentation",
+        summary="Get the interactive documentation",
         is_hidden=True,
     ),
     Route(
@@ -82,7 +82,7 @@ ROUTES: tuple[Route[PublishedDocument], ...] = (
         who=Who.ANYONE,
         tag=OPERATIONS,
         media_type="*/*",
-        summary="What the documentation page needs",
+        summary="Get a script or style sheet of the documentation",
         is_hidden=True,
     ),
 )

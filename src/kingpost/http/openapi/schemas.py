@@ -1,4 +1,4 @@
-"""JSON Schemas and examples of what requests and responses hold, made from structs."""
+"""Generate JSON Schemas and examples of requests and responses from structs."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,11 +9,11 @@ type Schema = dict[str, Any]
 
 PREFIX = "#/components/schemas/"
 SUFFIX = "Body"
-"""What sets the struct of a representation apart from the value in our code: `UserBody` is published as `User`."""
+"""The suffix of structs that describe representations. It is not published: `UserBody` is published as `User`."""
 
 
 def schemas(types: Iterable[type[msgspec.Struct]]) -> dict[str, Schema]:
-    """Return the schemas of structs, and of those that they hold, by their published names."""
+    """Return the schemas of structs and of their nested structs, by published name."""
     _, components = msgspec.json.schema_components(types, ref_template=PREFIX + "{name}")
     decoded = msgspec.json.decode(msgspec.json.encode(components), type=dict[str, Schema])
     named = {_published(name): schema | {"title": _published(name)} for name, schema in sorted(decoded.items())}
@@ -25,20 +25,21 @@ def _published(name: str) -> str:
 
 
 def _with_published_references(node: Any) -> Any:
-    """Return a schema whose references name schemas as they are published.
+    """Return a schema in which all references have published names.
 
-    Only the value of a `$ref` changes: a text that looks like a name, in an example or an enumeration, stays.
+    Only values of `$ref` are changed. Text in an example or an enumeration stays the same, even if it looks like a
+    reference.
     """
     match node:
         case {"$ref": str(reference)}:
             return {**node, "$ref": PREFIX + _published(reference.removeprefix(PREFIX))}
         case dict():
             return {
-                key: part if key in ("examples", "enum", "const", "default") else _with_published_references(part)
-                for key, part in node.items()
+                key: value if key in ("examples", "enum", "const", "default") else _with_published_references(value)
+                for key, value in node.items()
             }
         case list():
-            return [_with_published_references(part) for part in node]
+            return [_with_published_references(item) for item in node]
     return node
 
 
@@ -48,10 +49,12 @@ def reference(struct: type[msgspec.Struct]) -> Schema:
 
 
 def example(schema: Schema, components: Mapping[str, Schema]) -> Any:
-    """An example of a schema, put together from those of its parts.
+    """Build an example of a schema from the examples of its parts.
+
+    Optional fields are included only if they declare an example.
 
     Raises:
-        KeyError: a part is any text or number, and says no example.
+        KeyError: a string or number in the schema declares no example.
     """
     match schema:
         case {"$ref": str(ref)}:
@@ -60,9 +63,9 @@ def example(schema: Schema, components: Mapping[str, Schema]) -> Any:
             return first
         case {"anyOf": [first, *_]}:
             return example(first, components)
-        case {"type": "object", "properties": dict(members)}:
-            shown = {name: part for name, part in members.items() if name in schema["required"] or _is_telling(part)}
-            return {name: example(part, components) for name, part in shown.items()}
+        case {"type": "object", "properties": dict(fields)}:
+            shown = {name: field for name, field in fields.items() if name in schema["required"] or _has_example(field)}
+            return {name: example(field, components) for name, field in shown.items()}
         case {"type": "array", "items": dict(items)}:
             return [example(items, components)]
         case {"type": "boolean"}:
@@ -72,20 +75,20 @@ def example(schema: Schema, components: Mapping[str, Schema]) -> Any:
     raise KeyError(f"There is no example in {schema}")
 
 
-def _is_telling(schema: Schema) -> bool:
-    """Whether a member that may be left out is worth showing: it says an example itself."""
-    return any("examples" in part for part in (schema, *schema.get("anyOf", ())))
+def _has_example(schema: Schema) -> bool:
+    """Return whether the schema of a field declares an example."""
+    return any("examples" in alternative for alternative in (schema, *schema.get("anyOf", ())))
 
 
 def query_parameters(query: type[msgspec.Struct]) -> list[Schema]:
-    """The parameter objects of a query."""
+    """Return the OpenAPI parameter objects for a struct of query parameters."""
     [schema] = msgspec.json.schema_components([query], ref_template=PREFIX + "{name}")[1].values()
-    return [_parameter(name, part, name in schema["required"]) for name, part in schema["properties"].items()]
+    return [_parameter(name, field, name in schema["required"]) for name, field in schema["properties"].items()]
 
 
 def _parameter(name: str, schema: Schema, is_required: bool) -> Schema:
     if "anyOf" in schema:
-        # Null stands for absence: a parameter that is given always has a text.
+        # Null stands for an absent parameter, so clients never send it.
         schema = schema["anyOf"][0]
     rest = {key: value for key, value in schema.items() if key != "description"}
     return {
