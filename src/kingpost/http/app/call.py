@@ -40,8 +40,8 @@ class Machine(msgspec.Struct, frozen=True):
 class Call:
     """A request that matches a route.
 
-    The application fills it in while it checks the request. When the handler runs, `path` holds the path's
-    parameters, and `query` and `body` are values of the types that the route declares.
+    The application sets the attributes while it validates the request. When the handler is called, `path` contains
+    the path parameters, and `query` and `body` have the types that the route declares.
     """
 
     __slots__ = (
@@ -89,7 +89,8 @@ class Call:
     async def authenticate(self) -> Principal:
         """Identify the caller by an access token or an API key.
 
-        The application does this for routes that need a caller. Handlers call it where credentials are optional.
+        The application does this for routes that require a caller. Handlers of other routes call it if credentials are
+        optional.
 
         Raises:
             Unauthenticated: the credentials are missing, invalid, expired or revoked.

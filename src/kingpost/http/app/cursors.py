@@ -59,18 +59,18 @@ class Cursors:
             InvalidRequest: the cursor is not the result of `encode` with this binding.
         """
         if len(text) > MAX_CURSOR:
-            _refuse()
+            _reject()
         try:
             content = base64url.decode(text)
         except ValueError:
-            _refuse()
+            _reject()
         tag, payload = content[:_TAG_SIZE], content[_TAG_SIZE:]
         if not hmac.compare_digest(tag, self._tag(payload, binding)):
-            _refuse()
+            _reject()
         try:
             return _decode_payload(payload)
         except msgspec.DecodeError:  # The tag is valid: a release with other types of positions issued it.
-            _refuse()
+            _reject()
 
     def _tag(self, payload: bytes, binding: bytes | str) -> bytes:
         bound = binding.encode(errors="surrogatepass") if isinstance(binding, str) else binding
@@ -78,6 +78,6 @@ class Cursors:
         return hmac.digest(self._key, message, hashlib.sha256)[:_TAG_SIZE]
 
 
-def _refuse() -> Never:
+def _reject() -> Never:
     detail = "The cursor is invalid or belongs to a different query. Start again without a cursor"
     raise InvalidRequest.of(Fault(detail, "cursor", parameter="cursor"))

@@ -1,4 +1,4 @@
-"""Media types and codings: what a client sends, and what it accepts (RFC 9110, sections 8.3 and 12.5)."""
+"""Parse media types, and negotiate media types and content codings (RFC 9110, sections 8.3 and 12.5)."""
 
 import re
 from functools import lru_cache
@@ -17,9 +17,9 @@ type _Ranges = list[tuple[str, float]]
 
 
 def parse_content_type(header: str | None) -> tuple[str, dict[str, str]]:
-    """A media type and its parameters, all in lower case (RFC 9110, section 8.3.1).
+    """Return a media type and its parameters, all in lower case (RFC 9110, section 8.3.1).
 
-    A header that is absent, malformed, or repeats a parameter gives ("", {}), which is no media type.
+    The result is ("", {}) if the header is absent or malformed, or if it repeats a parameter.
     """
     if header is None or header == "application/json":
         return header or "", {}
@@ -33,13 +33,13 @@ def parse_content_type(header: str | None) -> tuple[str, dict[str, str]]:
 
 
 def accepts(accept_header: str | None, offered: str) -> bool:
-    """Whether an Accept header admits a media type (RFC 9110, section 12.5.1).
+    """Return whether an Accept header allows a media type (RFC 9110, section 12.5.1).
 
-    The most specific range that covers it decides, and refuses it with `q=0`; other parameters don't
-    count. An absent or a malformed header admits everything.
+    The most specific matching range decides, and `q=0` excludes the media type. Other parameters are ignored. An
+    absent or malformed header allows any media type.
 
     Args:
-        accept_header: the field's value, several lines joined by commas.
+        accept_header: the value of the header. Repeated headers are joined by commas.
         offered: a media type in lower case, without parameters.
     """
     if accept_header is None or accept_header in ("*/*", offered):
@@ -63,10 +63,10 @@ type Encoding = Literal["zstd", "gzip"]
 
 
 def accepted_encoding(accept_encoding: str | None) -> Encoding | None:
-    """The content coding that the client likes best, or None for none (RFC 9110, section 12.5.3).
+    """Return the content coding that the client prefers, or None for no coding (RFC 9110, section 12.5.3).
 
-    Of equal weights zstd wins over gzip, and either over sending the plain bytes. None also when the
-    header is absent or malformed: plain bytes are understood by all.
+    At equal weights, zstd is preferred to gzip, and both to no coding. The result is also None if the header is absent
+    or malformed, because every client understands a body without coding.
     """
     return _accepted_encoding(accept_encoding) if accept_encoding else None
 
@@ -83,7 +83,7 @@ def _accepted_encoding(header: str) -> Encoding | None:
 
 
 def _weighted(header: str, name: re.Pattern[str]) -> _Ranges | None:
-    """The names in a list, in lower case, with their weights (RFC 9110, section 12.4.2); None if it is malformed."""
+    """Parse a list to pairs of a lower-case name and its weight (RFC 9110, section 12.4.2); None if it is malformed."""
     ranges: _Ranges = []
     position = len(header) - len(header.lstrip(" \t,"))
     while position < len(header):
@@ -101,7 +101,7 @@ def _weighted(header: str, name: re.Pattern[str]) -> _Ranges | None:
 
 
 def _parameters(header: str, position: int) -> tuple[dict[str, str] | None, int]:
-    """The parameters from a position on, in lower case, and where they end; None if one is repeated."""
+    """Parse parameters from a position on. Return them in lower case (None if one is repeated) and the end position."""
     parameters: dict[str, str] = {}
     while match := _PARAMETER.match(header, position):
         position = match.end()

@@ -39,7 +39,7 @@ class Route[S](msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         method, path: `{name}` in a path is a parameter. Paths below `/api/` have no version.
-        handler: the function that handles a call, given the call and the service. The call is validated before.
+        handler: the function that handles a validated call. Its arguments are the call and the service.
         who: the clients that may call the route.
         scope: the scope that an API key needs. None: API keys may not call the route.
         summary, description: texts for the documentation.

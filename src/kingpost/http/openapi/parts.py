@@ -98,7 +98,7 @@ HEADERS: Mapping[str, Schema] = {
         "example": '"3"',
     },
     "Location": {
-        "description": "The path of what was created.",
+        "description": "The path of the created object.",
         "required": True,
         "schema": {"type": "string", "format": "uri-reference"},
         "example": f"/api/v1/resources/{EXAMPLE_ID}",

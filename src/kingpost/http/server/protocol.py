@@ -70,10 +70,10 @@ class Protocol(HttpToolsProtocol):
             return
         self._head_size += len(data)
         if self._head_size > self.config.header_limit + HEAD_SLACK:
-            self._refuse(HeadersTooLarge())
+            self._reject(HeadersTooLarge())
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(InvalidRequest("This is not a valid HTTP request"))
+        self._reject(InvalidRequest("This is not a valid HTTP request"))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         super()._start_asgi_task(cycle, _ResponseWriter(cycle, app))
@@ -92,7 +92,7 @@ class Protocol(HttpToolsProtocol):
         self._last_seen = self.scope if is_arriving else _NO_REQUEST
         self._stall_timer = self.loop.call_later(STALL_CHECK_INTERVAL, self._check_for_stall)
 
-    def _refuse(self, problem: Problem) -> None:
+    def _reject(self, problem: Problem) -> None:
         if self.transport.is_closing():
             return
         latest: RequestResponseCycle | None = self.cycle
