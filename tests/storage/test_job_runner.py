@@ -13,7 +13,7 @@ import pytest
 
 from kingpost import clock
 from kingpost.jobs import runner as job_runner
-from kingpost.jobs.runner import AT_ONCE, REMEMBERED_FOR, Handler, JobRunner, Patience
+from kingpost.jobs.runner import GIVEN_UP_RETENTION, MAX_CONCURRENT_JOBS, Handler, JobRunner, RetryPolicy
 from kingpost.jobs.sealing import GiveUp, JobSealer, TryLater
 from kingpost.jobs.store import ClaimedJob, SealedJob, Superseded
 from kingpost.secret import MasterSecret
@@ -22,8 +22,8 @@ from kingpost.storage.opening import open_database
 from tests.nodes import Node, open_node
 from tests.storage.samples import add_user, effects_of, new_job
 
-AT_ONCE_AGAIN = Patience(first=0)
-NEVER_AGAIN = Patience(most=-1)
+AT_ONCE_AGAIN = RetryPolicy(first_delay=0)
+NEVER_AGAIN = RetryPolicy(max_age=-1)
 DAY = 24 * 60 * 60
 PATIENCE = 20.0
 
@@ -66,11 +66,11 @@ async def hang(claimed: ClaimedJob) -> None:
 
 @asynccontextmanager
 async def running(
-    storage: Node, handlers: Handler | Mapping[str, Handler], patience: Patience = AT_ONCE_AGAIN, **limits: float
+    storage: Node, handlers: Handler | Mapping[str, Handler], retry_policy: RetryPolicy = AT_ONCE_AGAIN, **limits: float
 ) -> AsyncGenerator[JobRunner]:
     """A runner at work. A single handler is that of the kind `note`."""
     by_kind = handlers if isinstance(handlers, Mapping) else {"note": handlers}
-    runner = JobRunner(storage.jobs, by_kind, patience, **limits)
+    runner = JobRunner(storage.jobs, by_kind, retry_policy, **limits)
     runner.start()
     try:
         yield runner
@@ -126,11 +126,11 @@ async def test_jobs_that_were_there_before_the_runner_are_done_too_and_many_in_a
     nodes: list[Node], waiting: Waiting
 ) -> None:
     work = Work()
-    await nodes[0].jobs.add(*[fresh_job() for _ in range(20 * AT_ONCE)])
+    await nodes[0].jobs.add(*[fresh_job() for _ in range(20 * MAX_CONCURRENT_JOBS)])
     async with running(nodes[1], work):
         async with asyncio.timeout(7):  # Waiting half a second after each batch would take ten.
             await eventually(lambda: is_done(waiting))
-    assert len(set(work.done)) == 20 * AT_ONCE
+    assert len(set(work.done)) == 20 * MAX_CONCURRENT_JOBS
 
 
 async def test_a_job_whose_own_write_finishes_it_is_done(nodes: list[Node], waiting: Waiting) -> None:
@@ -170,7 +170,7 @@ async def test_what_fails_is_tried_again_until_it_succeeds(nodes: list[Node], wa
 
 async def test_the_reason_can_be_read_while_it_waits(storage: Node, waiting: Waiting) -> None:
     await storage.jobs.add(fresh_job())
-    async with running(storage, Work(TryLater("the server is down")), Patience(first=3600)):
+    async with running(storage, Work(TryLater("the server is down")), RetryPolicy(first_delay=3600)):
         await eventually(lambda: has_failed(waiting))
     assert await waiting() == [Seen(1, "the server is down", False)]
 
@@ -197,7 +197,7 @@ async def test_what_can_never_succeed_is_given_up_at_once(
 async def test_what_still_fails_after_three_days_is_given_up(storage: Node, waiting: Waiting) -> None:
     work = Work(*[TryLater("down")] * 9)
     await storage.jobs.add(fresh_job(seconds_ago=3 * DAY - 60), fresh_job(seconds_ago=3 * DAY + 1))
-    async with running(storage, work, Patience()):
+    async with running(storage, work, RetryPolicy()):
         await eventually(lambda: everything_has_failed(waiting))
     assert sorted(job.is_given_up for job in await waiting()) == [False, True]
 
@@ -207,9 +207,11 @@ async def everything_has_failed(waiting: Waiting) -> bool:
 
 
 async def test_what_was_given_up_is_kept_for_a_month(storage: Node, waiting: Waiting) -> None:
-    await storage.jobs.add(fresh_job(seconds_ago=REMEMBERED_FOR + 60), fresh_job(seconds_ago=REMEMBERED_FOR - 60))
-    await storage.jobs.add(fresh_job("unknown", seconds_ago=REMEMBERED_FOR + 60))
-    async with running(storage, Work(*[GiveUp("no")] * 2), Patience(first=3600, most=60 * DAY)) as runner:
+    await storage.jobs.add(
+        fresh_job(seconds_ago=GIVEN_UP_RETENTION + 60), fresh_job(seconds_ago=GIVEN_UP_RETENTION - 60)
+    )
+    await storage.jobs.add(fresh_job("unknown", seconds_ago=GIVEN_UP_RETENTION + 60))
+    async with running(storage, Work(*[GiveUp("no")] * 2), RetryPolicy(first_delay=3600, max_age=60 * DAY)) as runner:
         await eventually(lambda: everything_has_failed(waiting))
         await runner.sweep()
     assert sorted(job.is_given_up for job in await waiting()) == [False, True]
@@ -221,7 +223,7 @@ async def test_a_handler_that_crashes_harms_no_other_job_and_its_words_are_not_k
     words = "ada@example.com has the token 0123456789"
     work, others = Work(ValueError(words), TimeoutError(words), KeyError(words)), Work()
     await storage.jobs.add(fresh_job(), *[fresh_job("other") for _ in range(3)])
-    async with running(storage, {"note": work, "other": others}, Patience(first=3600)):
+    async with running(storage, {"note": work, "other": others}, RetryPolicy(first_delay=3600)):
         await eventually(lambda: has_failed(waiting))
         await eventually(lambda: len(others.done) == 3)
     ((attempts, told, is_given_up),) = [msgspec.structs.astuple(job) for job in await waiting()]
@@ -236,7 +238,7 @@ async def test_a_handler_that_crashes_harms_no_other_job_and_its_words_are_not_k
 async def test_a_kind_that_nobody_knows_waits_for_a_release_that_does(nodes: list[Node], waiting: Waiting) -> None:
     work = Work()
     await nodes[0].jobs.add(fresh_job("from the future"))
-    async with running(nodes[0], {}, Patience(first=1)):
+    async with running(nodes[0], {}, RetryPolicy(first_delay=1)):
         await eventually(lambda: has_failed(waiting))
     async with running(nodes[1], {"from the future": work}):
         await eventually(lambda: is_done(waiting))
@@ -258,7 +260,7 @@ async def test_a_job_under_another_secret_waits_for_who_has_it(nodes: list[Node]
         return read
 
     await nodes[0].jobs.add(theirs.seal("note", Note("a secret"), None))
-    async with running(nodes[0], reading(mine), Patience(first=1)):
+    async with running(nodes[0], reading(mine), RetryPolicy(first_delay=1)):
         await eventually(lambda: has_failed(waiting))
     ((told,),) = [[job.last_error] for job in await waiting()]
     assert told == "it was sealed under another master secret, or by another release"
@@ -272,22 +274,22 @@ async def test_a_job_under_another_secret_waits_for_who_has_it(nodes: list[Node]
 
 async def test_a_job_that_hangs_is_tried_again_and_keeps_no_others_waiting(storage: Node, waiting: Waiting) -> None:
     work = Work()
-    await storage.jobs.add(*[fresh_job("hangs") for _ in range(AT_ONCE - 1)])
-    async with running(storage, {"hangs": hang, "note": work}, Patience(first=3600), time_limit=3.0):
+    await storage.jobs.add(*[fresh_job("hangs") for _ in range(MAX_CONCURRENT_JOBS - 1)])
+    async with running(storage, {"hangs": hang, "note": work}, RetryPolicy(first_delay=3600), time_limit=3.0):
         await asyncio.sleep(0.3)
         await storage.jobs.add(*[fresh_job() for _ in range(20)])
         async with asyncio.timeout(2.5):
             await eventually(lambda: len(work.done) == 20)
         await eventually(lambda: everything_has_failed(waiting))
-    assert await waiting() == [Seen(1, "it took more than 3 seconds", False)] * (AT_ONCE - 1)
+    assert await waiting() == [Seen(1, "it took more than 3 seconds", False)] * (MAX_CONCURRENT_JOBS - 1)
 
 
 async def test_when_all_hang_the_rest_is_done_once_their_time_is_up(storage: Node) -> None:
     work = Work()
-    await storage.jobs.add(*[fresh_job("hangs") for _ in range(AT_ONCE)])
+    await storage.jobs.add(*[fresh_job("hangs") for _ in range(MAX_CONCURRENT_JOBS)])
     await asyncio.sleep(0.05)
     await storage.jobs.add(fresh_job())
-    async with running(storage, {"hangs": hang, "note": work}, Patience(first=3600), time_limit=0.3):
+    async with running(storage, {"hangs": hang, "note": work}, RetryPolicy(first_delay=3600), time_limit=0.3):
         await eventually(lambda: len(work.done) == 1)
 
 
@@ -330,7 +332,7 @@ async def test_a_stop_hands_what_does_not_finish_to_another_node_at_once(nodes: 
         await hang(claimed)
 
     await nodes[0].jobs.add(fresh_job())
-    async with asyncio.timeout(5), running(nodes[0], never_end, stop_patience=0.2):
+    async with asyncio.timeout(5), running(nodes[0], never_end, shutdown_timeout=0.2):
         await begun.wait()
     assert await waiting() == [Seen(1, "the server stopped", False)]
     async with running(nodes[1], work):
@@ -349,8 +351,8 @@ async def test_a_runner_that_has_nothing_to_do_stops_at_once(storage: Node) -> N
 @pytest.fixture
 async def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A SQLite file, and a runner that looks for it often."""
-    monkeypatch.setattr(job_runner, "DATABASE_PAUSE", 0.05)
-    monkeypatch.setattr(job_runner, "SETTLE_PAUSE", 0.05)
+    monkeypatch.setattr(job_runner, "DATABASE_RETRY_DELAY", 0.05)
+    monkeypatch.setattr(job_runner, "OUTCOME_RETRY_DELAY", 0.05)
     return tmp_path / "moving.db"
 
 
@@ -360,7 +362,7 @@ async def test_a_runner_waits_for_the_database_and_goes_on(file: Path, caplog: p
     await storage.jobs.add(fresh_job())
     file.rename(away)
     async with running(storage, work := Work()):
-        await eventually(lambda: "jobs wait for the database" in caplog.text)
+        await eventually(lambda: "cannot claim jobs: the database does not answer" in caplog.text)
         assert work.attempts == []
         away.rename(file)
         await storage.ping()  # As an orchestrator does all the time: reads alone do not look for the file.
@@ -391,19 +393,19 @@ async def test_what_was_done_while_the_database_was_away_is_not_done_again(file:
     await storage.close()
 
 
-# --- patience ------------------------------------------------------------------------------------
+# --- retry policy -----------------------------------------------------------------------------------
 
 
 def test_pauses_double_up_to_ten_minutes_and_are_never_the_same_for_all() -> None:
-    patience = Patience()
+    retry_policy = RetryPolicy()
     for attempt, longest in enumerate([5, 10, 20, 40, 80, 160, 320, 600, 600], start=1):
-        pauses = [patience.pause(attempt, 0) for _ in range(200)]
+        pauses = [retry_policy.delay(attempt, 0) for _ in range(200)]
         assert all(pause is not None and longest / 2 - 1 <= pause <= longest for pause in pauses)
         assert len(set(pauses)) > 1
-    assert patience.pause(10**9, 0) is not None
+    assert retry_policy.delay(10**9, 0) is not None
 
 
-def test_patience_ends_after_three_days() -> None:
-    assert Patience().pause(1, 3 * DAY) is not None
-    assert Patience().pause(1, 3 * DAY + 1) is None
-    assert Patience().pause(100, 3 * DAY + 1) is None
+def test_retries_end_after_three_days() -> None:
+    assert RetryPolicy().delay(1, 3 * DAY) is not None
+    assert RetryPolicy().delay(1, 3 * DAY + 1) is None
+    assert RetryPolicy().delay(100, 3 * DAY + 1) is None

@@ -6,8 +6,6 @@ from typing import get_args
 import msgspec
 import pytest
 
-from kingpost.accounts.export import schemas as export
-from kingpost.accounts.export.store import JobRecord, KeyRecord, SecondFactorRecord, SessionRecord, TokenRecord
 from kingpost.audit.schemas import AuditEntryBody
 from kingpost.http.app.schemas import FaultBody
 from kingpost.http.openapi.schemas import example, reference, schemas
@@ -20,11 +18,6 @@ type Struct = type[msgspec.Struct]
 SENT_AS_DOCUMENTED = [
     (Resource, ResourceBody),
     (AuditEntry, AuditEntryBody),
-    (SessionRecord, export.ExportedSession),
-    (KeyRecord, export.ExportedKey),
-    (SecondFactorRecord, export.ExportedSecondFactor),
-    (TokenRecord, export.ExportedToken),
-    (JobRecord, export.ExportedJob),
     (Fault, FaultBody),
 ]
 

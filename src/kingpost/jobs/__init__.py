@@ -1,1 +1,1 @@
-"""Jobs: work that is stored with the write that caused it, and done afterwards."""
+"""Background jobs: stored in the transaction of the write that caused them, and run afterwards."""

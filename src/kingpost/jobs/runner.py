@@ -1,4 +1,4 @@
-"""Doing the jobs that wait in the database: every process runs some of them, and each is done once."""
+"""The runner of background jobs: every process claims due jobs from the database and runs them."""
 
 import asyncio
 import contextlib
@@ -18,86 +18,100 @@ from kingpost.jobs.store import ClaimedJob, JobStore, Superseded
 from kingpost.problems import Unavailable
 
 POLL_EVERY = 0.5
-"""Seconds between two looks for jobs that are due."""
-AT_ONCE = 10
-"""How many jobs a process works on at the same time."""
+"""Seconds between two polls for due jobs."""
+MAX_CONCURRENT_JOBS = 10
+"""How many jobs a process runs at the same time."""
 LEASE = 120
-"""Seconds after which a job is due again if its worker has not been heard of."""
+"""Seconds after a claim until the job is due again, unless its outcome has been stored."""
 TIME_LIMIT = 60.0
-"""Seconds that a job may take: well below the lease, so that no job is done twice at the same time."""
-STOP_PATIENCE = 10.0
-"""Seconds that jobs under way have to finish when the process stops."""
-DATABASE_PAUSE = 5.0
-"""Seconds until the next try when the database does not answer."""
-SETTLE_PAUSE = 1.0
-"""Seconds until the next try to store what became of a job."""
-REMEMBERED_FOR = 30 * 24 * 60 * 60
-"""Seconds for which a job that was given up stays in the database, for the operator to look at."""
+"""Seconds that a job may take: well below the lease, so that no job runs twice at the same time."""
+SHUTDOWN_TIMEOUT = 10.0
+"""Seconds that running jobs have to finish when the process stops."""
+DATABASE_RETRY_DELAY = 5.0
+"""Seconds until the next poll when jobs cannot be claimed."""
+OUTCOME_RETRY_DELAY = 1.0
+"""Seconds until the next attempt to store the outcome of a job."""
+GIVEN_UP_RETENTION = 30 * 24 * 60 * 60
+"""Seconds for which a job that was given up stays in the database, so that the operator can inspect it."""
 
 type Handler = Callable[[ClaimedJob], Awaitable[None]]
-"""Does a job of one kind. It may run again for a job that it has done before: a process may die in between.
+"""Runs jobs of one kind. It must be idempotent: a process may die after a job and before it stores the outcome.
 
-It raises `TryLater`, `GiveUp` or `Superseded`. Anything else counts as `TryLater`.
+It raises `TryLater`, `GiveUp` or `Superseded`. Any other exception is treated as `TryLater`.
 """
 
 logger = logging.getLogger("kingpost.jobs")
 
 
-class Patience(msgspec.Struct, frozen=True):
-    """How long a job that fails is tried again: all in seconds.
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """Exponential back-off with jitter. All fields are in seconds.
 
-    The pauses double from `first` up to `longest`, each shortened by up to a half at random, so that what failed
-    together does not come back together. A job older than `most` is given up when it fails.
+    Delays double from `first_delay` up to `max_delay`. Each is shortened by a random part of up to a half, so that
+    jobs that failed together are not retried together. A job older than `max_age` is given up when it fails.
     """
 
-    first: float = 5
-    longest: float = 10 * 60
-    most: float = 3 * 24 * 60 * 60
+    first_delay: float = 5
+    max_delay: float = 10 * 60
+    max_age: float = 3 * 24 * 60 * 60
 
-    def pause(self, attempt: int, age: float) -> int | None:
-        """How long to wait after an attempt (the first is 1) of a job of this age; None gives it up."""
-        if age > self.most:
+    def delay(self, attempt: int, age: float) -> int | None:
+        """Return the seconds until the next attempt, or None to give up.
+
+        Args:
+            attempt: the number of the attempt that failed; the first is 1.
+            age: the age of the job, in seconds.
+        """
+        if age > self.max_age:
             return None
-        # More doublings than this are past any `longest`, and past what a float can hold.
-        longest: float = min(self.longest, self.first * 2 ** min(attempt - 1, 64))
-        return round(longest * random.uniform(0.5, 1))  # noqa: S311 - nothing secret hangs on it
+        # The exponent is bounded: a float cannot hold much larger powers of two.
+        longest: float = min(self.max_delay, self.first_delay * 2 ** min(attempt - 1, 64))
+        return round(longest * random.uniform(0.5, 1))  # noqa: S311 - jitter needs no secure random numbers
 
 
 class JobRunner:
-    """Claims jobs and has their handlers do them. Any number of processes on any number of nodes may run one."""
+    """Claims jobs and calls their handlers. Any number of processes on any number of nodes may run one."""
 
     def __init__(
         self,
         jobs: JobStore,
         handlers: Mapping[str, Handler],
-        patience: Patience = Patience(),  # noqa: B008 - it is frozen
+        retry_policy: RetryPolicy = RetryPolicy(),  # noqa: B008 - it is frozen
         time_limit: float = TIME_LIMIT,
-        stop_patience: float = STOP_PATIENCE,
+        shutdown_timeout: float = SHUTDOWN_TIMEOUT,
     ) -> None:
-        """`handlers` are by kind. A kind without one is left to other processes, of a newer release perhaps."""
+        """Run the jobs of a store. No task starts before `start`.
+
+        Args:
+            jobs: the store that jobs are claimed from.
+            handlers: the handlers by kind of job. A job of an unknown kind is retried later: processes of a newer
+                release may know it.
+            retry_policy: the delays between attempts.
+            time_limit: the seconds that an attempt may take.
+            shutdown_timeout: the seconds that running jobs have to finish in `stop`.
+        """
         self._jobs = jobs
         self._handlers = handlers
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._time_limit = time_limit
-        self._stop_patience = stop_patience
+        self._shutdown_timeout = shutdown_timeout
         self._polling: asyncio.Task[None] | None = None
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._woken = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._wake_up = asyncio.Event()
         self._is_stopping = False
 
     def start(self) -> None:
-        self._polling = asyncio.create_task(self._keep_going())
+        self._polling = asyncio.create_task(self._poll())
 
     async def stop(self) -> None:
-        """Take no more jobs, and wait a bounded time for those under way. The rest is handed back to the others."""
+        """Claim no more jobs, and wait up to the shutdown timeout for running ones. Release the others."""
         self._is_stopping = True
-        self._woken.set()
+        self._wake_up.set()
         if self._polling is not None:
-            # Not cancelled: what it is claiming at this moment would be nobody's until the lease ends.
+            # Not cancelled: jobs that it is claiming right now would stay blocked until their lease ends.
             await self._polling
-        for _ in ("to finish", "to be handed back"):
-            if self._under_way:
-                _, late = await asyncio.wait(self._under_way, timeout=self._stop_patience)
+        for _ in ("to finish", "to be released"):
+            if self._running:
+                _, late = await asyncio.wait(self._running, timeout=self._shutdown_timeout)
                 for task in late:
                     task.cancel()
 
@@ -106,91 +120,97 @@ class JobRunner:
         self._woken.set()
 
     async def sweep(self) -> None:
-        """Forget the jobs that were given up long ago."""
-        await self._jobs.forget_given_up(clock.after(-REMEMBERED_FOR))
+        """Delete the jobs that were given up and were created more than `GIVEN_UP_RETENTION` ago."""
+        await self._jobs.forget_given_up(clock.after(-GIVEN_UP_RETENTION))
 
-    async def _keep_going(self) -> None:
+    async def _poll(self) -> None:
         while not self._is_stopping:
-            self._woken.clear()
+            self._wake_up.clear()
             try:
-                pause = await self._take()
+                delay = await self._start_due_jobs()
             except Unavailable:
-                logger.warning("jobs wait for the database")
-                pause = DATABASE_PAUSE
+                logger.warning("cannot claim jobs: the database does not answer")
+                delay = DATABASE_RETRY_DELAY
             except Exception:
-                logger.exception("jobs cannot be claimed")
-                pause = DATABASE_PAUSE
+                logger.exception("cannot claim jobs")
+                delay = DATABASE_RETRY_DELAY
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._woken.wait()
+                async with asyncio.timeout(delay):
+                    await self._wake_up.wait()
 
-    async def _take(self) -> float | None:
-        """Start as many jobs as there is room for; return how long to wait until the next look, None for a job's end.
+    async def _start_due_jobs(self) -> float | None:
+        """Start due jobs, up to `MAX_CONCURRENT_JOBS`; return the seconds until the next poll.
 
-        One that hangs keeps no others waiting: each that ends makes room for another.
+        None means that all slots are taken: poll when a job ends. A job that hangs does not block the other slots.
         """
-        room = AT_ONCE - len(self._under_way)
-        if not room:
+        free_slots = MAX_CONCURRENT_JOBS - len(self._running)
+        if not free_slots:
             return None
-        claimed = await self._jobs.claim(room, LEASE)
+        claimed = await self._jobs.claim(free_slots, LEASE)
         for job in claimed:
             task = asyncio.create_task(self._attempt(job))
-            self._under_way.add(task)
-            task.add_done_callback(self._end)
+            self._running.add(task)
+            task.add_done_callback(self._ended)
         return 0 if claimed else POLL_EVERY
 
-    def _end(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        self._woken.set()
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._wake_up.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("the outcome of a job cannot be stored: %s", _told(error))
+            logger.error("cannot store the outcome of a job: %s", _reason(error))
 
     async def _attempt(self, claimed: ClaimedJob) -> None:
-        """Do a job, and store what became of it."""
-        lost_at = time.monotonic() + LEASE
+        """Run a job, and store its outcome."""
+        lease_ends_at = time.monotonic() + LEASE
         limit = asyncio.timeout(self._time_limit)
         try:
             async with limit:
-                await self._do(claimed)
+                await self._call_handler(claimed)
         except Superseded:
-            return  # Another worker did it.
+            return  # Another worker has claimed the job, and stores its outcome.
         except asyncio.CancelledError:
             await self._jobs.put_off(claimed.claim, "the server stopped", 0)
             raise
         except Exception as error:
-            reason = f"it took more than {self._time_limit:g} seconds" if limit.expired() else _told(error)
-            pause = None if isinstance(error, GiveUp) else self._pause(claimed)
-            _log(claimed, reason, pause)
-            await self._settle(lambda: self._jobs.put_off(claimed.claim, reason, pause), lost_at)
+            reason = f"it took more than {self._time_limit:g} seconds" if limit.expired() else _reason(error)
+            delay = None if isinstance(error, GiveUp) else self._delay(claimed)
+            _log(claimed, reason, delay)
+            await self._store_outcome(lambda: self._jobs.put_off(claimed.claim, reason, delay), lease_ends_at)
         else:
-            await self._settle(lambda: self._jobs.finish(claimed.claim), lost_at)
+            await self._store_outcome(lambda: self._jobs.finish(claimed.claim), lease_ends_at)
 
-    async def _do(self, claimed: ClaimedJob) -> None:
+    async def _call_handler(self, claimed: ClaimedJob) -> None:
         handler = self._handlers.get(claimed.job.kind)
         if handler is None:
             raise TryLater("this release does not know jobs of this kind")
         await handler(claimed)
 
-    def _pause(self, claimed: ClaimedJob) -> int | None:
+    def _delay(self, claimed: ClaimedJob) -> int | None:
         age = datetime.now(UTC) - datetime.fromisoformat(claimed.job.created_at)
-        return self._patience.pause(claimed.attempt, age.total_seconds())
+        return self._retry_policy.delay(claimed.attempt, age.total_seconds())
 
-    async def _settle(self, store: Callable[[], Awaitable[None]], lost_at: float) -> None:
-        """Store an outcome, if need be when the database is back: a job that is done must not be done again.
+    async def _store_outcome(self, store: Callable[[], Awaitable[None]], lease_ends_at: float) -> None:
+        """Store an outcome, and retry while the database does not answer, so that a finished job does not run again.
 
-        Once the lease has ended the job is another worker's, and there is nothing to store.
+        Retrying stops when the lease ends, because another worker may claim the job then.
+
+        Raises:
+            Unavailable: the database has not answered until the end of the lease.
         """
         while True:
             try:
                 return await store()
             except Unavailable:
-                if time.monotonic() + SETTLE_PAUSE > lost_at:
+                if time.monotonic() + OUTCOME_RETRY_DELAY > lease_ends_at:
                     raise
-                await asyncio.sleep(SETTLE_PAUSE)
+                await asyncio.sleep(OUTCOME_RETRY_DELAY)
 
 
-def _told(error: BaseException) -> str:
-    """Why a job failed, for the operator. Of an error that nobody foresaw only its kind: its text may name somebody."""
+def _reason(error: BaseException) -> str:
+    """Return why a job failed, for the operator.
+
+    For an unexpected error this is its type and place only, because its text may contain personal data.
+    """
     if isinstance(error, TryLater | GiveUp):
         return str(error)
     if isinstance(error, UnreadableJob):
@@ -201,14 +221,14 @@ def _told(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """The file and line where an error was raised."""
+    """Return the file and line that raised an error."""
     frames = traceback.extract_tb(error.__traceback__, limit=-1)
     return f"{Path(frames[0].filename).name}:{frames[0].lineno}" if frames else "an unknown place"
 
 
-def _log(claimed: ClaimedJob, reason: str, pause: int | None) -> None:
-    what = f"{claimed.job.kind} job {claimed.job.id}, attempt {claimed.attempt}: {reason}"
-    if pause is None:
-        logger.error("%s; given up", what)
+def _log(claimed: ClaimedJob, reason: str, delay: int | None) -> None:
+    failure = f"{claimed.job.kind} job {claimed.job.id}, attempt {claimed.attempt}: {reason}"
+    if delay is None:
+        logger.error("%s; given up", failure)
     else:
-        logger.warning("%s; again in %d s", what, pause)
+        logger.warning("%s; next attempt in %d s", failure, delay)

@@ -1,4 +1,4 @@
-"""Work that is stored with its cause and done afterwards, as often as it takes and once."""
+"""Encryption of job payloads, and the exceptions by which a handler reports that a job failed."""
 
 import msgspec
 
@@ -8,30 +8,30 @@ from kingpost.secret import BrokenSeal, MasterSecret
 
 
 class TryLater(Exception):
-    """A job did not succeed, but may another time. The reason is kept and logged: no token, address or name in it."""
+    """A job failed, and is retried later. The message is stored and logged: no token, address or name in it."""
 
 
 class GiveUp(Exception):
-    """A job can never succeed. The reason is kept and logged: no token, address or name in it."""
+    """A job failed for good. The message is stored and logged: no token, address or name in it."""
 
 
 class UnreadableJob(Exception):
-    """A job that was sealed under another master secret, tampered with, or made by another release."""
+    """A payload was sealed under another master secret or by another release, or was tampered with."""
 
 
 class JobSealer:
-    """Encrypts the payloads of jobs (tokens, addresses), each bound to the id and the kind of its job."""
+    """Encrypts job payloads (tokens, addresses). Each is bound to the id and the kind of its job."""
 
     def __init__(self, secret: MasterSecret) -> None:
         self._sealer = secret.sealer("jobs")
 
     def seal(self, kind: str, payload: msgspec.Struct, user_id: str | None) -> SealedJob:
-        """Make a job with a new id, created now.
+        """Return a new job, created now.
 
         Args:
-            kind: selects the handler.
-            payload: stored as JSON, sealed.
-            user_id: the account that it concerns, or None. Deleting the account deletes the job.
+            kind: the kind of job, which selects the handler.
+            payload: the payload, stored as encrypted JSON.
+            user_id: the account that the job concerns, or None. Deleting the account deletes the job.
         """
         job_id, now = clock.new_id()
         sealed = self._sealer.seal(_context(job_id, kind), msgspec.json.encode(payload))
@@ -41,13 +41,13 @@ class JobSealer:
         """Decrypt the payload of a job.
 
         Raises:
-            UnreadableJob: it does not open under this master secret, or is no `payload_type`.
+            UnreadableJob: the payload cannot be decrypted with this master secret, or is not a `payload_type`.
         """
         try:
             content = self._sealer.open(_context(job.id, job.kind), job.sealed)
             return msgspec.json.decode(content, type=payload_type)
         except (BrokenSeal, msgspec.DecodeError) as error:
-            raise UnreadableJob(f"The {job.kind} job {job.id} cannot be opened") from error
+            raise UnreadableJob(f"The {job.kind} job {job.id} cannot be decrypted") from error
 
 
 def _context(job_id: str, kind: str) -> str:

@@ -1,4 +1,4 @@
-"""The port that stores work that is stored with its cause and done afterwards."""
+"""The port that stores background jobs."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -42,7 +42,7 @@ class Superseded(Exception):
 
 
 class ClaimedJob(msgspec.Struct, frozen=True):
-    """A job in the hands of a worker. `attempt` counts from 1."""
+    """A job that a worker has claimed. `attempt` counts from 1."""
 
     job: SealedJob
     attempt: int
@@ -58,37 +58,36 @@ class ClaimedJob(msgspec.Struct, frozen=True):
 
 
 class JobStore(Protocol):
-    """Jobs that wait. They are added as effects of a write, or by themselves.
+    """A queue of jobs. They are enqueued as effects of a write, or with `add`.
 
-    A job is due at once, and is done by whoever claims it. All times are the database's own: the one clock
-    that all nodes share.
+    A new job is due at once. Due times use the database's clock, which is the same for all nodes.
     """
 
     async def add(self, *jobs: SealedJob) -> None:
-        """Store jobs."""
+        """Enqueue jobs."""
         ...
 
     async def claim(self, most: int, lease: int) -> Sequence[ClaimedJob]:
-        """Take up to so many jobs that are due, those longest due, and return them in the order of their making.
+        """Claim up to `most` due jobs, those due longest first, and return them in the order of their creation.
 
-        Each is due again after `lease` seconds, unless it is finished or put off before: a worker that dies
-        loses nothing. Of N concurrent calls no two get the same job.
+        Each job becomes due again after `lease` seconds, unless it is finished or put off before. So no job is lost
+        when a worker dies. No two concurrent calls claim the same job.
         """
         ...
 
     async def finish(self, claim: Claim) -> None:
-        """Drop a job that is done. Nothing happens if the claim is no longer good."""
+        """Delete a job that has succeeded. Do nothing if the claim is no longer valid."""
         ...
 
     async def put_off(self, claim: Claim, error: str, seconds: int | None) -> None:
-        """Note why a job failed, and make it due again in so many seconds; None gives it up for good.
+        """Store why a job failed, and make it due again after `seconds`; None gives it up for good.
 
-        Nothing happens if the claim is no longer good.
+        Do nothing if the claim is no longer valid.
         """
         ...
 
     async def forget_given_up(self, before: str) -> None:
-        """Drop the jobs that were given up and were made before a time."""
+        """Delete the jobs that were given up and were created before a time."""
         ...
 
     async def export(self, user_id: str) -> Sequence[ExportedJob]:
