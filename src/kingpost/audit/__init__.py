@@ -1,4 +1,4 @@
-"""The audit log: who did what to which account, key or log, when and from where."""
+"""The audit log: which actor did what to which account, key or log, when and from where."""
 
 from kingpost.audit.entries import Action, entry
 

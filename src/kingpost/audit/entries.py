@@ -1,4 +1,4 @@
-"""Entries of the audit log: who did what to which account or key."""
+"""Entries of the audit log, and the actions that they record."""
 
 from typing import Any, Literal
 
@@ -36,13 +36,13 @@ type Action = Literal[
 def entry(
     context: Context, action: Action, target_type: TargetType, target_id: str | None, **details: Any
 ) -> AuditEntry:
-    """Return an entry about something that happens now.
+    """Return an entry for an action that happens now.
 
     Args:
-        context: who does it, and from where.
-        action: what happens.
-        target_type, target_id: what it happens to; the id is None if there is nothing (yet).
-        details: what helps an investigation. Never a secret, a name, or an address of any kind.
+        context: the actor, and where the request comes from.
+        action: the kind of action.
+        target_type, target_id: the object of the action; the id is None if there is no such object (yet).
+        details: fields that help an investigation. Never a secret, a name, or an address of any kind.
     """
     entry_id, now = clock.new_id()
     actor, origin = context.actor, context.origin

@@ -16,7 +16,7 @@ from kingpost.http.app.router import Route, Tag, Who
 from kingpost.model import AuditEntry
 from kingpost.problems import Fault, InvalidRequest
 
-AUDIT_LOG = Tag("Audit log", "Who did what to which account, session or key. For administrators.", place=60)
+AUDIT_LOG = Tag("Audit log", "Records of security-relevant actions. For administrators.", place=60)
 NDJSON = "application/x-ndjson"
 ATTACHMENT = (b"content-disposition", b'attachment; filename="audit.ndjson"')
 
@@ -24,16 +24,17 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 
 
 async def list_audit(call: Call, audit_log: AuditLog) -> Answer:
-    wanted = _wanted(call.query)
-    part, binding = listing(call)
-    page = await audit_log.list(AuditListing(**msgspec.structs.asdict(part) | msgspec.structs.asdict(wanted)))
+    entry_filter = _filter(call.query)
+    page_request, binding = listing(call)
+    fields = msgspec.structs.asdict(page_request) | msgspec.structs.asdict(entry_filter)
+    page = await audit_log.list(AuditListing(**fields))
     cursor, headers = next_page(call, page.next, binding)
     total = msgspec.UNSET if page.total is None else page.total
     return answer(AuditList(cast(list[AuditEntryBody], page.items), cursor, total), PRIVATE, *headers)
 
 
 async def export_audit(call: Call, audit_log: AuditLog) -> Answer:
-    pages = await audit_log.export(call.context, _wanted(call.query))
+    pages = await audit_log.export(call.context, _filter(call.query))
     return StreamedAnswer(_lines(pages), [PRIVATE, ATTACHMENT], NDJSON)
 
 
@@ -42,16 +43,16 @@ async def _lines(pages: AsyncIterator[Sequence[AuditEntry]]) -> AsyncGenerator[b
         yield _encode_lines(entries)
 
 
-def _wanted(query: AuditQuery | AuditExportQuery) -> AuditFilter:
+def _filter(query: AuditQuery | AuditExportQuery) -> AuditFilter:
     times: dict[str, str | None] = {}
     faults = []
     for name in ("since", "until"):
         text: str | None = getattr(query, name)
         try:
-            # A plus sign that was not encoded arrives as a space.
+            # A query string decodes an unescaped plus sign of an offset to a space.
             times[name] = None if text is None else clock.read(text[:11] + text[11:].replace(" ", "+"))
         except ValueError:
-            faults.append(Fault("This is not a time in the form of RFC 3339", "time", parameter=name))
+            faults.append(Fault("This must be an RFC 3339 time, such as 2026-11-22T10:15:30Z", "time", parameter=name))
     if faults:
         raise InvalidRequest.of(*faults)
     return AuditFilter(query.actor, query.target, query.action, **times)
@@ -77,9 +78,9 @@ ROUTES: tuple[Route[AuditLog], ...] = (
         who=Who.ADMIN,
         scope="audit:read",
         tag=AUDIT_LOG,
-        summary="Take the audit log along",
-        description="One entry a line, oldest first, up to the moment of the request. A file that broke off is no "
-        "whole response.",
+        summary="Export the audit log",
+        description="Returns one entry per line, oldest first, up to the time of the request. If the connection is "
+        "reset, the file is incomplete: request it again.",
         query=AuditExportQuery,
         result=AuditEntryBody,
         media_type=NDJSON,

@@ -1,4 +1,4 @@
-"""What requests and responses about the audit log hold."""
+"""Query parameters and response bodies of the audit log."""
 
 from typing import Annotated, Any
 
@@ -15,15 +15,15 @@ AUDIT_SORT_FIELDS = frozenset({"id", "created_at"})
 _ID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}" + END
 _MOMENT = Meta(max_length=64, examples=["2026-11-22T10:15:30.123Z"], extra_json_schema={"format": "date-time"})
 
-OfActor = Annotated[str, Meta(pattern=_ID, description="Only what this account did.")]
-OfTarget = Annotated[str, Meta(pattern=_ID, description="Only what was done to this account or key.")]
-OfAction = Annotated[Action, Meta(description="Only this kind of action.")]
-Since = Annotated[str, _MOMENT, Meta(description="Only from this time on: RFC 3339, with any offset.")]
-Until = Annotated[str, _MOMENT, Meta(description="Only before this time: RFC 3339, with any offset.")]
+OfActor = Annotated[str, Meta(pattern=_ID, description="Only actions of this account.")]
+OfTarget = Annotated[str, Meta(pattern=_ID, description="Only actions on this account or key.")]
+OfAction = Annotated[Action, Meta(description="Only actions of this kind.")]
+Since = Annotated[str, _MOMENT, Meta(description="Only actions at or after this time: RFC 3339, with any offset.")]
+Until = Annotated[str, _MOMENT, Meta(description="Only actions before this time: RFC 3339, with any offset.")]
 
 
 class AuditQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
-    """Which entries, and which part of their list."""
+    """Filters of the audit log, and the requested page."""
 
     sort: Annotated[str, sorting(AUDIT_SORT_FIELDS)] = "-created_at"
     actor: OfActor | None = None
@@ -34,7 +34,7 @@ class AuditQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
 
 
 class AuditExportQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which entries."""
+    """Filters of the audit log."""
 
     actor: OfActor | None = None
     target: OfTarget | None = None
@@ -43,17 +43,20 @@ class AuditExportQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     until: Until | None = None
 
 
-# Handlers answer with `model.AuditEntry` itself, which encodes as the same, its `details` handed through.
+# Handlers answer with `model.AuditEntry` itself: it encodes to the same JSON, and its `details` need no decoding.
 class AuditEntryBody(msgspec.Struct, frozen=True):
-    """Who did what to what, when and from where. Never a secret, a name or an e-mail address."""
+    """An action: its actor, target, time and origin. It never contains a secret, a name or an e-mail address."""
 
     id: Id
     created_at: Time
     actor_type: Annotated[
         ActorType,
-        Meta(description="`operator` is the command line, `system` the server by itself, `anonymous` a stranger."),
+        Meta(
+            description="`operator` is the command line, `system` is the server itself, "
+            "`anonymous` is a client without credentials."
+        ),
     ]
-    actor_id: Annotated[Id, Meta(description="The account that acted; of an API key its owner.")] | None
+    actor_id: Annotated[Id, Meta(description="The account that acted; for an API key, its owner.")] | None
     action: Action
     target_type: TargetType
     target_id: Id | None
@@ -61,14 +64,17 @@ class AuditEntryBody(msgspec.Struct, frozen=True):
         Annotated[
             str,
             Meta(
-                description="Where the request came from; null once an account that it was by or about is deleted.",
+                description="The client's IP address. Becomes null when the acting or the affected account is deleted.",
                 examples=["192.0.2.7"],
             ),
         ]
         | None
     )
     request_id: Annotated[str, Meta(examples=["019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"])] | None
-    details: Annotated[dict[str, Any], Meta(description="More about it.", examples=[{"fields": ["name"]}])]
+    details: Annotated[
+        dict[str, Any],
+        Meta(description="Details of the action; the fields depend on `action`.", examples=[{"fields": ["name"]}]),
+    ]
 
 
 class AuditList(msgspec.Struct, frozen=True):

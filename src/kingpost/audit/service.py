@@ -1,4 +1,4 @@
-"""Reading the audit log, and taking it along."""
+"""Reading and exporting the audit log."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from kingpost.audit.store import AuditListing, AuditStore
 from kingpost.model import AuditEntry, Context, Page, SortKey
 
 OLDEST_FIRST = (SortKey("id"),)
-SWEPT = 60 * 60
-"""Seconds: how old an entry may be that is swept. None is on its way for nearly as long."""
+SWEEP_WINDOW = 60 * 60
+"""Seconds that a sweep looks back: far longer than it takes to store an entry."""
 PAGE = 200
-"""Entries that an export holds in memory at a time."""
+"""Number of entries that an export holds in memory at a time."""
 
 
 class AuditFilter(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which entries are wanted. `since` is the first time that counts, `until` the first that does not."""
+    """Conditions on entries; None matches all. `since` is inclusive, `until` is exclusive."""
 
     actor_id: str | None = None
     target_id: str | None = None
@@ -27,34 +27,35 @@ class AuditFilter(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AuditLog:
-    """What administrators may see of the audit log: all of it. That they are administrators, the route says."""
+    """The audit log for administrators. The routes check that the caller is one."""
 
     def __init__(self, log: AuditStore) -> None:
         self._log = log
 
     async def list(self, listing: AuditListing) -> Page[AuditEntry]:
-        """Entries, a page at a time."""
+        """Return one page of entries."""
         return await self._log.list(listing)
 
-    async def export(self, context: Context, wanted: AuditFilter) -> AsyncGenerator[Sequence[AuditEntry]]:
-        """All entries that are wanted and were made before now, oldest first, a page at a time.
+    async def export(self, context: Context, entry_filter: AuditFilter) -> AsyncGenerator[Sequence[AuditEntry]]:
+        """Return all matching entries made before now, oldest first, in pages.
 
-        That they were exported, and which, is an entry itself. It is stored before this returns.
+        The export itself is recorded in the audit log, with its filter, before this returns.
         """
-        entry = audit.entry(context, "audit.exported", "audit_log", None, filter=_given(wanted))
+        conditions = _conditions(entry_filter)
+        entry = audit.entry(context, "audit.exported", "audit_log", None, filter=conditions)
         await self._log.add(entry)
-        # An end: else a walk would follow the log for as long as others write faster than the client reads.
-        until = min(wanted.until or entry.created_at, entry.created_at)
-        listing = AuditListing(OLDEST_FIRST, PAGE, **_given(wanted) | {"until": until})
+        # Without an upper bound the export would never end while entries are added faster than the client reads.
+        until = min(entry_filter.until or entry.created_at, entry.created_at)
+        listing = AuditListing(OLDEST_FIRST, PAGE, **conditions | {"until": until})
         return pages(self._log, listing)
 
     async def sweep(self) -> None:
-        """Forget where deleted accounts were, in entries that were on their way when they were deleted."""
-        await self._log.forget_addresses_of_deleted(clock.after(-SWEPT))
+        """Clear the addresses of deleted accounts from entries that were stored during the deletion."""
+        await self._log.forget_addresses_of_deleted(clock.after(-SWEEP_WINDOW))
 
 
 async def pages(log: AuditStore, listing: AuditListing) -> AsyncGenerator[Sequence[AuditEntry]]:
-    """All entries of a listing, a page at a time. Between two pages nothing of the database is held."""
+    """Yield all entries of a listing in pages. No database connection or cursor is held between two pages."""
     while True:
         page = await log.list(listing)
         yield page.items
@@ -63,5 +64,5 @@ async def pages(log: AuditStore, listing: AuditListing) -> AsyncGenerator[Sequen
         listing = msgspec.structs.replace(listing, after=page.next)
 
 
-def _given(wanted: AuditFilter) -> dict[str, Any]:
-    return {name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not None}
+def _conditions(entry_filter: AuditFilter) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(entry_filter).items() if value is not None}

@@ -7,7 +7,7 @@ from kingpost.storage.listing import Listing
 
 
 class AuditListing(Listing, frozen=True):
-    """Which entries are wanted. `since` is the first time that counts, `until` the first that does not."""
+    """The conditions, order and page of a listing. `since` is inclusive, `until` is exclusive."""
 
     actor_id: str | None = None
     target_id: str | None = None
@@ -17,24 +17,24 @@ class AuditListing(Listing, frozen=True):
 
 
 class AuditStore(Protocol):
-    """What was done, append-only: the database itself refuses to change or delete an entry.
+    """Append-only log of actions: the database itself refuses to change or delete an entry.
 
-    Entries are added as effects of the write that they describe, or by themselves. When an account is
-    deleted, the addresses in the entries about it are forgotten; nothing else ever changes.
+    Entries are stored as effects of the write that they record, or with `add`. Deleting an account clears
+    the addresses in its entries; nothing else in an entry ever changes.
     """
 
     async def add(self, *entries: AuditEntry) -> None:
-        """Store entries about what was no write: a login that was refused, for one."""
+        """Store entries about actions that write nothing else, such as a refused login."""
         ...
 
     async def list(self, listing: AuditListing) -> Page[AuditEntry]:
-        """Entries in the order of `listing.sort` (`created_at` or `id`, which is the same), a page at a time."""
+        """Return one page of entries in the order of `listing.sort`: `created_at` or `id`, which are equivalent."""
         ...
 
     async def forget_addresses_of_deleted(self, since: str) -> None:
-        """Forget the addresses in entries, made since a time, by or about accounts that are not there any more.
+        """Clear the addresses in entries made since a time, where the actor or the target is a deleted account.
 
-        `Users.delete` does this with all entries that it sees. One that is on its way at that moment, as of a login
-        that is being refused, comes too late for it.
+        `Users.delete` does this for all entries that it sees. It misses an entry that is stored concurrently, for
+        example by a login that is being refused.
         """
         ...

@@ -117,7 +117,7 @@ class JobRunner:
 
     def wake(self) -> None:
         """Look for jobs now rather than at the next poll: this process has just enqueued one."""
-        self._woken.set()
+        self._wake_up.set()
 
     async def sweep(self) -> None:
         """Delete the jobs that were given up and were created more than `GIVEN_UP_RETENTION` ago."""
