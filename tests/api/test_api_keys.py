@@ -305,7 +305,7 @@ async def test_the_owner_is_told_of_a_new_key_by_mail_and_the_mail_does_not_hold
     owner = await stack.sign_up()
     machine = await make_key(stack, owner)
     message = (await stack.mails(owner.email))[-1]
-    assert message["Subject"] == "An API key was made for your account"
+    assert message["Subject"] == "An API key was created for your account"
     text = message.as_string()
     assert machine.made["hint"] in text
     assert machine.key not in text

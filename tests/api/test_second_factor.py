@@ -259,8 +259,8 @@ async def test_each_change_is_told_by_mail_and_in_the_audit_log(stack: Stack, wa
         (ADDRESS, "user")
     }
     enabled, disabled = [str(message["Subject"]) for message in await stack.mails(caller.email)][-2:]
-    assert "protected by a second factor" in enabled
-    assert "switched off" in disabled
+    assert "Your second factor was enabled" in enabled
+    assert "Your second factor was disabled" in disabled
 
 
 async def test_neither_secret_nor_codes_stand_in_the_database(stack: Stack, watch: Watch) -> None:

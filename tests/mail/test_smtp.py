@@ -9,7 +9,7 @@ import pytest
 
 from kingpost.jobs.sealing import GiveUp, JobSealer, TryLater
 from kingpost.mail import Messages
-from kingpost.mail.envelope import Envelope, Letter, Sender
+from kingpost.mail.envelope import Envelope, RenderedMail, Sender
 from kingpost.mail.smtp import SMTPTransport
 from kingpost.secret import MasterSecret
 from tests import mail_server
@@ -17,7 +17,7 @@ from tests.mail_server import QUOTED_PASSWORD, USER, MailServer
 from tests.servers import free_port
 from tests.system.certificates import Certificate, make_certificate
 
-LETTER = Letter("Grüße", "Hello\n.\nthere is a lone dot above\n", "<p>Hello</p>")
+RENDERED = RenderedMail("Grüße", "Hello\n.\nthere is a lone dot above\n", "<p>Hello</p>")
 SENDER = Sender("Example <no-reply@example.com>", "https://api.example.com")
 CREDENTIALS = f"{USER}:{QUOTED_PASSWORD}@"
 
@@ -38,12 +38,12 @@ def server() -> Generator[MailServer]:
 
 def envelope(to: str = "ada@example.com") -> Envelope:
     job = Messages(JobSealer(MasterSecret("secret"))).job("password-changed", to, None)
-    return SENDER.envelope(job, LETTER, to)
+    return SENDER.envelope(job, RENDERED, to)
 
 
 def transport(server: MailServer, scheme: str = "smtp", credentials: str = "", query: str = "") -> SMTPTransport:
     url = f"{scheme}://{credentials}127.0.0.1:{server.port}{query}"
-    return SMTPTransport(url, SENDER.host, each_step=2.0, all_steps=4.0)
+    return SMTPTransport(url, SENDER.host, reply_timeout=2.0, total_timeout=4.0)
 
 
 async def fails(sending: SMTPTransport, to: str = "ada@example.com") -> str:
@@ -66,8 +66,8 @@ async def test_a_message_arrives_as_it_was_written(server: MailServer) -> None:
     text, html = message.get_body(("plain",)), message.get_body(("html",))
     assert text is not None
     assert html is not None
-    assert text.get_content().replace("\r\n", "\n") == LETTER.text
-    assert html.get_content().strip() == LETTER.html
+    assert text.get_content().replace("\r\n", "\n") == RENDERED.text
+    assert html.get_content().strip() == RENDERED.html
     assert server.sessions[0].host_name == "api.example.com"
 
 
@@ -109,7 +109,7 @@ async def test_a_server_that_wants_a_password_gets_it_over_tls(certificate: Cert
     with mail_server.running(certificate, **options) as server:
         await transport(server, credentials=CREDENTIALS).send(envelope())
         assert server.sessions[0].authenticated
-        assert "refused us: 530 5.7.0" in await fails(transport(server))
+        assert "refused our request: 530 5.7.0" in await fails(transport(server))
         reason = await fails(transport(server, credentials=f"{USER}:wrong@"))
         assert reason == "the mail server refused our credentials: 535 5.7.8"
     assert len(server.received) == 1
@@ -179,7 +179,7 @@ async def test_what_is_refused_for_good_is_given_up_and_nobody_is_named(
 
 async def test_what_the_operator_can_mend_is_sent_later(server: MailServer) -> None:
     server.sender_replies = iter(["550 5.7.1 no-reply@example.com may not send here"])
-    assert await fails(transport(server)) == "the mail server refused us: 550 5.7.1"
+    assert await fails(transport(server)) == "the mail server refused our request: 550 5.7.1"
     server.recipient_replies = iter(["530 5.7.0 Authentication required"])
     assert await fails(transport(server)) == "the mail server refused the recipient: 530 5.7.0"
     await transport(server).send(envelope())
@@ -200,7 +200,7 @@ async def test_a_server_that_is_down_is_told_and_used_again_when_it_is_back() ->
 
 
 async def test_a_host_that_does_not_exist_is_told() -> None:
-    nowhere = SMTPTransport("smtp://mail.invalid", SENDER.host, each_step=2.0, all_steps=4.0)
+    nowhere = SMTPTransport("smtp://mail.invalid", SENDER.host, reply_timeout=2.0, total_timeout=4.0)
     assert (await fails(nowhere)).startswith("the mail server cannot be used: ")
 
 
@@ -227,24 +227,24 @@ async def serve_raw(*lines: bytes, pause: float = 0.0) -> tuple[asyncio.Server, 
 async def test_a_server_that_says_nothing_is_not_waited_for(lines: tuple[bytes, ...]) -> None:
     listening, port = await serve_raw(*lines)
     async with listening:
-        silent = SMTPTransport(f"smtp://127.0.0.1:{port}", SENDER.host, each_step=0.3, all_steps=4.0)
+        silent = SMTPTransport(f"smtp://127.0.0.1:{port}", SENDER.host, reply_timeout=0.3, total_timeout=4.0)
         async with asyncio.timeout(3):
-            assert await fails(silent) == "the mail server cannot be used: it does not answer in time"
+            assert await fails(silent) == "the mail server cannot be used: it timed out"
 
 
 async def test_a_server_that_dawdles_at_every_step_is_not_waited_for_either() -> None:
     listening, port = await serve_raw(b"220 hello\r\n", *[b"250 yes\r\n"] * 9, pause=0.4)
     async with listening:
-        slow = SMTPTransport(f"smtp://127.0.0.1:{port}", SENDER.host, each_step=1.0, all_steps=0.6)
+        slow = SMTPTransport(f"smtp://127.0.0.1:{port}", SENDER.host, reply_timeout=1.0, total_timeout=0.6)
         async with asyncio.timeout(3):
-            assert await fails(slow) == "the mail server cannot be used: it does not answer in time"
+            assert await fails(slow) == "the mail server cannot be used: it timed out"
 
 
 @pytest.mark.parametrize("line", [b"HTTP/1.1 400 Bad Request\r\n", b"\xff\xfe\r\n", b"554 go away\r\n", b"x" * 20_000])
 async def test_what_is_no_mail_server_is_told(line: bytes) -> None:
     listening, port = await serve_raw(line)
     async with listening:
-        odd = SMTPTransport(f"smtp://127.0.0.1:{port}", SENDER.host, each_step=0.5, all_steps=4.0)
+        odd = SMTPTransport(f"smtp://127.0.0.1:{port}", SENDER.host, reply_timeout=0.5, total_timeout=4.0)
         assert (await fails(odd)).startswith("the mail server ")
 
 

@@ -393,7 +393,7 @@ async def test_what_was_done_while_the_database_was_away_is_not_done_again(file:
     await storage.close()
 
 
-# --- retry policy -----------------------------------------------------------------------------------
+# --- retry policy --------------------------------------------------------------------------------
 
 
 def test_pauses_double_up_to_ten_minutes_and_are_never_the_same_for_all() -> None:

@@ -133,5 +133,5 @@ def test_a_broken_template_is_told_before_anything_is_served(tmp_path: Path, wor
     assert (done.returncode, done.stdout) == (1, "")
     told = sentences(done.stderr)
     assert len(told) == 2
-    assert "verify-emial.html is no template" in told[0]
-    assert "verify-email cannot be used: 'first_name' is undefined." in told[1]
+    assert "verify-emial.html is not a template" in told[0]
+    assert "verify-email cannot be rendered: 'first_name' is undefined." in told[1]

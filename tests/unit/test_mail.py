@@ -14,7 +14,7 @@ from kingpost.jobs.sealing import JobSealer, TryLater, UnreadableJob
 from kingpost.jobs.store import ClaimedJob, SealedJob
 from kingpost.mail import TEMPLATES, VALUES, Mail, Messages, TemplateName, masked
 from kingpost.mail.delivery import Delivery
-from kingpost.mail.envelope import Envelope, Letter, Sender
+from kingpost.mail.envelope import Envelope, RenderedMail, Sender
 from kingpost.mail.outbox import Outbox
 from kingpost.mail.templates import PAGES, SAMPLES, Templates
 from kingpost.secret import MasterSecret
@@ -23,7 +23,7 @@ from kingpost.settings import InvalidSettings, Settings
 URL = "https://api.example.com"
 SEALER = JobSealer(MasterSecret("a secret"))
 MESSAGES = Messages(SEALER)
-LETTER = Letter("Hello", "text\n", "<p>html</p>")
+RENDERED = RenderedMail("Hello", "text\n", "<p>html</p>")
 
 
 def templates(directory: Path | None = None, sender_name: str = "Example") -> Templates:
@@ -69,11 +69,11 @@ def test_a_template_gets_all_its_values_and_no_others(template: TemplateName, va
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_every_template_is_a_subject_a_text_and_a_page(name: TemplateName) -> None:
-    letter = templates().render(name, values_of(name))
-    assert letter.subject == letter.subject.strip() != ""
-    assert "Example" in letter.text
-    assert letter.html.startswith("<!doctype html>")
-    for part in (letter.text, letter.html):
+    rendered = templates().render(name, values_of(name))
+    assert rendered.subject == rendered.subject.strip() != ""
+    assert "Example" in rendered.text
+    assert rendered.html.startswith("<!doctype html>")
+    for part in (rendered.text, rendered.html):
         if name in PAGES:
             assert f"{URL}{PAGES[name]}?token={SAMPLES['token']}" in part
         else:
@@ -83,28 +83,28 @@ def test_every_template_is_a_subject_a_text_and_a_page(name: TemplateName) -> No
 
 
 def test_the_link_goes_to_the_public_address_and_nowhere_else() -> None:
-    letter = templates().render("reset-password", {"token": "a/b?c&d=é"})
+    rendered = templates().render("reset-password", {"token": "a/b?c&d=é"})
     link = f"{URL}/password/reset?token=a%2Fb%3Fc%26d%3D%C3%A9"
-    assert link in letter.text
-    assert f'href="{link}"' in letter.html
-    assert letter.html.count("http") == letter.html.count(link)
+    assert link in rendered.text
+    assert f'href="{link}"' in rendered.html
+    assert rendered.html.count("http") == rendered.html.count(link)
 
 
 def test_values_are_escaped_in_html_and_not_in_text() -> None:
-    letter = templates(sender_name="R&D <script>").render("password-changed", {})
-    assert "R&amp;D &lt;script&gt;" in letter.html
-    assert "R&D <script>" in letter.text
-    assert "<script>" not in letter.html
+    rendered = templates(sender_name="R&D <script>").render("password-changed", {})
+    assert "R&amp;D &lt;script&gt;" in rendered.html
+    assert "R&D <script>" in rendered.text
+    assert "<script>" not in rendered.html
 
 
 def test_an_operator_replaces_any_file_and_keeps_the_rest(tmp_path: Path) -> None:
     (tmp_path / "verify-email.txt").write_text(
         "Subject: Welcome to {{ sender_name }}\n\nKlick: {{ link }} {{ token }}\n"
     )
-    letter = templates(tmp_path).render("verify-email", {"token": "T"})
-    assert letter.subject == "Welcome to Example"
-    assert letter.text == f"Klick: {URL}/email/verify?token=T T\n"
-    assert "Confirm your e-mail address" in letter.html
+    rendered = templates(tmp_path).render("verify-email", {"token": "T"})
+    assert rendered.subject == "Welcome to Example"
+    assert rendered.text == f"Klick: {URL}/email/verify?token=T T\n"
+    assert "Confirm your e-mail address" in rendered.html
     assert templates(tmp_path).render("password-changed", {}) == templates().render("password-changed", {})
 
 
@@ -149,7 +149,7 @@ def test_a_broken_template_is_a_sentence_at_the_start(
     with pytest.raises(InvalidSettings) as caught:
         templates(tmp_path)
     (fault,) = caught.value.faults
-    assert fault.startswith(f"The mail template {file.partition('.')[0]} cannot be used: ")
+    assert fault.startswith(f"The mail template {file.partition('.')[0]} cannot be rendered: ")
     assert told in fault
     assert fault.endswith(".")
     assert "\n" not in fault
@@ -162,7 +162,11 @@ def test_every_broken_template_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings) as caught:
         templates(tmp_path)
     assert len(caught.value.faults) == 3
-    assert "KINGPOST_MAIL_TEMPLATES: verify_email.txt is no template of this release." in caught.value.faults
+    unknown = (
+        "KINGPOST_MAIL_TEMPLATES: verify_email.txt is not a template of this release. "
+        "Start the names of files that others include with “_”."
+    )
+    assert unknown in caught.value.faults
 
 
 def test_a_directory_that_does_not_exist_is_told(tmp_path: Path) -> None:
@@ -174,9 +178,12 @@ def test_a_directory_that_does_not_exist_is_told(tmp_path: Path) -> None:
 
 
 def envelope(
-    to: str = "ada@example.com", letter: Letter = LETTER, mail_from: str = "no-reply@example.com", url: str = URL
+    to: str = "ada@example.com",
+    rendered: RenderedMail = RENDERED,
+    mail_from: str = "no-reply@example.com",
+    url: str = URL,
 ) -> Envelope:
-    return Sender(mail_from, url).envelope(JOB, letter, to)
+    return Sender(mail_from, url).envelope(JOB, rendered, to)
 
 
 JOB = SealedJob("01a204a9-c875-7181-9d42-30f3e42e53bb", "mail", None, b"", "2026-11-22T10:15:30.123Z")
@@ -205,7 +212,7 @@ def test_a_message_that_is_made_again_is_the_same() -> None:
 
 
 def test_it_is_pure_ascii_with_short_lines() -> None:
-    content = envelope(letter=Letter("Ü" * 200, "Ü" * 2000, "<p>" + "ü" * 2000)).content
+    content = envelope(rendered=RenderedMail("Ü" * 200, "Ü" * 2000, "<p>" + "ü" * 2000)).content
     assert content.isascii()
     assert max(len(line) for line in content.splitlines()) <= 78
     assert content.count(b"\n") == content.count(b"\r\n")
@@ -229,7 +236,7 @@ def test_the_recipient_is_the_stored_address(to: str, recipient: str, is_interna
 
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "\x0b", "\x0c", "\x85", "\u2028", "\x00"])
 def test_a_subject_cannot_add_a_header(end: str) -> None:
-    message = parsed(envelope(letter=Letter(f"Hello{end}Bcc: eve@example.com{end}{end}body", "text", "html")))
+    message = parsed(envelope(rendered=RenderedMail(f"Hello{end}Bcc: eve@example.com{end}{end}body", "text", "html")))
     assert message["Subject"] == "Hello Bcc: eve@example.com body"
     assert message["Bcc"] is None
     assert set(message.keys()) == {
@@ -258,13 +265,14 @@ def test_the_host_of_the_public_address_is_written_as_mail_servers_want_it(url: 
 
 def test_a_link_stands_in_the_message_as_it_is() -> None:
     link = "https://api.example.com/email/verify?token=" + "A-_9" * 30
-    raw = envelope(letter=Letter("Hello", f"Please follow:\n\n{link}\n", f'<a href="{link}">here</a>')).content.decode()
+    rendered = RenderedMail("Hello", f"Please follow:\n\n{link}\n", f'<a href="{link}">here</a>')
+    raw = envelope(rendered=rendered).content.decode()
     assert f"\r\n{link}\r\n" in raw
     assert "quoted-printable" not in raw
 
 
 def test_what_cannot_stand_as_it_is_is_encoded_part_by_part() -> None:
-    raw = envelope(letter=Letter("Grüße", "Schöne Grüße", "x" * 999)).content.decode()
+    raw = envelope(rendered=RenderedMail("Grüße", "Schöne Grüße", "x" * 999)).content.decode()
     assert raw.count("quoted-printable") == 2
     assert max(map(len, raw.splitlines())) <= 78
 

@@ -1,4 +1,4 @@
-"""Mail: a message is sealed as a job beside its cause, and delivered afterwards (`delivery.py`)."""
+"""Mail: each message is enqueued as a job with the write that causes it, and delivered later (`delivery.py`)."""
 
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -9,7 +9,7 @@ from kingpost.jobs.sealing import JobSealer
 from kingpost.jobs.store import SealedJob
 
 KIND = "mail"
-"""The kind of jobs that are messages."""
+"""The kind of jobs that deliver a message."""
 
 type TemplateName = Literal[
     "verify-email",
@@ -33,11 +33,11 @@ VALUES: Mapping[TemplateName, frozenset[str]] = dict.fromkeys(TEMPLATES, frozens
     "email-changed": frozenset({"new_email"}),
     "api-key-created": frozenset({"hint"}),
 }
-"""What each message tells beside what all of them do."""
+"""The values that each template needs, beside those that all templates get."""
 
 
 class Mail(msgspec.Struct, frozen=True):
-    """What a mail job holds: which template, to whom, and what it is filled with."""
+    """The payload of a mail job: the template, the recipient's address, and the template's values."""
 
     template: TemplateName
     to: str
@@ -45,23 +45,23 @@ class Mail(msgspec.Struct, frozen=True):
 
 
 class Messages:
-    """Makes messages. They are stored as effects of their cause, and nothing is sent inside a request."""
+    """Makes mail jobs. They are stored as effects of a write, and no mail is sent inside a request."""
 
     def __init__(self, sealer: JobSealer) -> None:
         self._sealer = sealer
 
     def job(self, template: TemplateName, to: str, user_id: str | None, **values: str) -> SealedJob:
-        """A message to be sent once what causes it is stored.
+        """Return a job that sends a message.
 
         Args:
-            template: what it says.
-            to: the address as it is stored with the account, or will be.
-            user_id: the account that it is about: with the account the message goes too.
-            values: `VALUES` names those of each template. A `new_email` is masked: who reads the old mailbox
-                may be another person.
+            template: the template of the message.
+            to: the recipient's address.
+            user_id: the account that the message is about. Deleting the account deletes the job.
+            values: the values that `VALUES` names for the template. `new_email` is masked, because another person
+                may read the old mailbox.
 
         Raises:
-            ValueError: these are not the template's values.
+            ValueError: `values` are not those that the template needs.
         """
         if values.keys() != VALUES[template]:
             raise ValueError(f"{template} needs the values {sorted(VALUES[template])}, not {sorted(values)}")
@@ -71,6 +71,6 @@ class Messages:
 
 
 def masked(address: str) -> str:
-    """An address by which only who knows it recognises it: `a***@example.com`."""
+    """Return an address in a form that only people who know it recognise, such as `a***@example.com`."""
     local, _, domain = address.rpartition("@")
     return f"{local[:1]}***@{domain}"

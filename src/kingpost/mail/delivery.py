@@ -1,4 +1,4 @@
-"""The handler of mail jobs: opens one, fills its template, and hands the message over."""
+"""The handler of mail jobs: decrypts the payload, renders the template, and sends the message."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from kingpost.settings import Settings
 
 
 class Delivery:
-    """Delivers messages."""
+    """Renders and sends the messages of mail jobs."""
 
     def __init__(self, sealer: JobSealer, templates: Templates, transport: Transport, sender: Sender) -> None:
         self._sealer = sealer
@@ -26,10 +26,10 @@ class Delivery:
 
     @classmethod
     def of(cls, settings: Settings, sealer: JobSealer) -> "Delivery":
-        """What the settings ask for.
+        """Return a delivery with the templates and the transport that the settings name.
 
         Raises:
-            InvalidSettings: an operator's template is broken.
+            InvalidSettings: a template of the operator is broken.
         """
         sender = Sender(settings.mail_from, settings.public_url)
         templates = Templates(settings.mail_templates, settings.public_url, sender.name or settings.service_name)
@@ -45,18 +45,19 @@ class Delivery:
         """Send the message of a job.
 
         Raises:
-            UnreadableJob: it was not sealed here.
-            TryLater: it was not sent, but may be another time.
-            GiveUp: it never will be.
+            UnreadableJob: the payload cannot be decrypted.
+            TryLater: the message was not sent, but another attempt may succeed.
+            GiveUp: no attempt can succeed.
         """
         mail = self._sealer.open(claimed.job, Mail)
         try:
-            letter = self._templates.render(mail.template, mail.values)
+            rendered = self._templates.render(mail.template, mail.values)
         except TemplateError as error:
-            # Only what the samples did not show: the operator mends the template, or the next release does.
-            raise TryLater(f"the template {mail.template} cannot be used: {type(error).__name__}") from None
+            # The template rendered with the sample values at start-up, so it needs a fix: by the operator if the
+            # template is theirs, else by the next release.
+            raise TryLater(f"the template {mail.template} cannot be rendered: {type(error).__name__}") from None
         try:
-            envelope = self._sender.envelope(claimed.job, letter, mail.to)
+            envelope = self._sender.envelope(claimed.job, rendered, mail.to)
         except InvalidEmail:
-            raise GiveUp("the address cannot be written to") from None
+            raise GiveUp("the recipient's address is not valid") from None
         await self._transport.send(envelope)

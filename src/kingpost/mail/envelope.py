@@ -1,4 +1,4 @@
-"""A message as it goes over the wire (RFC 5322), made so that sending it twice gives the same message twice."""
+"""Internet messages (RFC 5322), built deterministically: a retried job sends the same message again."""
 
 import re
 from datetime import datetime
@@ -14,12 +14,12 @@ from kingpost.jobs.store import SealedJob
 from kingpost.settings import ascii_host, is_address
 
 SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
-LONGEST_LINE = 998
-"""Characters (RFC 5322, section 2.1.1)."""
+MAX_LINE_LENGTH = 998
+"""In characters, without CRLF (RFC 5322, section 2.1.1)."""
 
 
-class Letter(msgspec.Struct, frozen=True):
-    """What a message says, once in plain text and once in HTML."""
+class RenderedMail(msgspec.Struct, frozen=True):
+    """The subject of a message, and its body in plain text and in HTML."""
 
     subject: str
     text: str
@@ -27,10 +27,10 @@ class Letter(msgspec.Struct, frozen=True):
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """A message and where it goes.
+    """A message with its sender and recipient.
 
-    `name` is the same whenever the message is made anew. `is_international` says that it can only be
-    handed to a server that knows SMTPUTF8 (RFC 6531).
+    `name` is the job's id, so it is the same in every attempt. `is_international` means that the message can only
+    be sent to a server with SMTPUTF8 (RFC 6531).
     """
 
     name: str
@@ -41,39 +41,40 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 class Transport(Protocol):
-    """Where messages go."""
+    """A way to send messages."""
 
     async def send(self, envelope: Envelope) -> None:
-        """Hand a message over for good.
+        """Send a message. When this returns, the receiving side is responsible for it.
 
         Raises:
-            TryLater: it may well work another time.
-            GiveUp: it never will.
+            TryLater: another attempt may succeed.
+            GiveUp: no attempt can succeed.
         """
         ...
 
 
 class Sender:
-    """Who writes: `KINGPOST_MAIL_FROM` and the host of the public address."""
+    """The sender of all messages: `KINGPOST_MAIL_FROM`, and the host of the public URL."""
 
     def __init__(self, mail_from: str, public_url: str) -> None:
         display_name, _, mailbox = mail_from.rpartition(" <")
         self.address = mailbox.removesuffix(">")
         host = ascii_host(public_url)
         self.host = f"[{'IPv6:' if ':' in host else ''}{host}]" if is_address(host) else host
-        """The host as it stands in message ids and greetings (RFC 5321, section 4.1.3)."""
+        """The host in the form for message ids and greetings (RFC 5321, section 4.1.3)."""
         self.name = display_name
-        """What `KINGPOST_MAIL_FROM` calls the sender; may be empty."""
+        """The display name in `KINGPOST_MAIL_FROM`; may be empty."""
         self._header = Address(display_name, addr_spec=self.address)
 
-    def envelope(self, job: SealedJob, letter: Letter, to: str) -> Envelope:
-        """The message of a job.
+    def envelope(self, job: SealedJob, rendered: RenderedMail, to: str) -> Envelope:
+        """Return the message of a job.
 
-        Its id and boundary derive from the job and its date is the job's, so a mailbox that gets it twice can tell.
-        The domain is written in ASCII (RFC 5890); only a local part that is not needs an international message.
+        Its message id, boundary and date derive from the job, so a mailbox that receives it twice can detect the
+        duplicate. The domain is written in ASCII (RFC 5890). So only a local part that is not ASCII makes the
+        message international.
 
         Raises:
-            InvalidEmail: `to` cannot be written to.
+            InvalidEmail: `to` is not a valid address.
         """
         local, _, _ = to.rpartition("@")
         domain = address(to).key.rpartition("@")[2]
@@ -84,15 +85,15 @@ class Sender:
         message["From"] = self._header
         message["To"] = Address(username=local, domain=domain)
         message["Message-ID"] = f"<{job.id}@{self.host}>"
-        message["Subject"] = SPACES.sub(" ", letter.subject).strip()
+        message["Subject"] = SPACES.sub(" ", rendered.subject).strip()
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(letter.text, cte=_encoding(letter.text))
-        message.add_alternative(letter.html, subtype="html", cte=_encoding(letter.html))
+        message.set_content(rendered.text, cte=_encoding(rendered.text))
+        message.add_alternative(rendered.html, subtype="html", cte=_encoding(rendered.html))
         message.set_boundary(f"=_{job.id}")
         return Envelope(job.id, self.address, f"{local}@{domain}", message.as_bytes(), is_international)
 
 
 def _encoding(text: str) -> str:
-    """How a part is encoded: as it is where that is allowed, so that people and scripts read links in the outbox."""
-    is_plain = text.isascii() and all(len(line) <= LONGEST_LINE for line in text.splitlines())
+    """Return the transfer encoding of a body part: 7bit if possible, so that links in the outbox stay readable."""
+    is_plain = text.isascii() and all(len(line) <= MAX_LINE_LENGTH for line in text.splitlines())
     return "7bit" if is_plain else "quoted-printable"

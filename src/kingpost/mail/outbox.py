@@ -1,4 +1,4 @@
-"""The file outbox: messages as files that any mail program opens, for development."""
+"""The file outbox for development: writes each message to a file that mail programs can open."""
 
 import asyncio
 import os
@@ -10,16 +10,16 @@ from kingpost.mail.envelope import Envelope
 
 
 class Outbox:
-    """A directory with one `.eml` a message. It is made when the first message comes."""
+    """A directory with one `.eml` file per message. It is created with the first message."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     async def send(self, envelope: Envelope) -> None:
-        """Write a message to a file with its name, whole or not at all; writing it again changes nothing.
+        """Write a message to the file `<name>.eml`. This is atomic and idempotent.
 
         Raises:
-            TryLater: the directory cannot be written to.
+            TryLater: the directory or the file cannot be written.
         """
         try:
             await asyncio.to_thread(self._write, envelope)
