@@ -1,1 +1,1 @@
-"""Accounts: who has one, how they get it, prove their address, recover it, export it and delete it."""
+"""Accounts: sign-up, verification of addresses, recovery, changes, export, deletion and administration."""

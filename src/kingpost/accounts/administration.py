@@ -1,4 +1,4 @@
-"""What the operator may do with accounts at the command line: everything, by the same rules, and on record."""
+"""Administration of accounts by the operator at the command line. All actions are recorded in the audit log."""
 
 import re
 from typing import Any
@@ -20,7 +20,7 @@ ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Administration:
-    """Accounts as their operator handles them. Servers that run hear of it as they hear of each other."""
+    """Operations of the operator on accounts. Running servers learn of changes by polling, as from another node."""
 
     def __init__(
         self,
@@ -40,41 +40,49 @@ class Administration:
         self._rules = rules
         self._messages = messages
 
-    async def find(self, who: str) -> User:
-        """The account with this id or e-mail address.
+    async def find(self, id_or_email: str) -> User:
+        """Return the account with this id or e-mail address.
 
         Raises:
-            NotFound: there is none.
+            NotFound: no account has it.
         """
-        by_id = ID.fullmatch(who.lower()) is not None
-        user = await (self._users.find(who.lower()) if by_id else self._find_by_email(who))
+        is_id = ID.fullmatch(id_or_email.lower()) is not None
+        user = await (self._users.find(id_or_email.lower()) if is_id else self._find_by_email(id_or_email))
         if user is None:
             raise NotFound("No account has this id or e-mail address")
         return user
 
     async def list(self, listing: Listing, status: Status | None, role: str | None) -> Page[User]:
-        """Accounts, a page at a time: all, or those with a status or a role."""
+        """Return one page of accounts: all, or those with a status or a role."""
         return await self._users.list(listing, status=status, role=role)
 
     async def create(self, new: NewAccount, roles: tuple[str, ...]) -> User:
-        """Create an account, for whose address the operator vouches. Raises as `Accounts.create` does."""
+        """Create an account whose address counts as verified.
+
+        Raises:
+            InvalidRequest, Conflict, Unavailable: as for `Registration.create`.
+        """
         return await self._registration.create(OPERATOR, new, roles, email_verified=True)
 
     async def set_roles(self, user: User, roles: tuple[str, ...]) -> User:
-        """Give an account these roles and no others.
+        """Replace the roles of an account.
 
         Raises:
-            NotFound: it is gone.
+            NotFound: the account is gone.
             Conflict: no active administrator would be left.
         """
         return await self._change(user, UserChange(roles=roles), roles=roles)
 
     async def set_status(self, user: User, status: Status) -> User:
-        """Suspend an account, which ends its sessions, or let it in again. Raises as `set_roles` does."""
+        """Suspend an account, which ends its sessions, or activate it again.
+
+        Raises:
+            NotFound, Conflict: as for `set_roles`.
+        """
         return await self._change(user, UserChange(status=status), status=status)
 
     async def set_password(self, user: User, password: str) -> int:
-        """Give an account another password and tell its owner; return how many sessions this ended: all.
+        """Set the password of an account, end all its sessions, and notify its owner; return the number of sessions.
 
         Raises:
             InvalidRequest: the password breaks a rule.
@@ -90,15 +98,15 @@ class Administration:
         return len(ended)
 
     async def end_sessions(self, user: User) -> int:
-        """End all sessions of an account; return how many there were."""
+        """End all sessions of an account, and return their number."""
         entry = _entry("session.ended", user, sessions="all")
         return len(await self._sessions.end_all(user.id, effects=[entry]))
 
     async def delete(self, user: User) -> None:
-        """Delete an account with all that it owns.
+        """Delete an account and everything it owns.
 
         Raises:
-            NotFound: it is gone already.
+            NotFound: the account is gone already.
             Conflict: no active administrator would be left.
         """
         await self._users.delete(user.id, None, [_entry("user.deleted", user)])

@@ -1,4 +1,4 @@
-"""The wing: builds the services of the rooms in `accounts`, and joins their routes."""
+"""The composition of the account features: builds their services, and joins their routes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from kingpost.resources.store import ResourceStore
 from kingpost.settings import Settings
 
 EXPORTS: Mapping[str, Any] = {**AUTH_EXPORTS, "one_time_tokens": list[ExportedToken], "jobs": list[ExportedJob]}
-"""The fields of an account's export for what all rooms store about it, with their types."""
+"""The types of the fields that the features add to an account's export, by name."""
 
 EXPORT_ROUTES = export_routes.routes(EXPORTS)
 
@@ -54,7 +54,7 @@ ROUTES: Sequence[Route[Any]] = (
 
 @dataclass(frozen=True, kw_only=True)
 class AccountStores:
-    """The stores that this wing needs."""
+    """The stores that the account features need."""
 
     users: UserStore
     credentials: CredentialStore
@@ -67,7 +67,7 @@ class AccountStores:
 
 @dataclass(frozen=True, kw_only=True)
 class Accounts:
-    """The services of this wing."""
+    """The services of the account features."""
 
     users: Users
     registration: Registration
@@ -79,7 +79,7 @@ class Accounts:
     one_time_tokens: OneTimeTokenStore
 
     def endpoints(self) -> Sequence[Endpoint]:
-        """Return the endpoints of this wing."""
+        """Return the endpoints of the account features."""
         return [
             *bind(registration_routes.ROUTES, self.registration),
             *bind(user_routes.ROUTES, self.users),
@@ -91,7 +91,7 @@ class Accounts:
         ]
 
     def job_handlers(self) -> Mapping[str, Handler]:
-        """Return the handlers of the jobs that this wing enqueues, by kind."""
+        """Return the handlers of the jobs that the account features enqueue, by kind."""
         return {**self.registration.handlers(), **self.mail_requests.handlers()}
 
     async def keep_house(self) -> None:
@@ -102,7 +102,7 @@ class Accounts:
 def build_accounts(
     settings: Settings, stores: AccountStores, auth: Auth, sealer: JobSealer, messages: Messages
 ) -> Accounts:
-    """Build the services of this wing."""
+    """Build the services of the account features."""
     verified_only = settings.signup == "verified"
     verification = Verification(stores.one_time_tokens, messages, verified_only=verified_only)
     mail_requests = MailRequests(

@@ -1,4 +1,4 @@
-"""A job as the export of its account shows it."""
+"""The record of a job in the export of its account."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from kingpost.http.app.fields import Id, Time
 
 
 class ExportedJob(msgspec.Struct, frozen=True):
-    """A message that waits to be sent, or that could not be."""
+    """A message that is waiting to be sent, or that could not be sent."""
 
     id: Id
     kind: Annotated[str, Meta(examples=["mail"])]

@@ -1,1 +1,1 @@
-"""The export of everything that is stored about an account."""
+"""The export of all data stored about an account."""

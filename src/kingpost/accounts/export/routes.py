@@ -24,19 +24,19 @@ async def export_user(call: Call, exports: Exports) -> Answer:
 
 
 async def _document(export: AccountExport) -> AsyncGenerator[bytes]:
-    """One JSON object, written member by member."""
-    head = {"exported_at": clock.now(), "user": UserBody.of(export.user), **export.rooms}
+    """Yield the export as one JSON object, piece by piece."""
+    head = {"exported_at": clock.now(), "user": UserBody.of(export.user), **export.records}
     yield msgspec.json.encode(head).removesuffix(b"}") + b',"audit":['
-    async for part in _items(export.audit):
-        yield part
+    async for chunk in _items(export.audit):
+        yield chunk
     yield b'],"resources":['
-    async for part in _items(export.resources):
-        yield part
+    async for chunk in _items(export.resources):
+        yield chunk
     yield b"]}"
 
 
 async def _items(pages: AsyncIterator[Sequence[Any]]) -> AsyncGenerator[bytes]:
-    """What stands between the brackets of a list."""
+    """Yield the items of a JSON array, without its brackets."""
     separator = b""
     async for page in pages:
         if page:
@@ -44,8 +44,8 @@ async def _items(pages: AsyncIterator[Sequence[Any]]) -> AsyncGenerator[bytes]:
             separator = b","
 
 
-def routes(rooms: Mapping[str, Any]) -> tuple[Route[Exports], ...]:
-    """Return the routes. `rooms` are the fields for what each room stores about an account, with their types."""
+def routes(record_types: Mapping[str, Any]) -> tuple[Route[Exports], ...]:
+    """Return the routes. `record_types` are the types of the fields that the features add to an export, by name."""
     return (
         Route(
             method="GET",
@@ -54,9 +54,9 @@ def routes(rooms: Mapping[str, Any]) -> tuple[Route[Exports], ...]:
             who=Who.CALLER,
             scope="users:read",
             tag=USERS,
-            summary="Take along everything that is kept about an account",
-            description="With an API key this needs the scope `resources:read` as well.",
-            result=account_export(rooms),
+            summary="Export all data stored about an account",
+            description="An API key also needs the scope `resources:read`.",
+            result=account_export(record_types),
             headers=("Content-Disposition",),
             problems=(Forbidden, NotFound),
         ),

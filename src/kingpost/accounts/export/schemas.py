@@ -1,4 +1,4 @@
-"""What the export of an account holds."""
+"""The response body of an account's export."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -11,16 +11,18 @@ from kingpost.audit.schemas import AuditEntryBody
 from kingpost.http.app.fields import Time
 from kingpost.resources.schemas import ResourceBody
 
-AuditEntries = Annotated[list[AuditEntryBody], Meta(description="What the account did, then what others did to it.")]
+AuditEntries = Annotated[
+    list[AuditEntryBody], Meta(description="Actions of the account, then actions of others on the account.")
+]
 
 
-def account_export(rooms: Mapping[str, Any]) -> type[msgspec.Struct]:
-    """Return the struct of an export, given the fields for what each room stores about an account, with their types."""
-    doc = "Everything that is kept about an account, but for what would open it: no secret, and no hash of one."
+def account_export(record_types: Mapping[str, Any]) -> type[msgspec.Struct]:
+    """Return the type of an export. `record_types` are the types of the fields that the features add, by name."""
+    doc = "All data stored about an account, except secrets and hashes of secrets."
     fields: list[tuple[str, Any]] = [
         ("exported_at", Time),
         ("user", UserBody),
-        *rooms.items(),
+        *record_types.items(),
         ("audit", AuditEntries),
         ("resources", list[ResourceBody]),
     ]

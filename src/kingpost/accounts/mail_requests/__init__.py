@@ -1,1 +1,1 @@
-"""Links that anyone may request by naming an address."""
+"""Requests for links by mail, which anyone may send for any address."""

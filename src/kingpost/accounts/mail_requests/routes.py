@@ -8,7 +8,7 @@ from kingpost.http.app.router import Route, Who
 from kingpost.problems import NotFound
 from kingpost.tags import RECOVERY
 
-ACCEPTED = Accepted("If there is something to do, a mail will say so: look into the mailbox.")
+ACCEPTED = Accepted("The request was accepted. If there is a next step, it is sent by mail: check the mailbox.")
 
 
 async def forgot_password(call: Call, mail_requests: MailRequests) -> Answer:
@@ -39,7 +39,7 @@ ROUTES: tuple[Route[MailRequests], ...] = (
         handler=resend_verification,
         who=Who.ANYONE_OR_CALLER,
         tag=RECOVERY,
-        summary="Have another link sent that verifies an address",
+        summary="Request another link to verify an address",
         body=ResendVerification,
         body_optional=True,
         result=Accepted,
@@ -52,7 +52,7 @@ ROUTES: tuple[Route[MailRequests], ...] = (
         handler=forgot_password,
         who=Who.ANYONE,
         tag=RECOVERY,
-        summary="Have a link sent that allows a new password",
+        summary="Request a link to reset a password",
         body=ForgotPassword,
         result=Accepted,
         status=202,

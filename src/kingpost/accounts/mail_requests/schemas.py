@@ -1,4 +1,4 @@
-"""What requests for mail hold, and their answer."""
+"""Request and response bodies of requests for mail."""
 
 from typing import Annotated
 
@@ -9,18 +9,21 @@ from kingpost.http.app.fields import Email
 
 
 class ResendVerification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which address is to be verified. Without a body it is the caller's own."""
+    """The address to verify. Without a body, it is the caller's own."""
 
     email: Email
 
 
 class ForgotPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose password was forgotten."""
+    """The address of the account whose password was forgotten."""
 
     email: Email
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The same for every address: if there is something to do, a mail tells."""
+    """The response, which is the same for every address. A message is sent only if the address needs one."""
 
-    message: Annotated[str, Meta(examples=["If there is something to do, a mail will say so: look into the mailbox."])]
+    message: Annotated[
+        str,
+        Meta(examples=["The request was accepted. If there is a next step, it is sent by mail: check the mailbox."]),
+    ]

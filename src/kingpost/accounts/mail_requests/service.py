@@ -27,8 +27,9 @@ RESET = "password.forgot"
 VERIFICATION = "email.resend"
 """The kinds of enqueued requests."""
 
-MOST = 10
-"""How many messages of a purpose an account gets in an hour. Whoever uses up one purpose must not withhold another."""
+MAX_PER_HOUR = 10
+"""Messages per account, purpose and hour. Purposes are counted separately, so that requests for one cannot block
+another."""
 
 type RequestedTemplate = Literal["verify-email", "reset-password", "set-password"]
 
@@ -42,20 +43,20 @@ REQUESTED: Mapping[Purpose, audit.Action] = {
     "reset-password": "user.reset_requested",
 }
 COUNTED: Mapping[Purpose, tuple[audit.Action, ...]] = {
-    # The one that came with the sign-up counts as well.
+    # The message that is sent at sign-up counts, too.
     "verify-email": ("user.created", "user.verification_requested"),
     "reset-password": ("user.reset_requested",),
 }
 KILLS: Mapping[RequestedTemplate, tuple[Purpose, ...]] = {
     "verify-email": (),
     "reset-password": (),
-    # Whoever signed up before may have been another: a link must no longer verify that one's password.
+    # Someone else may have signed up with this address before: revoke the link that would verify their account.
     "set-password": ("verify-email",),
 }
 
 
 class MailRequest(msgspec.Struct, frozen=True):
-    """An enqueued request: for which address, and where it came from."""
+    """The payload of an enqueued request: the address, and the origin of the request."""
 
     email: str
     origin: Origin
@@ -64,7 +65,7 @@ class MailRequest(msgspec.Struct, frozen=True):
 class MailRequests:
     """Enqueues requests for links, and sends the links.
 
-    Those beyond the limit are dropped silently: only the mailbox shows whether a message was sent.
+    Requests beyond the limit are dropped silently: only the mailbox shows whether a message was sent.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class MailRequests:
         *,
         verified_only: bool,
     ) -> None:
-        """`verified_only` lets only accounts with a verified address log in (see decision 9)."""
+        """With `verified_only`, only accounts with a verified address can log in (see decision 9)."""
         self._users = users
         self._tokens = tokens
         self._jobs = jobs
@@ -89,12 +90,16 @@ class MailRequests:
         """Request a link that allows a new password, for the account with this address, if there is one.
 
         Raises:
-            InvalidRequest: it is not an address.
+            InvalidRequest: `email` is not an address.
         """
         await self._enqueue(context, RESET, email)
 
     async def request_verification(self, context: Context, email: str) -> None:
-        """Request another link that verifies an address, unless it is verified. Raises as `request_reset` does."""
+        """Request another link that verifies an address, unless it is verified.
+
+        Raises:
+            InvalidRequest: as for `request_reset`.
+        """
         await self._enqueue(context, VERIFICATION, email)
 
     async def request_own_verification(self, context: Context) -> None:
@@ -109,7 +114,7 @@ class MailRequests:
         await self._enqueue(context, VERIFICATION, user.email)
 
     async def send(self, context: Context, template: RequestedTemplate, user: User, finish: FinishJob) -> None:
-        """Send a new link to an account's address, replacing older ones. This finishes a job.
+        """Send a new link to an account's address, replacing older ones, and finish the claimed job.
 
         Raises:
             NotFound: the account is gone.
@@ -144,7 +149,7 @@ class MailRequests:
             await self.send(context, "set-password", user, claimed.finish)
 
     async def _opened(self, claimed: ClaimedJob) -> tuple[Context, User | None]:
-        """Return where a request came from, and the account with its address, if there is one."""
+        """Return the context of an enqueued request, and the account with its address, if there is one."""
         request = self._sealer.open(claimed.job, MailRequest)
         return Context(None, request.origin), await self._users.find_by_email(address(request.email).key)
 
@@ -167,4 +172,4 @@ def _new_token(template: RequestedTemplate, user: User) -> NewToken:
 
 
 def _allowance(template: RequestedTemplate) -> Allowance:
-    return Allowance(COUNTED[PURPOSES[template]], MOST, clock.after(-HOUR))
+    return Allowance(COUNTED[PURPOSES[template]], MAX_PER_HOUR, clock.after(-HOUR))

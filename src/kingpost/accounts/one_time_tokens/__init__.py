@@ -1,1 +1,1 @@
-"""The tokens that links in mail carry."""
+"""The one-time tokens in links that are sent by mail."""

@@ -1,4 +1,4 @@
-"""The token of a link as requests hold it, and as an export shows it."""
+"""The token of a link, as a field of request bodies, and its record in an account's export."""
 
 from typing import Annotated
 
@@ -11,14 +11,14 @@ MailedToken = Annotated[
     str,
     Meta(
         max_length=256,
-        description="The token of the link in the mail.",
+        description="The token in the link that was sent by mail.",
         examples=["kQx1ZtB0d3Jm5q8uVw2yA4c6e9g7h0jLnPrTsXzKbMo"],
     ),
 ]
 
 
 class ExportedToken(msgspec.Struct, frozen=True):
-    """A link that was sent and not used yet."""
+    """A link that was sent by mail and has not been used yet."""
 
     purpose: Annotated[str, Meta(examples=["verify-email"])]
     email: Email

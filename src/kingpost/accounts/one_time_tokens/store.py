@@ -1,4 +1,4 @@
-"""The port that stores the tokens that links in mail carry."""
+"""The port that stores one-time tokens."""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol
@@ -29,8 +29,8 @@ class OneTimeToken(msgspec.Struct, frozen=True):
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """How often something may happen to an account: while the audit log has fewer than `most` entries about it
-    with these actions since a time."""
+    """A limit per account: a token may be issued while the audit log has fewer than `most` entries about the account
+    with these actions since the time `since`."""
 
     actions: tuple[str, ...]
     most: int
@@ -38,10 +38,11 @@ class Allowance(msgspec.Struct, frozen=True):
 
 
 class OneTimeTokenStore(Protocol):
-    """Tokens that prove who reads a mailbox. Only hashes are known here.
+    """Tokens that prove access to a mailbox. Only their hashes are stored.
 
-    A token lives until it expires, is used, or is replaced by a newer one of its account and purpose. All but
-    those for a change of address also die with the address that they were sent to.
+    A token is valid until it expires, is used, or is replaced by a newer one of its account and purpose. When the
+    account's address changes, the tokens that were sent to the old address are revoked, except those with the
+    purpose `change-email`.
     """
 
     async def issue(
@@ -52,57 +53,63 @@ class OneTimeTokenStore(Protocol):
         kills: Sequence[Purpose] = (),
         allowance: Allowance | None = None,
     ) -> None:
-        """Store a token in the place of the account's older one, and kill those of other purposes as well.
+        """Store a token, replacing the account's older one of the same purpose.
 
-        If an allowance is given and used up, all that happens is the killing, and a `FinishJob` among the effects. Of N
-        concurrent calls as many store their token as the allowance has left, if their effects count against it.
+        If the allowance is used up, only `kills` and a `FinishJob` among the effects happen. Concurrent calls do not
+        exceed the allowance, provided that their effects contain an entry that it counts.
+
+        Args:
+            token: the token to store.
+            effects: stored in the same transaction.
+            kills: revoke the account's tokens with these purposes, too.
+            allowance: the limit, or None for no limit.
 
         Raises:
-            NotFound: there is no such account.
+            NotFound: the account does not exist.
         """
         ...
 
     async def renew(
         self, token: OneTimeToken, effects: Effects = NO_EFFECTS, *, allowance: Allowance | None = None
     ) -> bool:
-        """As `issue`, if the account has a token of this purpose and address that lives at `token.created_at`.
+        """Issue a token if the account has one of this purpose and address that is valid at `token.created_at`.
 
-        If it has none, nothing happens and the result is False.
+        Return False, without any effect, if it has none. The allowance works as for `issue`.
 
         Raises:
-            NotFound: there is no such account.
+            NotFound: the account does not exist.
         """
         ...
 
     async def find(self, token_hash: bytes, at: str) -> tuple[OneTimeToken, User] | None:
-        """The token with this hash and its account, if it lives at a time."""
+        """Return the token with this hash and its account, or None if no such token is valid at a time."""
         ...
 
     async def confirm_email(self, token_hash: bytes, at: str, effects: Effects = NO_EFFECTS) -> User | None:
-        """Consume a token that verifies or changes an address; return the account as it is then.
+        """Consume a token that verifies or changes an address; return the changed account.
 
-        The account's address is the token's from now on, and verified. With a change of address all other
-        tokens of the account die. None if there is no such token that lives at `at`: of N concurrent calls
-        with one token exactly one consumes it.
+        The account gets the token's address, as a verified one. A change of address revokes all other tokens of the
+        account. Return None if no such token is valid at `at`. Of N concurrent calls with one token exactly one
+        consumes it.
 
         Raises:
-            Conflict: another account has the address by now. The token lives on.
+            Conflict: another account has the address. The token remains valid.
         """
         ...
 
     async def reset_password(
         self, token_hash: bytes, password_hash: str, at: str, effects: Effects = NO_EFFECTS
     ) -> tuple[User, Sequence[str]] | None:
-        """Consume a token for a new password and set its hash; return the account and the ids of the ended sessions.
+        """Consume a token and set the password hash; return the account and the ids of the sessions that this ended.
 
-        All sessions end and all other tokens of the account die. The address counts as verified, since the
-        token came by mail. The API keys go that were made before the address was proved for the first time: whoever
-        signed up may have been another. None as for `confirm_email`.
+        All sessions of the account end, and its other tokens are revoked. Its address becomes verified, because the
+        token was sent there. API keys that were created before the address was verified for the first time are
+        deleted, because another person may have signed up with the address. Return None as for `confirm_email`.
         """
         ...
 
     async def forget_expired(self, before: str) -> None:
-        """Drop the tokens that expired before a time."""
+        """Delete the tokens that expired before a time."""
         ...
 
     async def export(self, user_id: str) -> Sequence[ExportedToken]:

@@ -1,4 +1,4 @@
-"""One-time tokens: what links in mail carry. The mailbox knows the token, the database only its hash."""
+"""One-time tokens for links in mail. The mail contains the token, the database only its hash."""
 
 import hashlib
 import os
@@ -14,25 +14,25 @@ HOUR = 60 * 60
 LIFETIMES: Mapping[Purpose, int] = {"verify-email": 24 * HOUR, "change-email": 24 * HOUR, "reset-password": HOUR}
 """Seconds."""
 SIZE = 32
-"""Bytes of randomness, so that a plain hash keeps a token secret and none is ever guessed."""
+"""Random bytes of a token: too many to guess, so that a fast hash is enough to protect it."""
 
 UNKNOWN = Fault("This token is unknown, has been used or has expired", "token", pointer="/token")
 
 
 class NewToken(NamedTuple):
-    """A token as its link carries it, and as it is stored."""
+    """A token as it is sent in a link, and as it is stored."""
 
     text: str
     stored: OneTimeToken
 
 
 def new(purpose: Purpose, user_id: str, email: NormalisedEmail) -> NewToken:
-    """A token for an account, to be sent to an address."""
+    """Return a new token of an account, to be sent to an address."""
     text, now = base64url.encode(os.urandom(SIZE)), clock.now()
     expires_at = clock.shifted(now, LIFETIMES[purpose])
     return NewToken(text, OneTimeToken(user_id, purpose, hash_of(text), email.address, email.key, now, expires_at))
 
 
 def hash_of(text: str) -> bytes:
-    """What is stored of a token."""
+    """Return the hash of a token, which is what the database stores."""
     return hashlib.sha256(text.encode()).digest()

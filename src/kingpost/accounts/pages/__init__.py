@@ -1,1 +1,1 @@
-"""The two pages that links in mail lead to."""
+"""The web pages that links in mail open."""

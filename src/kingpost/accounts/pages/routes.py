@@ -1,7 +1,7 @@
-"""The pages that links in mail lead to.
+"""The web pages that links in mail open.
 
-Each shows one button, and only that uses the link's token up: mail filters fetch the links that they see, and some
-even render the page behind them.
+Each shows one button, and only pressing the button uses the token of the link. Loading the page must not use it,
+because mail filters fetch links, and some even render the pages.
 """
 
 from functools import cache
@@ -17,7 +17,7 @@ from kingpost.problems import NotFound
 
 
 class LinkQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a link carries. Only the page's script reads it."""
+    """The query of a link. Only the script of the page reads it."""
 
     token: str | None = None
 
@@ -61,7 +61,7 @@ ROUTES: tuple[Route[None], ...] = (
         handler=verify_email,
         who=Who.ANYONE,
         tag=OPERATIONS,
-        summary="Where links to confirm an address lead",
+        summary="The page to confirm an address",
         query=LinkQuery,
         media_type=HTML,
         is_hidden=True,
@@ -72,7 +72,7 @@ ROUTES: tuple[Route[None], ...] = (
         handler=reset_password,
         who=Who.ANYONE,
         tag=OPERATIONS,
-        summary="Where links to a new password lead",
+        summary="The page to choose a new password",
         query=LinkQuery,
         media_type=HTML,
         is_hidden=True,
@@ -84,7 +84,7 @@ ROUTES: tuple[Route[None], ...] = (
         who=Who.ANYONE,
         tag=OPERATIONS,
         media_type="*/*",
-        summary="What these two pages need",
+        summary="Static files of the two pages",
         is_hidden=True,
     ),
 )

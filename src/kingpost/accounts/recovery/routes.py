@@ -20,7 +20,7 @@ async def reset_password(call: Call, recovery: Recovery) -> Answer:
 
 
 def new_password_rules(recovery: Recovery) -> Rules:
-    """Return the rules of a new password, which are reported together with the schema's faults."""
+    """Return the rules of a new password. Their faults are reported together with the schema's."""
 
     def rules(document: dict[str, Any]) -> Iterable[Fault]:
         new = document.get("new_password")
@@ -36,7 +36,7 @@ ROUTES: tuple[Route[Recovery], ...] = (
         handler=reset_password,
         who=Who.ANYONE,
         tag=RECOVERY,
-        summary="Set a new password with the token of a link, and end all sessions",
+        summary="Reset a password with the token from a link, and end all sessions",
         body=ResetPassword,
         rules=new_password_rules,
         status=204,

@@ -1,4 +1,4 @@
-"""What a reset of a password holds."""
+"""The request body of a password reset."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from kingpost.http.app.fields import Password
 
 
 class ResetPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A new password, and proof that one reads the account's mail."""
+    """A new password, and proof of access to the account's mailbox."""
 
     token: MailedToken
     new_password: Annotated[Password, Meta(examples=["staple battery horse"])]

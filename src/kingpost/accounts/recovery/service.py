@@ -1,4 +1,4 @@
-"""Choosing a new password with the token of a link, after the old one was forgotten."""
+"""Password reset with the token from a link."""
 
 from kingpost import audit, clock
 from kingpost.accounts.one_time_tokens.store import OneTimeTokenStore
@@ -12,7 +12,7 @@ from kingpost.problems import Fault, InvalidRequest
 
 
 class Recovery:
-    """Lets the reader of an account's mail choose a new password."""
+    """Resets the password of an account for a person with access to its mailbox."""
 
     def __init__(
         self,
@@ -31,11 +31,11 @@ class Recovery:
         self._revocations = revocations
 
     async def reset(self, context: Context, text: str, new_password: str) -> None:
-        """Set a new password with the token of a link, and end all sessions of the account.
+        """Set a new password with the token from a link, and end all sessions of the account.
 
         Raises:
-            InvalidRequest: the token is not valid (any more), or the password breaks a rule. A password that
-                breaks a rule does not use up the token.
+            InvalidRequest: the token is unknown, used or expired, or the password breaks a rule. An invalid password
+                does not use up the token.
         """
         at = clock.now()
         found = await self._tokens.find(hash_of(text), at)
@@ -57,5 +57,5 @@ class Recovery:
         await self._throttle.forget(token.email_key, context.origin.address)
 
     def faults(self, new: str, email: str) -> list[Fault]:
-        """Return the rules that a new password breaks for the owner of an address; an empty address breaks none."""
+        """Return the rules that a new password breaks. `email` is the owner's address; pass "" if it is not known."""
         return [Fault(detail, code, pointer="/new_password") for code, detail in self._rules.faults(new, email)]

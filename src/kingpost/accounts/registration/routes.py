@@ -33,7 +33,7 @@ async def create_user(call: Call, registration: Registration) -> Answer:
 
 
 def sign_up_rules(registration: Registration) -> Rules:
-    """Return the rules of address, password and metadata, which are reported together with the schema's faults."""
+    """Return the rules of address, password and metadata. Their faults are reported together with the schema's."""
 
     def rules(document: dict[str, Any]) -> Iterable[Fault]:
         email, password, metadata = (document.get(name) for name in ("email", "password", "metadata"))
@@ -56,7 +56,8 @@ ROUTES: tuple[Route[Registration], ...] = (
         scope="users:write",
         tag=USERS,
         summary="Sign up",
-        description="Where addresses have to be verified, strangers get 202 and everything else comes by mail.",
+        description="If the server requires verified addresses, clients without credentials get 202, and the next "
+        "step is sent by mail.",
         body=SignUp,
         rules=sign_up_rules,
         result=UserBody,

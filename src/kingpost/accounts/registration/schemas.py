@@ -1,4 +1,4 @@
-"""What a sign-up holds."""
+"""The request body of a sign-up."""
 
 import msgspec
 

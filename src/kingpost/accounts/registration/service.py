@@ -1,4 +1,4 @@
-"""Signing up: at once, or by way of the mailbox, so that no answer reveals which addresses have accounts."""
+"""Sign-up: immediate, or confirmed by mail, so that no response reveals which addresses have accounts."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -24,7 +24,7 @@ SIGN_UP = "user.sign-up"
 
 
 class NewAccount(msgspec.Struct, frozen=True):
-    """The account that is wanted."""
+    """The values of a new account, not validated."""
 
     email: str
     password: str
@@ -33,7 +33,7 @@ class NewAccount(msgspec.Struct, frozen=True):
 
 
 class CheckedAccount(msgspec.Struct, frozen=True):
-    """A new account that breaks no rule, in the form in which it may wait to be stored."""
+    """The validated values of a new account, with the password hashed, as they are stored in an enqueued sign-up."""
 
     email: str
     password_hash: str
@@ -42,14 +42,14 @@ class CheckedAccount(msgspec.Struct, frozen=True):
 
 
 class SignUpRequest(msgspec.Struct, frozen=True):
-    """A sign-up that is enqueued, and where it came from."""
+    """The payload of an enqueued sign-up: the account, and the origin of the request."""
 
     account: CheckedAccount
     origin: Origin
 
 
 class Registration:
-    """Decides who may sign up, and how, and creates accounts."""
+    """Checks whether a caller may sign up, and creates accounts."""
 
     def __init__(
         self,
@@ -74,14 +74,14 @@ class Registration:
     async def sign_up(self, context: Context, new: NewAccount) -> User | None:
         """Create an account with the default roles, and return it.
 
-        Where addresses have to be verified, an anonymous sign-up is enqueued and the result is always None:
-        nothing is looked up before this returns, so that neither result nor time reveals whether the address has an
-        account. Administrators create accounts at once, however the server is set.
+        If addresses must be verified, an anonymous sign-up is enqueued and the result is None. Nothing is looked up
+        before this returns, so that neither the result nor the time reveals whether the address has an account.
+        Administrators always create accounts immediately.
 
         Raises:
             Forbidden: sign-up is closed and the caller is not an administrator.
             InvalidRequest: the address, the password or the metadata breaks a rule.
-            Conflict: the address has an account.
+            Conflict: another account has the address.
             Unavailable: too many passwords are being hashed.
         """
         by_admin = context.actor is not None and context.caller.is_admin
@@ -96,7 +96,7 @@ class Registration:
     async def create(
         self, context: Context, new: NewAccount, roles: tuple[str, ...], *, email_verified: bool = False
     ) -> User:
-        """Create an account with any roles. Whether the actor may do so is for the caller to decide.
+        """Create an account with any roles. The permission of the actor is not checked here.
 
         Raises:
             InvalidRequest, Conflict, Unavailable: as for `sign_up`.
@@ -110,7 +110,7 @@ class Registration:
         yield from metadata_faults(new.metadata)
 
     def password_faults(self, password: str, email: str) -> Iterable[Fault]:
-        """Yield the rules that a password breaks for the owner of an address; an empty address breaks none."""
+        """Yield the rules that a password breaks. `email` is the owner's address; pass "" if it is not known."""
         for code, detail in self._rules.faults(password, email):
             yield Fault(detail, code, pointer="/password")
 
@@ -119,7 +119,7 @@ class Registration:
         return {SIGN_UP: self._create_enqueued}
 
     async def _check(self, new: NewAccount) -> CheckedAccount:
-        """Apply the rules and hash the password, without looking anything up."""
+        """Validate the values and hash the password. This does not use the database."""
         faults = list(self.faults(new))
         if faults:
             raise InvalidRequest.of(*faults)
@@ -134,10 +134,10 @@ class Registration:
         email_verified: bool = False,
         finish: FinishJob | None = None,
     ) -> User:
-        """Store a new account, and send a link that verifies its address unless it is verified already.
+        """Store a new account, and send a link to verify its address, unless `email_verified` is set.
 
         Raises:
-            Conflict: the address has an account.
+            Conflict: another account has the address.
             Superseded: another worker has claimed the job that this finishes.
         """
         email = address(new.email)
@@ -167,6 +167,6 @@ class Registration:
             await self._store(context, request.account, DEFAULT_ROLES, finish=claimed.finish)
         except Conflict:
             user = await self._users.find_by_email(address(request.account.email).key)
-            if user is None:  # It was deleted in this moment: another attempt will create it.
+            if user is None:  # The account was deleted concurrently: the next attempt creates a new one.
                 raise
             await self._mail_requests.send(context, "set-password", user, claimed.finish)

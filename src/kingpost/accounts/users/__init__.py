@@ -1,1 +1,1 @@
-"""The accounts themselves: read, list, change and delete them."""
+"""Accounts: reading, changing and deleting them."""

@@ -52,8 +52,8 @@ async def _get(call: Call, users: Users, user_id: str) -> Answer:
 
 
 async def list_users(call: Call, users: Users) -> Answer:
-    part, binding = listing(call)
-    page = await users.list(part)
+    page_request, binding = listing(call)
+    page = await users.list(page_request)
     cursor, headers = next_page(call, page.next, binding)
     items = [UserBody.of(user) for user in page.items]
     return answer(UserList(items, cursor, **({} if page.total is None else {"total": page.total})), PRIVATE, *headers)
@@ -94,13 +94,13 @@ def _json_patched(user: User, patch: JSONPatch, machine: Machine) -> AccountChan
         "status": user.status,
     }
     patched = json_patch.apply(before, patch.operations, machine.body_limit)
-    # The result may be deeper than what came in.
+    # A patch can nest deeper than its input, so check the result again.
     after = parse_body(strict.decode(msgspec.json.encode(patched), machine.json_limits), ReplaceUser, None)
     return AccountChange(
         after.email,
         after.name,
         after.metadata,
-        # Sent back as they were, they are no attempt to change them.
+        # Unchanged values count as absent, so that callers other than administrators can patch their accounts.
         UNSET if after.roles == user.roles else after.roles,
         UNSET if after.status == user.status else after.status,
         after.current_password,
@@ -120,7 +120,7 @@ async def delete_user(call: Call, users: Users) -> Answer:
 
 @contextlib.contextmanager
 def _current_as_body() -> Iterator[None]:
-    """Show the current account of a `VersionMismatch` as clients see accounts."""
+    """Replace the current account in a `VersionMismatch` by its response body."""
     try:
         yield
     except VersionMismatch as mismatch:
@@ -211,7 +211,7 @@ ROUTES: tuple[Route[Users], ...] = (
         who=Who.CALLER,
         scope="users:write",
         tag=USERS,
-        summary="Delete an account with all that it owns",
+        summary="Delete an account and everything it owns",
         status=204,
         preconditions=True,
         problems=(Conflict, Forbidden, NotFound),

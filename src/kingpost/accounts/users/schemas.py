@@ -1,4 +1,4 @@
-"""What requests and responses about accounts hold."""
+"""Request and response bodies of accounts."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ _USER_METADATA = Meta(description="The user's own JSON object, 4 KiB at most.", 
 UserMetadata = Annotated[dict[str, Any], _USER_METADATA]
 
 StoredMetadata = Annotated[msgspec.Raw, _USER_METADATA, Meta(extra_json_schema={"type": "object"})]
-"""The same as it comes from storage: JSON text that is handed through."""
+"""The same as stored JSON text, which is sent without decoding it."""
 
 Role = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}" + END, examples=["user"])]
 
@@ -24,25 +24,25 @@ Roles = Annotated[tuple[Role, ...], Meta(max_length=32)]
 
 
 class ReplaceUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that an account may change of itself. What is absent is cleared, but `roles` and `status` stay."""
+    """New values of an account. An absent `name` or `metadata` is cleared; absent `roles` and `status` are kept."""
 
     email: Email
     name: DisplayName | None = None
     metadata: UserMetadata = {}
     roles: Roles | UnsetType = UNSET
     status: Literal["active", "suspended"] | UnsetType = UNSET
-    current_password: Annotated[AnyPassword, Meta(description="Needed to change one's own `email`.")] | None = None
+    current_password: Annotated[AnyPassword, Meta(description="Required to change your own `email`.")] | None = None
 
 
 class ChangeUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A merge patch (RFC 7396) of an account: absent members stay, `null` clears, `metadata` is merged."""
+    """A merge patch (RFC 7396) of an account: absent fields are kept, `null` clears one, `metadata` is merged."""
 
     email: Email | UnsetType = UNSET
     name: DisplayName | UnsetType | None = UNSET
     metadata: UserMetadata | UnsetType | None = UNSET
     roles: Roles | UnsetType = UNSET
     status: Literal["active", "suspended"] | UnsetType = UNSET
-    current_password: Annotated[AnyPassword, Meta(description="Needed to change one's own `email`.")] | None = None
+    current_password: Annotated[AnyPassword, Meta(description="Required to change your own `email`.")] | None = None
 
 
 class UserBody(msgspec.Struct, frozen=True):
@@ -85,6 +85,6 @@ USER_SORT_FIELDS = frozenset({"id", "email", "created_at", "updated_at"})
 
 
 class UserQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
-    """Which part of the list of accounts."""
+    """The requested page of the list of accounts."""
 
     sort: Annotated[str, sorting(USER_SORT_FIELDS)] = "-created_at"

@@ -18,13 +18,13 @@ from kingpost.storage.effects import NO_EFFECTS, Effects
 from kingpost.storage.listing import Listing
 
 METADATA_LIMIT = 4096
-"""Bytes of JSON that an account's metadata may have."""
-PATIENCE = 100
-"""How often a patch is applied anew because another writer was faster."""
+"""Maximum size of an account's metadata, in bytes of JSON."""
+MAX_ATTEMPTS = 100
+"""How often a patch is applied to a newer version after a concurrent write."""
 
 
 class AccountChange(msgspec.Struct, frozen=True):
-    """What a caller wants changed; `UNSET` leaves a field. `current_password` proves who changes an address."""
+    """New values of fields; `UNSET` keeps a field. `current_password` proves that the owner changes the address."""
 
     email: str | msgspec.UnsetType = msgspec.UNSET
     name: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -35,7 +35,7 @@ class AccountChange(msgspec.Struct, frozen=True):
 
 
 class Users:
-    """What callers may do with accounts."""
+    """Reads, changes and deletes accounts on behalf of callers."""
 
     def __init__(
         self,
@@ -52,14 +52,14 @@ class Users:
         self._verification = verification
 
     async def read(self, principal: Principal, user_id: str) -> User:
-        """One account.
+        """Return an account.
 
         Raises:
-            Forbidden: it is neither the caller's own nor is the caller an administrator.
-            NotFound: there is none.
+            Forbidden: the account is not the caller's own, and the caller is not an administrator.
+            NotFound: no account has this id.
         """
         if not principal.may_manage(user_id):
-            # Ids cannot be guessed, so a missing account may say so.
+            # Ids cannot be guessed, so telling 404 from 403 reveals nothing.
             raise NotFound() if await self._users.find(user_id) is None else Forbidden()
         user = await self._users.find(user_id)
         if user is None:
@@ -67,23 +67,23 @@ class Users:
         return user
 
     async def list(self, listing: Listing) -> Page[User]:
-        """Accounts, a page at a time. For administrators: the route says so."""
+        """Return one page of accounts. The route allows only administrators."""
         return await self._users.list(listing)
 
     async def replace(
         self, context: Context, user_id: str, change: AccountChange, versions: Sequence[int] | None
     ) -> User:
-        """Change an account. `versions` are those that `If-Match` names; None means any.
+        """Change an account. `versions` are those that `If-Match` names; None allows any.
 
-        Where addresses have to be verified, a new one that the account's owner names is not stored yet: a link
-        goes there, and whoever uses it moves the account.
+        If addresses must be verified, a new address from the account's owner is not stored yet. A link is sent to
+        it, and the account gets the address when the link is used.
 
         Raises:
-            Forbidden: not the caller's own account, or roles or status by someone who is no administrator,
-                or a wrong `current_password`.
+            Forbidden: the account is not the caller's own; roles or status are set by a caller who is not an
+                administrator; or `current_password` is wrong.
             RateLimited: `current_password` was wrong too many times.
-            InvalidRequest: the new values break a rule, or `current_password` is missing for a new address.
-            NotFound, VersionMismatch, Conflict: as for storage's `change`.
+            InvalidRequest: a new value breaks a rule, or `current_password` is missing for a new address.
+            NotFound, VersionMismatch, Conflict: as for `UserStore.change`.
         """
         return await self._change(context, await self.read(context.caller, user_id), change, versions)
 
@@ -94,39 +94,39 @@ class Users:
         patch: Callable[[User], AccountChange],
         versions: Sequence[int] | None,
     ) -> User:
-        """Change an account by what a pure function makes of it.
+        """Change an account with a pure function from the account to its change.
 
-        What it makes of the version that was read is written only if that version still stands. If another
-        writer was faster, the function is applied anew to what that one left, so neither is lost; with
-        `versions`, that is a mismatch instead.
+        The change is written only if the account still has the version that the function was applied to. After a
+        concurrent write the function is applied to the new version, so that neither write is lost. With `versions`,
+        a concurrent write raises `VersionMismatch` instead.
 
         Raises:
             Forbidden, InvalidRequest, NotFound, VersionMismatch, Conflict: as for `replace`.
-            Unavailable: others were faster too many times.
+            Unavailable: `MAX_ATTEMPTS` concurrent writes came first.
         """
         user = await self.read(context.caller, user_id)
         if versions is not None and user.version not in versions:
             raise VersionMismatch(user)
-        for _ in range(PATIENCE):
+        for _ in range(MAX_ATTEMPTS):
             try:
                 return await self._change(context, user, patch(user), (user.version,))
             except VersionMismatch as mismatch:
                 if versions is not None:
                     raise
                 user = mismatch.current
-        raise Unavailable("Too many writers change this account at the same time")
+        raise Unavailable("Too many concurrent changes of this account")
 
     async def _change(
         self, context: Context, user: User, change: AccountChange, versions: Sequence[int] | None
     ) -> User:
         principal = context.caller
-        decides_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
-        if decides_access and not principal.is_admin:
-            raise Forbidden("Roles and status are set by administrators")
+        changes_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
+        if changes_access and not principal.is_admin:
+            raise Forbidden("Only administrators can change roles and status")
         needs_proof = principal.user_id == user.id and change.email not in (msgspec.UNSET, user.email)
         faults = list(_change_faults(user, change))
         if needs_proof and change.current_password is None:
-            detail = "Changing your own e-mail address needs your current password"
+            detail = "Changing your own e-mail address requires your current password"
             faults.append(Fault(detail, "required", pointer="/current_password"))
         if faults:
             raise InvalidRequest.of(*faults)
@@ -147,7 +147,7 @@ class Users:
         return changed
 
     def _address_change(self, principal: Principal, user: User, change: AccountChange) -> tuple[UserChange, Effects]:
-        """Return what changes in the account at once, and the effects of a new address."""
+        """Return the immediate change of the account, and the effects of a new address."""
         if change.email is msgspec.UNSET or change.email == user.email:
             return UserChange(), NO_EFFECTS
         email = address(change.email)
@@ -157,11 +157,11 @@ class Users:
         return change_at_once, self._verification.move(user, email)
 
     async def delete(self, context: Context, user_id: str, versions: Sequence[int] | None) -> None:
-        """Delete an account with all that it owns.
+        """Delete an account and everything it owns.
 
         Raises:
             Forbidden, NotFound: as for `read`.
-            VersionMismatch, Conflict: as for storage's `delete`.
+            VersionMismatch, Conflict: as for `UserStore.delete`.
         """
         await self.read(context.caller, user_id)
         entry = audit.entry(context, "user.deleted", "user", user_id)
@@ -170,7 +170,7 @@ class Users:
 
 
 def _details(change: UserChange, *, email_waits: bool) -> dict[str, Any]:
-    """Return what the audit log says about a change: the fields, and the new values of those that decide access."""
+    """Return the details of an audit entry: the names of the changed fields, and the new roles and status."""
     fields = [name for name in ("email", "name", "metadata") if getattr(change, name) is not msgspec.UNSET]
     access = {name: getattr(change, name) for name in ("roles", "status")}
     details: dict[str, Any] = {name: value for name, value in access.items() if value is not msgspec.UNSET}
@@ -180,7 +180,7 @@ def _details(change: UserChange, *, email_waits: bool) -> dict[str, Any]:
 
 
 def _change_faults(user: User, change: AccountChange) -> Iterable[Fault]:
-    """The rules of address and metadata that a change of an account breaks."""
+    """Yield the rules of address and metadata that a change of an account breaks."""
     if change.email is not msgspec.UNSET and change.email != user.email:
         yield from email_faults(change.email)
     if change.metadata is not msgspec.UNSET:
@@ -188,7 +188,8 @@ def _change_faults(user: User, change: AccountChange) -> Iterable[Fault]:
 
 
 def metadata_faults(metadata: dict[str, Any]) -> Sequence[Fault]:
-    """What is wrong with the member `metadata` of a body."""
+    """Return the faults of the field `metadata`."""
     if len(msgspec.json.encode(metadata)) > METADATA_LIMIT:
-        return [Fault(f"Metadata has at most {METADATA_LIMIT} bytes of JSON", "too_long", pointer="/metadata")]
+        detail = f"`metadata` must have at most {METADATA_LIMIT} bytes as JSON"
+        return [Fault(detail, "too_long", pointer="/metadata")]
     return []

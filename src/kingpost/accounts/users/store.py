@@ -11,7 +11,7 @@ from kingpost.storage.listing import Listing
 
 
 class UserChange(msgspec.Struct, frozen=True):
-    """New values of an account; `UNSET` leaves a field as it is."""
+    """New values of an account; `UNSET` keeps a field."""
 
     email: str | msgspec.UnsetType = msgspec.UNSET
     email_key: str | msgspec.UnsetType = msgspec.UNSET
@@ -23,18 +23,18 @@ class UserChange(msgspec.Struct, frozen=True):
 
 
 class UserStore(Protocol):
-    """Accounts. `email_key` is the address as it is compared: no two accounts share one."""
+    """Accounts. `email_key` is the normalised address, which is unique."""
 
     async def create(self, user: User, email_key: str, password_hash: str, effects: Effects = NO_EFFECTS) -> None:
         """Store a new account.
 
         Raises:
-            Conflict: the `email_key` is taken. Of N concurrent calls with one key exactly one succeeds.
+            Conflict: another account has the `email_key`. Of N concurrent calls with one key exactly one succeeds.
         """
         ...
 
     async def find(self, user_id: str) -> User | None:
-        """The account, or None."""
+        """Return the account with this id, or None."""
         ...
 
     async def find_by_email(self, email_key: str) -> User | None:
@@ -42,9 +42,12 @@ class UserStore(Protocol):
         ...
 
     async def list(self, listing: Listing, *, status: Status | None = None, role: str | None = None) -> Page[User]:
-        """Accounts in the order of `listing.sort` (`created_at`, `updated_at`, `email`, `id`), ties by id.
+        """Return one page of accounts in the order of `listing.sort`, ties by id.
 
-        All of them, or those that have a status or a role. The total counts the same ones.
+        Args:
+            listing: can sort by `created_at`, `updated_at`, `email` and `id`.
+            status: only accounts with this status.
+            role: only accounts with this role.
         """
         ...
 
@@ -56,31 +59,36 @@ class UserStore(Protocol):
         versions: Sequence[int] | None,
         effects: Effects = NO_EFFECTS,
     ) -> tuple[User, Sequence[str]]:
-        """Change an account, add one to its version, and return it with the ids of the sessions this ended.
+        """Change an account and increment its version; return it with the ids of the sessions that this ended.
 
-        A suspension ends all of the account's sessions with the change; `roles_changed_within` tells of new roles.
-        A new address kills all one-time tokens that were sent to the old one.
+        A suspension ends all sessions of the account in the same transaction. New roles become visible in
+        `RevocationStore.roles_changed_within`. A new address revokes the one-time tokens that were sent to the old
+        one.
 
         Args:
+            user_id: the account to change.
+            change: the new values.
             at: the time of the change.
-            versions: change only one of these versions; None changes any.
+            versions: the versions that may be changed; None allows any.
+            consequences: stored in the same transaction.
 
         Raises:
-            NotFound: there is no such account.
-            VersionMismatch: it has another version. Of N callers that name one version exactly one wins.
-            Conflict: the new address is taken, or no active administrator would be left (also when
-                several are demoted at the same moment).
+            NotFound: no account has this id.
+            VersionMismatch: the account has another version. Of N concurrent calls that name one version exactly one
+                succeeds.
+            Conflict: another account has the new address; or no active administrator would be left, also when several
+                are demoted concurrently.
         """
         ...
 
     async def delete(
         self, user_id: str, versions: Sequence[int] | None, effects: Effects = NO_EFFECTS
     ) -> Sequence[str]:
-        """Delete an account with all that it owns; return the ids of the sessions this ended.
+        """Delete an account and everything it owns; return the ids of the sessions that this ended.
 
-        The address is free again. What becomes of the account's resources is decided here and nowhere else.
-        Its API keys, second factor, one-time tokens and waiting jobs go with it. Of the audit log its id
-        remains, which names nobody any more; the addresses in the entries by or about it are forgotten.
+        This deletes the account's resources, API keys, second factor, one-time tokens and waiting jobs, and its
+        e-mail address becomes free. Audit entries keep the account's id, but their client addresses are cleared if
+        the account is their actor or target.
 
         Raises:
             NotFound, VersionMismatch: as for `change`.

@@ -1,1 +1,1 @@
-"""Verification of e-mail addresses, and moving an account to another address."""
+"""Verification of e-mail addresses, and changes of an account's address."""

@@ -1,4 +1,4 @@
-"""Verification of addresses over HTTP."""
+"""Verification of e-mail addresses over HTTP."""
 
 from kingpost.accounts.verification.schemas import VerifyEmail
 from kingpost.accounts.verification.service import Verification
@@ -22,7 +22,7 @@ ROUTES: tuple[Route[Verification], ...] = (
         handler=verify_email,
         who=Who.ANYONE,
         tag=RECOVERY,
-        summary="Verify an address, or move an account to it, with the token of a link",
+        summary="Verify an address with the token from a link, or complete a change of address",
         body=VerifyEmail,
         status=204,
         problems=(Conflict,),

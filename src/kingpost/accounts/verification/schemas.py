@@ -1,4 +1,4 @@
-"""What a verification holds."""
+"""The request body of a verification."""
 
 import msgspec
 
@@ -6,6 +6,6 @@ from kingpost.accounts.one_time_tokens.schemas import MailedToken
 
 
 class VerifyEmail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Proof that one reads an address: it is verified, or becomes the account's."""
+    """Proof of access to a mailbox. The address becomes verified, or becomes the account's new address."""
 
     token: MailedToken

@@ -1,4 +1,4 @@
-"""Verification of addresses, and moving an account to another address."""
+"""Verification of e-mail addresses, and changes of an account's address."""
 
 import msgspec
 
@@ -14,7 +14,7 @@ from kingpost.storage.effects import Effects
 
 
 class Verification:
-    """Sends links to addresses, and marks an address as verified once its link has been used."""
+    """Sends links to addresses, and marks an address as verified when its link is used."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class Verification:
         *,
         verified_only: bool,
     ) -> None:
-        """`verified_only` lets only accounts with a verified address log in (see decision 9)."""
+        """With `verified_only`, only accounts with a verified address can log in (see decision 9)."""
         self._tokens = tokens
         self._messages = messages
         self._verified_only = verified_only
@@ -35,29 +35,29 @@ class Verification:
         return [token.stored, message]
 
     def waits_for(self, principal: Principal, user: User) -> bool:
-        """Return whether a new address of this account has to be confirmed before it replaces the old one."""
+        """Return whether a new address that this caller sets must be confirmed before it replaces the old one."""
         return self._verified_only and principal.user_id == user.id
 
     def move(self, user: User, email: NormalisedEmail) -> Effects:
-        """Return the effects of a new address that is set at once: a link to it, and a notice to the old one."""
+        """Return the effects of setting a new address immediately: a link to it, and a notice to the old one."""
         notice = self._messages.job("email-changed", user.email, user.id, new_email=email.address)
         return [*self.request(user.id, email), notice]
 
     def ask(self, user: User, email: NormalisedEmail) -> Effects:
-        """Return the effects of asking for an address that has to be confirmed first: a token and its mail.
+        """Return the effects of requesting an address that must be confirmed first: a token and its mail.
 
-        They are the same for an address that another account has, so that only its mailbox reveals that it is taken.
+        They are the same if another account has the address, so that the response does not reveal this.
         """
         token = one_time_tokens.new("change-email", user.id, email)
         message = self._messages.job("confirm-new-email", email.address, user.id, token=token.text)
         return [token.stored, message]
 
     async def verify(self, context: Context, text: str) -> None:
-        """Verify an address, or move an account to it, with the token of a link.
+        """Verify an address, or complete a change of address, with the token from a link.
 
         Raises:
-            InvalidRequest: the token is not good (any more).
-            Conflict: the new address belongs to another account by now.
+            InvalidRequest: the token is unknown, used or expired.
+            Conflict: another account has the new address.
         """
         at = clock.now()
         found = await self._tokens.find(hash_of(text), at)

@@ -1,4 +1,4 @@
-// What a link from a mail leads to: one button, which sends the link's token. Nothing is sent before.
+// The page of a link in a mail: one button, which sends the token of the link. Loading the page sends nothing.
 "use strict";
 
 const form = document.querySelector("form");
@@ -6,10 +6,10 @@ const button = form.querySelector("button");
 const field = form.querySelector("input");
 const outcome = document.getElementById("outcome");
 
-const EXPIRED = "This link does not work any more: it was used, has expired, or a newer one was sent. Ask for a new one.";
+const EXPIRED = "This link is no longer valid: it was used, has expired, or was replaced by a newer one. Request a new one.";
 const UNREACHABLE = "The server cannot be reached right now. Try again in a moment.";
 
-function tell(text, isFault) {
+function show(text, isFault) {
   outcome.textContent = text;
   outcome.classList.toggle("fault", isFault);
   field?.setAttribute("aria-invalid", String(isFault));
@@ -17,18 +17,18 @@ function tell(text, isFault) {
   (isFault && !form.hidden ? (field ?? button) : outcome).focus();
 }
 
-// What a problem document (RFC 9457) says, for a person: a fault of the token is a fault of the link.
+// Returns the text for a problem document (RFC 9457). A fault of the token is explained as a fault of the link.
 function explain(status, problem) {
   const faults = problem.errors ?? [];
-  const own = faults.filter((fault) => fault.pointer === "/new_password");
-  if (own.length > 0) {
-    return own.map((fault) => `${fault.detail}.`).join(" ");
+  const passwordFaults = faults.filter((fault) => fault.pointer === "/new_password");
+  if (passwordFaults.length > 0) {
+    return passwordFaults.map((fault) => `${fault.detail}.`).join(" ");
   }
   if (faults.some((fault) => fault.pointer === "/token") || status === 401 || status === 404) {
     return EXPIRED;
   }
   if (status === 429) {
-    return "Too many tries. Wait a minute, then try again.";
+    return "Too many attempts. Wait a minute, then try again.";
   }
   return status >= 500 ? UNREACHABLE : `${problem.detail ?? "This did not work"}.`;
 }
@@ -44,18 +44,18 @@ async function send(token) {
   });
   if (response.ok) {
     form.hidden = true;
-    tell(form.dataset.done, false);
+    show(form.dataset.done, false);
   } else {
-    tell(explain(response.status, await response.json()), true);
+    show(explain(response.status, await response.json()), true);
   }
 }
 
 function main() {
   const token = new URLSearchParams(location.search).get("token");
-  // Out of the address bar and the history, before anybody looks over a shoulder or shares the address.
+  // Remove the token from the address bar and the history, so that it is not seen or shared by accident.
   history.replaceState(null, "", location.pathname);
   if (!token) {
-    tell("This link is not complete. Open it from the message again.", true);
+    show("This link is incomplete. Open it from the message again.", true);
     return;
   }
   form.hidden = false;
@@ -65,7 +65,7 @@ function main() {
     try {
       await send(token);
     } catch {
-      tell(UNREACHABLE, true);
+      show(UNREACHABLE, true);
     }
   });
 }
