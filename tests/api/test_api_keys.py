@@ -10,7 +10,7 @@ import pytest
 
 from kingpost import clock
 from kingpost.auth.api_keys.key_format import is_well_formed, new_key
-from kingpost.auth.api_keys.service import BELIEVED_FOR, MOST_KEYS
+from kingpost.auth.api_keys.service import CACHE_LIFETIME, MAX_KEYS
 from tests.api.machines import KEYS, ME, Machine, listed, make_key
 from tests.api.stack import NOBODY, Caller, Serve, Stack, assert_problem, faults_of
 
@@ -80,13 +80,13 @@ async def test_names_may_have_a_hundred_characters_of_any_kind(stack: Stack) -> 
 
 async def test_an_account_has_a_hundred_keys_at_most(stack: Stack) -> None:
     owner = await stack.sign_up()
-    attempts = [owner.http.post(KEYS, json={"name": "x", "scopes": ["users:read"]}) for _ in range(MOST_KEYS + 5)]
+    attempts = [owner.http.post(KEYS, json={"name": "x", "scopes": ["users:read"]}) for _ in range(MAX_KEYS + 5)]
     responses = await asyncio.gather(*attempts)
     refused = [response for response in responses if response.status_code != 201]
     assert len(refused) == 5
     for response in refused:
         assert_problem(response, 409, "conflict")
-    assert len(await listed(owner)) == MOST_KEYS
+    assert len(await listed(owner)) == MAX_KEYS
     assert (await owner.http.delete(f"{KEYS}/{responses[0].json().get('id')}")).status_code == 204
     await make_key(stack, owner)
 
@@ -145,7 +145,7 @@ async def test_an_expired_key_is_refused_and_still_listed(stack: Stack) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner, expires_at=clock.after(1.0))
     assert await machine.status() == 200
-    await asyncio.sleep(1.0 + BELIEVED_FOR)
+    await asyncio.sleep(1.0 + CACHE_LIFETIME)
     assert_problem(await machine.http.get(ME), 401, "unauthenticated")
     assert [item["id"] for item in await listed(owner)] == [machine.id]
 

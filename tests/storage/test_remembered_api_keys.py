@@ -9,7 +9,7 @@ import pytest
 from kingpost.accounts.users.store import UserChange
 from kingpost.auth.api_keys import service as api_keys
 from kingpost.auth.api_keys.key_format import new_key
-from kingpost.auth.api_keys.service import BELIEVED_FOR, APIKeys, NewAPIKey
+from kingpost.auth.api_keys.service import CACHE_LIFETIME, APIKeys, NewAPIKey
 from kingpost.auth.api_keys.store import APIKey, APIKeyStore
 from kingpost.jobs.sealing import JobSealer
 from kingpost.mail import Messages
@@ -94,7 +94,7 @@ async def test_a_key_stands_for_its_owner_with_its_scopes_and_no_session(world: 
 
 async def test_it_is_looked_up_twice_a_second_at_most(world: World) -> None:
     _, text = await world.make()
-    for seconds, asked in ((0, 1), (0, 1), (BELIEVED_FOR - 0.001, 1), (0.001, 2), (0.001, 2), (3600, 3)):
+    for seconds, asked in ((0, 1), (0, 1), (CACHE_LIFETIME - 0.001, 1), (0.001, 2), (0.001, 2), (3600, 3)):
         world.now += seconds
         assert await world.is_good(text)
         assert world.watched.asked == asked
@@ -105,11 +105,11 @@ async def test_what_changed_elsewhere_is_believed_no_longer_than_that(nodes: lis
     assert await world.is_good(text)
     await nodes[1].users.change(world.user.id, UserChange(roles=("user",)), LATER, None)
     assert (await world.keys.authenticate(text)).roles == {"user", "editor"}
-    world.now += BELIEVED_FOR
+    world.now += CACHE_LIFETIME
     assert (await world.keys.authenticate(text)).roles == {"user"}
     await nodes[1].api_keys.delete(key.id)
     assert await world.is_good(text)
-    world.now += BELIEVED_FOR
+    world.now += CACHE_LIFETIME
     assert not await world.is_good(text)
 
 
@@ -140,7 +140,7 @@ async def test_unknown_and_revoked_keys_are_remembered_nowhere(world: World) -> 
 
 
 async def test_memory_is_bounded_and_the_oldest_goes_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_keys, "MOST_REMEMBERED", 2)
+    monkeypatch.setattr(api_keys, "MAX_CACHED", 2)
     texts = [(await world.make())[1] for _ in range(3)]
     for text in texts:
         assert await world.is_good(text)
@@ -220,7 +220,7 @@ async def test_nobody_is_believed_unasked_while_the_database_is_down(world: Worl
     assert await world.is_good(text)
     world.watched.is_down = True
     assert await world.is_good(text)
-    world.now += BELIEVED_FOR
+    world.now += CACHE_LIFETIME
     with pytest.raises(Unavailable):
         await world.keys.authenticate(text)
 
@@ -232,7 +232,7 @@ async def test_a_use_that_cannot_be_noted_is_no_refusal(world: World) -> None:
     world.watched.is_read_only = False
     (unnoted,) = await world.keys.list(world.user.id)
     assert unnoted.last_used_at is None
-    world.now += BELIEVED_FOR
+    world.now += CACHE_LIFETIME
     assert await world.is_good(text)
     (noted,) = await world.keys.list(world.user.id)
     assert noted.last_used_at is not None

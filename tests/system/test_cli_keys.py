@@ -193,7 +193,7 @@ def test_two_operators_at_once_make_one_key_or_two_but_never_none(cluster: Clust
     def rotate(name: str) -> None:
         done = kingpost(cluster.nodes[0].directory, "keys", "rotate", DATABASE_URL=cluster.database, SECRET=SECRET)
         outcomes.append(done.returncode)
-        assert done.returncode == 0 or "at the same moment" in done.stderr, name
+        assert done.returncode == 0 or "at the same time" in done.stderr, name
 
     threads = [threading.Thread(target=rotate, args=(f"operator {number}",)) for number in range(3)]
     for thread in threads:
@@ -241,9 +241,9 @@ def test_wrong_use_is_told(tmp_path: Path) -> None:
     (first, _) = json.loads(keys(tmp_path, "list", "--json")[0])["items"]
     assert "add --yes" in keys(tmp_path, "retire", first["id"], code=2)[1][-1]
     assert "Missing argument" in keys(tmp_path, "retire", code=2)[1][-1]
-    assert keys(tmp_path, "retire", "nothing", "--yes", code=1)[1] == ["There is no such signing key."]
+    assert keys(tmp_path, "retire", "nothing", "--yes", code=1)[1] == ["No signing key has this id."]
     assert keys(tmp_path, "list", code=1, SECRET="another secret, which is long enough")[1] == [
-        "KINGPOST_SECRET does not open the signing keys in this database."
+        "KINGPOST_SECRET cannot decrypt the signing keys in this database."
     ]
     assert len(json.loads(keys(tmp_path, "list", "--json")[0])["items"]) == 2
 

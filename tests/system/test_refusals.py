@@ -195,14 +195,14 @@ def test_a_weak_secret_in_production_is_told_and_not_repeated(tmp_path: Path) ->
 def test_a_wrong_secret_is_told(serve: Serve, tmp_path: Path, workers: str) -> None:
     serve(SECRET="the first secret, long enough for all").stop()
     sentence = refusal(tmp_path, "--workers", workers, SECRET="another secret, long enough for all of us")
-    assert "KINGPOST_SECRET does not open" in sentence
+    assert "KINGPOST_SECRET cannot decrypt" in sentence
     assert "another secret" not in sentence
 
 
 def test_a_lost_secret_file_is_told(serve: Serve, tmp_path: Path) -> None:
     serve().stop()
     (tmp_path / "kingpost.secret").unlink()
-    assert "KINGPOST_SECRET does not open" in refusal(tmp_path)
+    assert "KINGPOST_SECRET cannot decrypt" in refusal(tmp_path)
 
 
 def test_a_secret_file_that_cannot_be_used_is_told(tmp_path: Path) -> None:

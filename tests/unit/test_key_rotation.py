@@ -112,7 +112,7 @@ async def test_of_operators_who_rotate_at_the_same_moment_the_slower_is_told(sto
 
     stored: Any = Overtaken()
     slower = KeyRotation(stored, ring, SECRET, token_lifetime=LIFETIME, rotation_days=90)
-    with pytest.raises(Conflict, match="at the same moment"):
+    with pytest.raises(Conflict, match="at the same time"):
         await slower.rotate(OPERATOR)
     assert len(await ids(storage)) == 2
     assert await told(storage) == []
@@ -123,7 +123,7 @@ async def test_of_operators_who_rotate_at_the_same_moment_the_slower_is_told(sto
 async def test_a_key_from_the_future_stops_the_next_with_a_sentence(storage: Node) -> None:
     await keys_of_ages(storage, 20, -DAY)
     rotation, _ = rotation_on(storage)
-    with pytest.raises(Conflict, match="in the future: check your machines' clocks"):
+    with pytest.raises(Conflict, match="in the future: check the clocks of your machines"):
         await rotation.rotate(OPERATOR)
     await rotation.keep_up()
     assert await states(rotation) == ["signing", "next"]
@@ -202,7 +202,7 @@ async def test_the_only_key_is_not_retired(storage: Node) -> None:
     rotation, _ = rotation_on(storage)
     with pytest.raises(Conflict, match="This is the only signing key: rotate first"):
         await rotation.retire(OPERATOR, only)
-    with pytest.raises(NotFound, match="There is no such signing key"):
+    with pytest.raises(NotFound, match="No signing key has this id"):
         await rotation.retire(OPERATOR, "another")
     assert await ids(storage) == [only]
     assert await told(storage) == []

@@ -203,7 +203,7 @@ def test_the_private_key_is_not_in_the_seal() -> None:
 def test_another_secret_does_not_open_it() -> None:
     with pytest.raises(WrongSecret) as caught:
         SigningKey.unseal(SigningKey.generate().seal(SECRET), MasterSecret("another secret"))
-    assert str(caught.value) == "KINGPOST_SECRET does not open the signing keys in this database"
+    assert str(caught.value) == "KINGPOST_SECRET cannot decrypt the signing keys in this database"
 
 
 def test_a_seal_opens_in_no_other_row() -> None:
@@ -238,7 +238,7 @@ def test_a_key_of_a_newer_version_is_not_taken_for_one_of_ours() -> None:
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     sealed = SECRET.sealer("signing-keys").seal("EdDSA\nk", pkcs8)
-    with pytest.raises(SigningKeyError, match=r"^Signing keys for EdDSA need a newer version of Kingpost$"):
+    with pytest.raises(SigningKeyError, match=r"^Signing keys for EdDSA require a newer version of Kingpost$"):
         SigningKey.unseal(SealedKey("k", "EdDSA", sealed, clock.now()), SECRET)
 
 
@@ -443,7 +443,7 @@ async def test_a_key_that_cannot_be_used_keeps_no_other_from_being_known_or_gone
     for _ in range(3):
         await ring.keep_up()
     assert [key.id for key in ring.keys] == [kept.id, added.id]
-    told = "a signing key cannot be used: KINGPOST_SECRET does not open the signing keys in this database"
+    told = "a signing key cannot be used: KINGPOST_SECRET cannot decrypt the signing keys in this database"
     assert [record.getMessage() for record in caplog.records] == [told]
 
 

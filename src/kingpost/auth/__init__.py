@@ -1,1 +1,1 @@
-"""Authentication: sessions and tokens, passwords, the second factor, API keys, signing keys, throttling."""
+"""Authentication: sessions and tokens, passwords, the second factor, API keys, signing keys, revocations."""

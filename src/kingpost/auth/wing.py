@@ -1,4 +1,4 @@
-"""The wing: builds the services of the rooms in `auth`, and joins their routes."""
+"""The composition of the authentication features: builds their services, and joins their routes."""
 
 import contextlib
 import os
@@ -59,12 +59,12 @@ EXPORTS: Mapping[str, Any] = {
     "api_keys": list[ExportedKey],
     "second_factor": ExportedSecondFactor | None,
 }
-"""The fields of an account's export for what the rooms of this wing store about it, with their types."""
+"""The types of the fields that these features add to an account's export, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuthStores:
-    """The stores that this wing needs."""
+    """The stores that the authentication features need."""
 
     users: UserStore
     audit: AuditStore
@@ -78,7 +78,7 @@ class AuthStores:
 
 @dataclass(frozen=True, kw_only=True)
 class Auth:
-    """The services of this wing."""
+    """The services of the authentication features."""
 
     hasher: PasswordHasher
     password_rules: PasswordRules
@@ -92,10 +92,10 @@ class Auth:
     keys: KeyRing
     key_rotation: KeyRotation
     exports: Mapping[str, Read]
-    """What reads the fields of `EXPORTS`."""
+    """The functions that read the fields of `EXPORTS`."""
 
     def endpoints(self) -> Sequence[Endpoint]:
-        """Return the endpoints of this wing."""
+        """Return the endpoints of the authentication features."""
         return [
             *bind(session_routes.ROUTES, self.sessions),
             *bind(password_routes.ROUTES, self.passwords),
@@ -105,11 +105,11 @@ class Auth:
         ]
 
     def credentials(self) -> Sequence[tuple[str, Authenticate]]:
-        """Return the kinds of bearer credentials, by their prefix. Access tokens have none, so they come last."""
+        """Return the kinds of bearer credentials by prefix. Access tokens have no prefix, so they come last."""
         return [(API_KEY_PREFIX, self.api_keys.authenticate), ("", self.sessions.authenticate)]
 
     async def keep_house(self) -> None:
-        """Rotate the signing keys, and delete expired sessions."""
+        """Rotate the signing keys if necessary, and delete expired sessions."""
         await self.key_rotation.keep_up()
         await self.sessions.sweep()
 
@@ -122,10 +122,12 @@ async def open_auth(
     messages: Messages,
     counters: AttemptCounters,
 ) -> Auth:
-    """Build the services of this wing, and start what runs in the background until the stack unwinds.
+    """Build the services of the authentication features, and start their background tasks.
+
+    The stack stops the tasks when it unwinds.
 
     Raises:
-        SigningKeyError: the master secret does not open the database's signing keys.
+        SigningKeyError: the master secret cannot decrypt the signing keys in the database.
         Unavailable: the database does not answer.
     """
     keys = KeyRing(stores.signing_keys, secret)
@@ -192,7 +194,8 @@ async def open_auth(
 
 
 def _accepted_issuer(settings: Settings) -> Callable[[str], bool]:
-    # Without a public URL each node of a developer names itself by its own port, and still all are one.
+    # Without a public URL, nodes on a developer's machine have different ports in their derived URLs. They are still
+    # one server, and accept each other's tokens.
     if settings.public_url_is_derived:
         return is_loopback_origin
     return lambda issuer: issuer == settings.public_url

@@ -11,7 +11,7 @@ from kingpost.http.app.input import Rules
 from kingpost.http.app.router import Route, Tag, Who
 from kingpost.problems import Conflict, Fault, Forbidden, NotFound
 
-API_KEYS = Tag("API keys", "Credentials for machines, each with scopes of its own.", place=40)
+API_KEYS = Tag("API keys", "Credentials for machines, each with its own scopes.", place=40)
 
 
 async def create_api_key(call: Call, api_keys: APIKeys) -> Answer:
@@ -21,7 +21,7 @@ async def create_api_key(call: Call, api_keys: APIKeys) -> Answer:
 
 
 def api_key_rules(api_keys: APIKeys) -> Rules:
-    """Return the rules of scopes and expiry, which are reported together with the schema's faults."""
+    """Return the rules of scopes and expiry. Their faults are reported together with the schema's."""
 
     def rules(document: dict[str, Any]) -> Iterable[Fault]:
         expires_at = document.get("expires_at")
@@ -47,8 +47,8 @@ ROUTES: tuple[Route[APIKeys], ...] = (
         handler=create_api_key,
         who=Who.CALLER,
         tag=API_KEYS,
-        summary="Make an API key",
-        description="The answer is the only one that ever holds the key.",
+        summary="Create an API key",
+        description="Only this response contains the key. Store it: it cannot be read again.",
         body=CreateAPIKey,
         rules=api_key_rules,
         result=CreatedAPIKeyBody,
@@ -70,7 +70,7 @@ ROUTES: tuple[Route[APIKeys], ...] = (
         handler=revoke_api_key,
         who=Who.CALLER,
         tag=API_KEYS,
-        summary="Revoke one of your API keys; as an administrator anybody's",
+        summary="Revoke one of your API keys, or as an administrator any API key",
         status=204,
         problems=(Forbidden, NotFound),
     ),

@@ -1,4 +1,4 @@
-"""What requests and responses about API keys hold."""
+"""Request and response bodies of API keys."""
 
 from typing import Annotated, Self, cast
 
@@ -11,27 +11,27 @@ from kingpost.http.app.fields import Id, Time
 
 _SCOPES_EXAMPLE = ["resources:read", "resources:write"]
 
-Name = Annotated[str, Meta(min_length=1, max_length=100, description="What it is for.", examples=["nightly import"])]
+Name = Annotated[str, Meta(min_length=1, max_length=100, description="Its purpose.", examples=["nightly import"])]
 
 Scopes = Annotated[
     tuple[Scope, ...],
     Meta(
         min_length=1,
         max_length=len(SCOPES),
-        description="What it may be used for, as far as its owner may. "
+        description="What the key may do, within the permissions of its owner. "
         + " ".join(f"`{scope}`: {explanation}" for scope, explanation in EXPLANATIONS.items()),
         examples=[_SCOPES_EXAMPLE],
         extra_json_schema={"uniqueItems": True},
     ),
 ]
 
-Hint = Annotated[str, Meta(description="How the key starts, to tell it by.", examples=["kp_5fQx"])]
+Hint = Annotated[str, Meta(description="The first characters of the key, to recognise it by.", examples=["kp_5fQx"])]
 
 ExpiresAt = Annotated[
     str,
     Meta(
         max_length=64,
-        description="RFC 3339, with any offset, in the future. Null or absent: it never expires.",
+        description="A time in the future: RFC 3339, with any offset. If null or absent, the key never expires.",
         examples=["2099-12-31T23:59:59Z"],
         extra_json_schema={"format": "date-time"},
     ),
@@ -40,7 +40,7 @@ ExpiresAt = Annotated[
 LastUsedAt = Annotated[
     str,
     Meta(
-        description="When it was last used, to the minute; the first use is told at once. Null: never.",
+        description="The time of the last use, to the minute; the first use is shown at once. Null if never used.",
         examples=["2026-11-22T10:15:30.123Z"],
         extra_json_schema={"format": "date-time"},
     ),
@@ -49,8 +49,8 @@ LastUsedAt = Annotated[
 Key = Annotated[
     str,
     Meta(
-        description="The key, shown this once. To be sent as `Authorization: Bearer …`, and kept as a password is.",
-        # Its check is wrong on purpose: no scanner shall report the document.
+        description="The key, shown only once. Send it as `Authorization: Bearer …`, and protect it like a password.",
+        # The checksum is wrong on purpose, so that secret scanners do not report the document.
         examples=["kp_5fQx0Zb81mWcT7vKd2YhNpR4sJu9EaLgX3oViBwM6tC000000"],
         pattern="^kp_[0-9A-Za-z]{49}$",
     ),
@@ -58,7 +58,7 @@ Key = Annotated[
 
 
 class CreateAPIKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A key to make."""
+    """A new API key."""
 
     name: Name
     scopes: Scopes
@@ -66,39 +66,39 @@ class CreateAPIKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class APIKeyBody(msgspec.Struct, frozen=True):
-    """A machine's credentials, without the key itself."""
+    """An API key, without the key itself."""
 
     id: Id
     name: Name
     scopes: Scopes
     hint: Hint
     created_at: Time
-    expires_at: Annotated[Time, Meta(description="Null: never.")] | None
+    expires_at: Annotated[Time, Meta(description="Null if the key never expires.")] | None
     last_used_at: LastUsedAt | None
 
     @classmethod
-    def of(cls, key: APIKey, /, **more: str) -> Self:
-        """What is told of a key, with `more` where a subclass has more members."""
+    def of(cls, key: APIKey, /, **additional_fields: str) -> Self:
+        """Return the body for a key. `additional_fields` are those of a subclass."""
         scopes = cast(tuple[Scope, ...], key.scopes)
         times = key.created_at, key.expires_at, key.last_used_at
-        return cls(key.id, key.name, scopes, key.hint, *times, **more)
+        return cls(key.id, key.name, scopes, key.hint, *times, **additional_fields)
 
 
 class CreatedAPIKeyBody(APIKeyBody, frozen=True):
-    """A new key."""
+    """A new API key, with the key itself."""
 
     key: Key
 
 
 class APIKeyList(msgspec.Struct, frozen=True):
-    """All your keys, newest first, expired ones included; there is never a next page."""
+    """All your API keys, newest first, including expired ones. There is only one page."""
 
     items: list[APIKeyBody]
     next_cursor: None
 
 
 class ExportedKey(msgspec.Struct, frozen=True):
-    """An API key. The key itself is kept nowhere; `hint` is its start."""
+    """An API key. The key itself is not stored; `hint` is its first characters."""
 
     id: Id
     name: Annotated[str, Meta(max_length=200, examples=["Ada Lovelace"])]

@@ -1,4 +1,4 @@
-"""What an API key may be allowed to do."""
+"""The scopes of API keys."""
 
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -8,9 +8,9 @@ type Scope = Literal["users:read", "users:write", "resources:read", "resources:w
 SCOPES: tuple[Scope, ...] = get_args(Scope.__value__)
 
 EXPLANATIONS: Mapping[Scope, str] = {
-    "users:read": "Read accounts: the key owner's own, or all where the owner is an administrator.",
-    "users:write": "Change and delete them; as an administrator create them, too.",
+    "users:read": "Read the owner's account, or all accounts if the owner is an administrator.",
+    "users:write": "Change and delete these accounts, and create accounts if the owner is an administrator.",
     "resources:read": "Read the resources that the owner may read.",
-    "resources:write": "Create, change and delete those that the owner may.",
-    "audit:read": "Read the audit log, where the owner is an administrator.",
+    "resources:write": "Create, change and delete the resources that the owner may change.",
+    "audit:read": "Read the audit log, if the owner is an administrator.",
 }

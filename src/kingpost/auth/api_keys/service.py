@@ -1,4 +1,4 @@
-"""API keys: what machines send in the place of an access token."""
+"""API keys: credentials that machines send instead of an access token."""
 
 import asyncio
 import hmac
@@ -20,35 +20,36 @@ from kingpost.model import Context, Principal
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unauthenticated, Unavailable
 from kingpost.secret import MasterSecret
 
-MOST_KEYS = 100
-"""Keys that an account may have, expired ones included."""
-BELIEVED_FOR = 0.5
-"""Seconds for which what was found out about a key is believed; with it, a second is kept on all nodes."""
-MOST_REMEMBERED = 10_000
+MAX_KEYS = 100
+"""Keys per account, including expired ones."""
+CACHE_LIFETIME = 0.5
+"""Seconds for which the owner of a key is cached, so that a revocation takes effect on all nodes within a second."""
+MAX_CACHED = 10_000
+"""Keys in the cache of a process."""
 
 logger = logging.getLogger("kingpost.api_keys")
 
 
 class NewAPIKey(msgspec.Struct, frozen=True):
-    """What whoever creates a key wants. `expires_at` is RFC 3339 with any offset; None is never."""
+    """The values of a new key, not validated. `expires_at` is RFC 3339 with any offset, or None for no expiry."""
 
     name: str
     scopes: Sequence[Scope]
     expires_at: str | None = None
 
 
-class _Known(msgspec.Struct, frozen=True, gc=False):
-    """Whom a key stood for when it was looked up, and until when that is believed."""
+class _CachedCaller(msgspec.Struct, frozen=True, gc=False):
+    """The caller that a key stands for, and the monotonic time at which this cache entry expires."""
 
     principal: Principal
-    until: float
+    expires_at: float
 
 
 class APIKeys:
-    """Creates, lists and revokes keys, and tells whose they are.
+    """Creates, lists and revokes keys, and authenticates callers with them.
 
-    A key can do what its owner may at this moment and its scopes name. Each process asks the database for that
-    twice a second at most and remembers it by the text of the key; unknown keys are remembered nowhere.
+    A key grants the present permissions of its owner, limited to its scopes. Each process looks up a key at most
+    twice a second and caches the result by the text of the key. Unknown keys are not cached.
     """
 
     def __init__(
@@ -65,18 +66,18 @@ class APIKeys:
         self._messages = messages
         self._hash_key = secret.derive("api-keys")
         self._seconds = seconds
-        self._known: dict[str, _Known] = {}
-        self._asking: dict[str, asyncio.Task[Principal]] = {}
+        self._cache: dict[str, _CachedCaller] = {}
+        self._lookups: dict[str, asyncio.Task[Principal]] = {}
 
     async def create(self, context: Context, new: NewAPIKey) -> tuple[APIKey, str]:
-        """Make a key for the caller; return what is kept of it, and the key itself, which nobody sees again.
+        """Create a key for the caller; return its record, and the key itself, which is not stored.
 
-        The account's owner is told by mail: a key would outlive the session of whoever stole that.
-        Scopes that the caller's roles leave nothing to do with are fine: they only ever take away.
+        The owner is notified by mail, because a key that was created with a stolen session outlives that session.
+        Any scope is allowed, even if the caller's roles do not permit its actions: scopes only restrict a key.
 
         Raises:
-            InvalidRequest: a scope stands there twice, or `expires_at` is no time in the future.
-            Conflict: the account has too many.
+            InvalidRequest: a scope is listed twice, or `expires_at` is not a time in the future.
+            Conflict: the account has `MAX_KEYS` keys.
             Unauthenticated: the account is gone.
         """
         faults = list(self.faults(new))
@@ -105,24 +106,25 @@ class APIKeys:
         effects: list[msgspec.Struct] = [entry, notice]
         if principal.session_id is not None:
             effects.append(RequireSession(principal.session_id))
-        await self._stored.create(key, self._hash(text), MOST_KEYS, effects)
+        await self._stored.create(key, self._hash(text), MAX_KEYS, effects)
         return key, text
 
     def faults(self, new: NewAPIKey) -> Iterable[Fault]:
-        """The rules that a new key breaks."""
+        """Yield the rules that a new key breaks."""
         if len(set(new.scopes)) < len(new.scopes):
-            yield Fault("A scope stands here twice", "uniqueItems", pointer="/scopes")
+            yield Fault("A scope is listed twice", "uniqueItems", pointer="/scopes")
         if new.expires_at is not None:
             try:
-                is_over = clock.read(new.expires_at) <= clock.now()
+                is_past = clock.read(new.expires_at) <= clock.now()
             except ValueError:
-                yield Fault("This is not a time in the form of RFC 3339", "time", pointer="/expires_at")
+                detail = "This must be an RFC 3339 time, such as 2026-11-22T10:15:30Z"
+                yield Fault(detail, "time", pointer="/expires_at")
             else:
-                if is_over:
-                    yield Fault("This time is over", "past", pointer="/expires_at")
+                if is_past:
+                    yield Fault("This time must be in the future", "past", pointer="/expires_at")
 
     async def list(self, user_id: str) -> Sequence[APIKey]:
-        """Return an account's keys, newest first, expired ones included."""
+        """Return an account's keys, newest first, including expired ones."""
         return await self._stored.list(user_id)
 
     async def export(self, user_id: str) -> Sequence[ExportedKey]:
@@ -130,17 +132,17 @@ class APIKeys:
         return [ExportedKey.of(key) for key in reversed(await self._stored.list(user_id))]
 
     async def revoke(self, context: Context, key_id: str) -> None:
-        """Delete a key: one of the caller's own, or as an administrator anybody's.
+        """Delete one of the caller's keys, or any key if the caller is an administrator.
 
         Raises:
-            NotFound: there is no such key.
-            Forbidden: it is another's.
+            NotFound: no key has this id.
+            Forbidden: the key belongs to another account.
         """
         owner_id = await self._stored.find_owner(key_id)
         if owner_id is None:
             raise NotFound()
         if not context.caller.may_manage(owner_id):
-            # Ids cannot be guessed, so a missing key may say so.
+            # Ids cannot be guessed, so telling 404 from 403 reveals nothing.
             raise Forbidden()
         entry = audit.entry(context, "api_key.revoked", "api_key", key_id, user_id=owner_id)
         if not await self._stored.delete(key_id, [entry]):
@@ -148,41 +150,42 @@ class APIKeys:
         self.forget(owner_id)
 
     async def authenticate(self, text: str) -> Principal:
-        """Tell who calls with a key.
+        """Return the caller that a key stands for.
 
         Raises:
             Unauthenticated: the key is malformed, unknown, expired or revoked, or its owner is suspended or gone.
             Unavailable: the database does not answer.
         """
-        known = self._known.get(text)
-        if known is not None and known.until > self._seconds():
-            return known.principal
+        cached = self._cache.get(text)
+        if cached is not None and cached.expires_at > self._seconds():
+            return cached.principal
         if not key_format.is_well_formed(text):
             raise Unauthenticated("The API key is malformed")
-        # Of a thousand calls that come with one key at the same moment one asks.
-        asking = self._asking.get(text)
-        if asking is None:
-            asking = self._asking[text] = asyncio.create_task(self._ask(text))
-            asking.add_done_callback(lambda task: self._asked(text, task))
-        # Whoever hangs up leaves the others their answer.
-        return await asyncio.shield(asking)
+        # Concurrent calls with one key share one look-up.
+        lookup = self._lookups.get(text)
+        if lookup is None:
+            lookup = self._lookups[text] = asyncio.create_task(self._look_up(text))
+            lookup.add_done_callback(lambda task: self._looked_up(text, task))
+        # Shielded: one caller's cancellation must not cancel the shared look-up.
+        return await asyncio.shield(lookup)
 
     def forget(self, user_id: str) -> None:
-        """Believe nothing about an account's keys any more: it, or they, have just changed."""
-        for text in [text for text, known in self._known.items() if known.principal.user_id == user_id]:
-            del self._known[text]
-        # Whatever is being asked may have been answered before the change: nobody else shall believe that.
-        self._asking.clear()
+        """Evict the keys of an account from the cache, because the account or its keys have changed."""
+        for text in [text for text, cached in self._cache.items() if cached.principal.user_id == user_id]:
+            del self._cache[text]
+        # Running look-ups may return the state before the change, so new callers must not join them.
+        self._lookups.clear()
 
-    async def _ask(self, text: str) -> Principal:
+    async def _look_up(self, text: str) -> Principal:
         started, now = self._seconds(), clock.now()
         found = await self._stored.find(self._hash(text), now)
         if found is None:
             raise Unauthenticated("The API key is unknown, expired or revoked, or its owner is suspended")
         key, user = found
         principal = Principal(user.id, None, frozenset(user.roles), key.id, frozenset(key.scopes))
-        if self._asking.get(text) is asyncio.current_task():
-            self._remember(text, _Known(principal, started + BELIEVED_FOR))
+        # A look-up that `forget` has dropped must not fill the cache.
+        if self._lookups.get(text) is asyncio.current_task():
+            self._remember(text, _CachedCaller(principal, started + CACHE_LIFETIME))
         if key.last_used_at is None or key.last_used_at <= clock.shifted(now, -USE_IS_NOTED_EVERY):
             await self._note_use(key.id, now)
         return principal
@@ -191,26 +194,26 @@ class APIKeys:
         try:
             await self._stored.note_use(key_id, now)
         except Unavailable:
-            # The call itself may do without writing.
-            logger.warning("the last use of the API key %s could not be noted", key_id)
+            # The last use is informational: the request succeeds without it.
+            logger.warning("cannot store the last use of the API key %s", key_id)
 
-    def _asked(self, text: str, task: asyncio.Task[Principal]) -> None:
-        if self._asking.get(text) is task:
-            del self._asking[text]
-        # Looked at here, so that asyncio does not complain where nobody is left to hear of it.
+    def _looked_up(self, text: str, task: asyncio.Task[Principal]) -> None:
+        if self._lookups.get(text) is task:
+            del self._lookups[text]
+        # Retrieve the exception: asyncio warns about one that was never retrieved if all callers were cancelled.
         if not task.cancelled():
             task.exception()
 
-    def _remember(self, text: str, known: _Known) -> None:
-        """Keep what is known of a key, and drop what is believed no longer, or the oldest if there is no room."""
-        self._known.pop(text, None)
-        self._known[text] = known
+    def _remember(self, text: str, cached: _CachedCaller) -> None:
+        """Cache the caller of a key; evict expired entries, and the oldest entry if the cache is full."""
+        self._cache.pop(text, None)
+        self._cache[text] = cached
         while True:
-            oldest = next(iter(self._known))
-            if len(self._known) <= MOST_REMEMBERED and self._known[oldest].until > self._seconds():
+            oldest = next(iter(self._cache))
+            if len(self._cache) <= MAX_CACHED and self._cache[oldest].expires_at > self._seconds():
                 return
-            del self._known[oldest]
+            del self._cache[oldest]
 
     def _hash(self, text: str) -> bytes:
-        """What is stored: HMAC-SHA256 of the key, so that the database alone cannot even tell a key from a guess."""
+        """Return the HMAC-SHA256 of a key. Without the master secret, the database cannot be used to check guesses."""
         return hmac.digest(self._hash_key, text.encode(), "sha256")

@@ -9,11 +9,11 @@ from kingpost.model import User
 from kingpost.storage.effects import NO_EFFECTS, Effects
 
 USE_IS_NOTED_EVERY = 60
-"""Seconds between two notes of when a key was last used."""
+"""Minimum seconds between two updates of the last use of a key."""
 
 
 class APIKey(msgspec.Struct, frozen=True):
-    """A machine's credentials. `hint` is the start of the key, to tell it by; the key itself is never stored."""
+    """The record of a key. `hint` is the first characters of the key; the key itself is never stored."""
 
     id: str
     user_id: str
@@ -26,40 +26,40 @@ class APIKey(msgspec.Struct, frozen=True):
 
 
 class APIKeyStore(Protocol):
-    """Credentials of machines. What they send is known here by its hash only, and no two share one."""
+    """API keys. Only their hashes are stored, and each hash is unique."""
 
     async def create(self, key: APIKey, key_hash: bytes, most: int, effects: Effects = NO_EFFECTS) -> None:
         """Store a new key.
 
         Raises:
-            Conflict: the account has `most` keys or more, expired ones included. However many are created at
-                the same moment, it never gets more.
+            Conflict: the account has `most` keys or more, including expired ones. Concurrent calls do not exceed
+                this limit.
             Unauthenticated: the account is gone or suspended.
         """
         ...
 
     async def find(self, key_hash: bytes, at: str) -> tuple[APIKey, User] | None:
-        """The key with this hash and its account, both of one moment.
+        """Return the key with this hash and its account, read in one statement.
 
-        None if there is no such key, if it has expired at `at`, or if the account is suspended.
+        Return None if no key has this hash, if it has expired at `at`, or if the account is suspended.
         """
         ...
 
     async def find_owner(self, key_id: str) -> str | None:
-        """The id of the account that a key belongs to for good, expired or not; None if there is no such key."""
+        """Return the id of the account that owns a key, or None if no key has this id. The owner never changes."""
         ...
 
     async def list(self, user_id: str) -> Sequence[APIKey]:
-        """All keys of an account, newest first, expired ones included."""
+        """Return all keys of an account, newest first, including expired ones."""
         ...
 
     async def note_use(self, key_id: str, at: str) -> None:
-        """Note when a key was used, unless a use was noted in the minute before `at`.
+        """Store the last use of a key, unless a use was stored within `USE_IS_NOTED_EVERY` seconds before `at`.
 
-        Of N concurrent calls one writes.
+        Of N concurrent calls exactly one writes.
         """
         ...
 
     async def delete(self, key_id: str, effects: Effects = NO_EFFECTS) -> bool:
-        """Delete a key; tell whether this call did. Of N concurrent calls exactly one does."""
+        """Delete a key; return whether this call deleted it. Of N concurrent calls exactly one does."""
         ...

@@ -1,1 +1,1 @@
-"""What ended or changed on other nodes: sessions, roles, signing keys."""
+"""Revocations: ended sessions, changed roles and removed signing keys, on all nodes."""

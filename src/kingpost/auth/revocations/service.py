@@ -1,10 +1,10 @@
-"""What changed elsewhere about who may call: sessions that ended, roles that were set, signing keys. Kept in memory.
+"""An in-memory cache of recent revocations: ended sessions, changed roles, removed signing keys.
 
-An access token outlives its session by minutes, and the roles it was issued with; this is what corrects it.
-A process learns of its own writes at once, and of other nodes' by asking the database several times a second
-for all that changed in the last half minute: an overlap wide enough for transactions that become visible
-late. A process that has not heard from the database for a second no longer trusts its memory and asks for
-each token. Of signing keys the key ring is told to keep up, by the same polls.
+An access token is valid for minutes after its session has ended or the account's roles have changed, so each request
+is checked against this cache. A process adds its own writes at once. It learns of writes of other nodes by polling
+the database several times a second for the changes of the last half minute. Consecutive polls overlap, so that a
+transaction that becomes visible late is not missed. When no poll has succeeded for a second, the process no longer
+relies on the cache and looks up each token in the database. The same polls reload the signing keys.
 """
 
 import asyncio
@@ -22,20 +22,20 @@ from kingpost.model import Principal
 from kingpost.problems import Unauthenticated, Unavailable
 
 POLL_EVERY = 0.3
-"""Seconds between two polls; with `TRUSTED_FOR` it keeps the promise of one second on all nodes."""
+"""Seconds between two polls. With `TRUSTED_FOR`, a revocation takes effect on all nodes within one second."""
 TRUSTED_FOR = 1.0
-"""Seconds after the start of a good poll for which memory is complete enough to decide alone."""
+"""Seconds after the start of a successful poll for which the cache is trusted."""
 OVERLAP = 30
-"""Seconds that each poll looks back: longer than any transaction may take."""
+"""Seconds that each poll looks back: longer than a transaction may take."""
 
 logger = logging.getLogger("kingpost.revocations")
 
 
 class Revocations:
-    """The recently ended sessions and the recently set roles, as this process knows them."""
+    """The recently ended sessions and the recently changed roles that this process knows."""
 
     def __init__(self, stored: RevocationStore, keys: KeyRing, remember_for: int) -> None:
-        """`remember_for` is how long an access token may outlive what it says, in seconds."""
+        """`remember_for` is the lifetime of access tokens, in seconds. Older revocations have no effect."""
         self._stored = stored
         self._keys = keys
         self._remember_for = remember_for
@@ -46,7 +46,7 @@ class Revocations:
         self._callbacks: list[Callable[[str], None]] = []
 
     async def start(self) -> None:
-        """Learn what ended while this process was not there, then keep up.
+        """Load the revocations that still matter, then poll for new ones in the background.
 
         Raises:
             Unavailable: the database does not answer.
@@ -61,36 +61,43 @@ class Revocations:
                 await self._polling
 
     def add(self, session_ids: Iterable[str]) -> None:
-        """Take note of sessions that this process has ended (or has seen ended)."""
+        """Add sessions that have ended."""
         forget_at = time.monotonic() + self._remember_for
         self._ended.update(dict.fromkeys(session_ids, forget_at))
 
     def set_roles(self, user_id: str, roles: Iterable[str]) -> None:
-        """Take note of the roles that an account has got."""
+        """Add the new roles of an account."""
         self._roles[user_id] = frozenset(roles), time.monotonic() + self._remember_for
 
     def account_changed(self, user_id: str) -> None:
-        """Take note that this process has changed or deleted an account: whoever remembers more of it forgets that."""
+        """Report that this process has changed or deleted an account, so that caches can drop it."""
         for callback in self._callbacks:
             callback(user_id)
 
     def when_account_changes(self, callback: Callable[[str], None]) -> None:
-        """Have something called with the id of each account that this process changes or deletes."""
+        """Register a callback that gets the id of each account that this process changes or deletes."""
         self._callbacks.append(callback)
 
     def present(self, principal: Principal) -> Principal | None:
-        """The caller as memory alone knows it to be now: the question of every request. None if memory cannot tell."""
+        """Return the caller with its present roles, from the cache alone.
+
+        Return None if its session has ended, or if the cache is not trusted: call `look_up` then.
+        """
         if principal.session_id in self._ended or time.monotonic() >= self._trusted_until:
             return None
         changed = self._roles.get(principal.user_id)
         return principal if changed is None else structs.replace(principal, roles=changed[0])
 
     async def look_up(self, principal: Principal, key_id: str | None = None) -> Principal:
-        """The caller as it is now. `key_id` is the key that signed its token, if it has one.
+        """Return the caller with its present roles, from the database.
+
+        Args:
+            principal: the caller from the token.
+            key_id: the key that signed the token, or None to skip its check.
 
         Raises:
-            Unauthenticated: its session has ended, or the key is gone.
-            Unavailable: neither memory nor the database can tell.
+            Unauthenticated: the session has ended, or the key was removed.
+            Unavailable: the database does not answer.
         """
         if key_id is not None and principal.session_id not in self._ended:
             await self._keys.keep_up()
@@ -113,19 +120,19 @@ class Revocations:
     async def _keep_up(self) -> None:
         while True:
             await asyncio.sleep(POLL_EVERY)
-            # After a silence the look back must reach to the last good poll.
-            silence = time.monotonic() - self._trusted_until + TRUSTED_FOR
+            # After failed polls, look back to the last successful one.
+            since_success = time.monotonic() - self._trusted_until + TRUSTED_FOR
             try:
-                await self._poll(OVERLAP + int(silence))
+                await self._poll(OVERLAP + int(since_success))
             except Unavailable:
-                logger.warning("cannot learn what changed: asking the database for each token")
+                logger.warning("cannot poll for revocations: looking up each token in the database")
             except Exception:
-                logger.exception("cannot learn what changed")
-            self._forget_old()
+                logger.exception("cannot poll for revocations")
+            self._evict_expired()
 
-    def _forget_old(self) -> None:
+    def _evict_expired(self) -> None:
         now = time.monotonic()
-        # What is forgotten is older than any token, so this need not be exact, nor often.
+        # Evicted entries are older than any valid token, so eviction may be late.
         if self._ended and min(self._ended.values()) < now:
             self._ended = {session: until for session, until in self._ended.items() if until > now}
         self._roles = {user: known for user, known in self._roles.items() if known[1] > now}

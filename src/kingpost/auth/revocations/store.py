@@ -1,4 +1,4 @@
-"""The port that finds out what ended or changed on any node."""
+"""The port that reads recent changes of sessions and roles."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -16,14 +16,14 @@ class RequireSession(msgspec.Struct, frozen=True):
 
 
 class RevocationStore(Protocol):
-    """Sessions that ended and roles that were set, as the database knows them."""
+    """Ended sessions and changed roles, from all nodes."""
 
     async def ended_within(self, seconds: int) -> Sequence[str]:
-        """The ids of the sessions that ended in the last so many seconds, by the database's own clock."""
+        """Return the ids of the sessions that ended in the last `seconds`, by the database's clock."""
         ...
 
     async def roles_changed_within(self, seconds: int) -> Sequence[tuple[str, tuple[str, ...]]]:
-        """The accounts whose roles were set in the last so many seconds, by the database's own clock: ids and roles."""
+        """Return id and roles of the accounts whose roles were set in the last `seconds`, by the database's clock."""
         ...
 
     async def find_roles(self, session_id: str, at: str) -> Sequence[str] | None:

@@ -1,4 +1,8 @@
-"""The life of the keys that sign access tokens: published, then signing, then kept for what they signed, then gone."""
+"""Rotation of the keys that sign access tokens.
+
+A key is first only published, then it signs, then it only verifies the tokens that it has signed. When the last of
+these tokens has expired, the key is deleted.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -16,9 +20,9 @@ from kingpost.secret import MasterSecret
 
 DAY = 24 * 60 * 60
 CENTURY = 36_500
-"""Days. Whoever asks for more means never, and gets dates that can be written."""
+"""Days. Longer rotation periods are cut to this, so that date arithmetic does not overflow."""
 SLACK = 5 * 60
-"""Seconds for which a key is kept beyond its last token: more than the clocks of nodes may differ by."""
+"""Seconds for which a key is kept after its last token has expired: more than the clocks of nodes may differ."""
 
 type State = Literal["next", "signing", "verifying"]
 
@@ -26,7 +30,7 @@ logger = logging.getLogger("kingpost.key_rotation")
 
 
 class KeyLife(msgspec.Struct, frozen=True):
-    """Where a key stands. `verifies_until` is None for the newest: nothing will take its place yet."""
+    """The state of a key. `verifies_until` is None for the newest key, which has no successor yet."""
 
     id: str
     created_at: str
@@ -36,9 +40,9 @@ class KeyLife(msgspec.Struct, frozen=True):
 
 
 class KeyRotation:
-    """Makes keys and takes them away, on behalf of the operator or by itself. Every node does; one of them wins.
+    """Creates and removes keys, for the operator or automatically. Every node does so; the database lets one win.
 
-    A key that is new or gone is known to this process with the next poll (`Revocations`), as it is to all others.
+    All processes, including this one, learn of a new or removed key with their next poll (`Revocations`).
     """
 
     def __init__(
@@ -47,11 +51,11 @@ class KeyRotation:
         """Rotate the keys of a ring.
 
         Args:
-            stored: where the keys are.
-            ring: the keys as this process knows them.
-            secret: what seals them.
-            token_lifetime: seconds for which a token may be good after a key has signed it.
-            rotation_days: how old the newest key may get; 0 never makes one without being asked.
+            stored: the store of the keys.
+            ring: the keys that this process has loaded.
+            secret: encrypts the keys in the store.
+            token_lifetime: seconds for which a token is valid after a key has signed it.
+            rotation_days: the age in days at which the newest key gets a successor; 0 disables automatic rotation.
         """
         self._stored = stored
         self._ring = ring
@@ -60,7 +64,7 @@ class KeyRotation:
         self._rotation_days = min(rotation_days, CENTURY)
 
     async def list(self) -> Sequence[KeyLife]:
-        """All keys, oldest first."""
+        """Return the states of all keys, oldest first."""
         await self._ring.load()
         keys, lives = self._ring.keys, []
         state: State = "verifying"
@@ -74,39 +78,42 @@ class KeyRotation:
         return lives
 
     async def rotate(self, context: Context) -> KeyLife:
-        """Make the next key. It signs once every cached JWKS holds it.
+        """Create the next key. It starts to sign when every cached JWK set contains it.
 
         Raises:
-            Conflict: another node made one at the same moment, or one that is dated in the future.
+            Conflict: another node has created a key concurrently, or the newest key has a creation time in the
+                future.
         """
         await self._ring.load()
         newest = self._ring.keys[-1]
         if newest.created_at > clock.now():
             raise Conflict(
-                f"The newest key was made at {newest.created_at}, in the future: check your machines' clocks"
+                f"The newest key was created at {newest.created_at}, in the future: check the clocks of your machines"
             )
-        made = await self._add_after(context, newest)
-        if made is None:
-            raise Conflict("Another key was made at the same moment")
-        return next(life for life in await self.list() if life.id == made.id)
+        created = await self._add_after(context, newest)
+        if created is None:
+            raise Conflict("Another key was created at the same time")
+        return next(life for life in await self.list() if life.id == created.id)
 
     async def retire(self, context: Context, key_id: str) -> KeyLife:
-        """Remove a key at once: what it has signed is refused everywhere within a second. Return what signs now.
+        """Remove a key immediately, and return the key that signs now.
+
+        All nodes reject tokens of the removed key within a second.
 
         Raises:
-            NotFound: there is no such key.
-            Conflict: it is the only one.
+            NotFound: no key has this id.
+            Conflict: it is the only key.
         """
         if not await self._remove(context, key_id):
             if not any(life.id == key_id for life in await self.list()):
-                raise NotFound("There is no such signing key")
+                raise NotFound("No signing key has this id")
             raise Conflict("This is the only signing key: rotate first")
         return next(life for life in await self.list() if life.state == "signing")
 
     async def keep_up(self) -> None:
-        """Make a key when the newest has grown old, and remove those that nothing good is signed with any more.
+        """Create a key if the newest one is due for rotation, and remove keys whose last token has expired.
 
-        Call it every few minutes on every node.
+        Call this every few minutes on every node.
 
         Raises:
             Unavailable: the database does not answer.
@@ -114,12 +121,12 @@ class KeyRotation:
         await self._ring.keep_up()
         newest = self._ring.keys[-1]
         is_old = self._rotation_days > 0 and newest.created_at < clock.after(-self._rotation_days * DAY)
-        if is_old and (made := await self._add_after(SYSTEM, newest)):
-            logger.info("made signing key %s, the next to sign", made.id)
-        long_ago = clock.after(-self._kept)
+        if is_old and (created := await self._add_after(SYSTEM, newest)):
+            logger.info("created signing key %s, the next to sign", created.id)
+        cutoff = clock.after(-self._kept)
         for key, successor in pairwise(self._ring.keys):
-            is_over = self._ring.signs_from(successor) < long_ago
-            if is_over and await self._remove(SYSTEM, key.id, superseded_by=successor.id):
+            has_expired = self._ring.signs_from(successor) < cutoff
+            if has_expired and await self._remove(SYSTEM, key.id, superseded_by=successor.id):
                 logger.info("removed signing key %s, whose last token has expired", key.id)
         await self._ring.keep_up()
 

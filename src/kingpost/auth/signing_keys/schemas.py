@@ -1,4 +1,4 @@
-"""The public keys as they are published."""
+"""The response body of the published keys."""
 
 from typing import Annotated
 
