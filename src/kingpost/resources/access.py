@@ -1,4 +1,4 @@
-"""Who may do what with a resource. Pure: the answer depends on the arguments only."""
+"""The access rules of resources. Pure: the result depends only on the arguments."""
 
 from typing import Literal
 
@@ -8,5 +8,5 @@ type Action = Literal["read", "update", "delete"]
 
 
 def may(principal: Principal, action: Action, resource: Resource) -> bool:
-    """Return whether the caller may do this to a resource: its owner and administrators may do everything."""
+    """Return whether a caller may do an action on a resource. Its owner and administrators may do all actions."""
     return principal.user_id == resource.owner_id or principal.is_admin

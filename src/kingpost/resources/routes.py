@@ -45,10 +45,10 @@ async def get_resource(call: Call, resources: Resources) -> Answer:
 
 async def list_resources(call: Call, resources: Resources) -> Answer:
     query: ResourceQuery = call.query
-    part, binding = listing(call)
+    page_request, binding = listing(call)
     owner_id = call.caller.user_id if query.owner == "me" else query.owner
-    wanted = ResourceListing(**msgspec.structs.asdict(part), type=query.type, owner_id=owner_id)
-    page = await resources.list(call.caller, wanted)
+    resource_listing = ResourceListing(**msgspec.structs.asdict(page_request), type=query.type, owner_id=owner_id)
+    page = await resources.list(call.caller, resource_listing)
     cursor, headers = next_page(call, page.next, binding)
     total = msgspec.UNSET if page.total is None else page.total
     items = cast(list[ResourceBody], page.items)

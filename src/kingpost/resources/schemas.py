@@ -1,4 +1,4 @@
-"""What requests and responses about resources hold."""
+"""Query parameters, and request and response bodies of resources."""
 
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ TypeName = Annotated[
     str,
     Meta(
         pattern="^[A-Za-z][A-Za-z0-9_.-]{0,62}" + END,
-        description="What kind of resource this is: a letter, then letters, digits, `_`, `.` and `-`.",
+        description="The type of the resource: a letter, then letters, digits, `_`, `.` and `-`.",
         examples=["movie"],
     ),
 ]
@@ -31,19 +31,19 @@ class CreateResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReplaceResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """New data for a resource. `type` may be sent along, but never changes."""
+    """New data of a resource. `type` is optional and must be the type of the resource: it cannot be changed."""
 
     data: Data
     type: TypeName | None = None
 
 
 class PatchResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A merge patch (RFC 7396): members of `data` are set, objects are merged, `null` removes a member."""
+    """A merge patch (RFC 7396): fields of `data` are set, objects are merged, `null` removes a field."""
 
     data: Annotated[Data, Meta(examples=[{"year": 1980, "draft": None}])] | UnsetType = UNSET
 
 
-# Handlers answer with `model.Resource` itself, which encodes as the same, its `data` handed through.
+# Handlers answer with `model.Resource` itself: it encodes to the same JSON, and its `data` needs no decoding.
 class ResourceBody(msgspec.Struct, frozen=True):
     """A document with an owner. `version` counts its changes and is its `ETag`."""
 
@@ -68,7 +68,7 @@ RESOURCE_SORT_FIELDS = frozenset({"id", "type", "owner_id", "version", "created_
 
 
 class ResourceQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
-    """Which resources, and which part of their list."""
+    """Filters of resources, and the requested page."""
 
     sort: Annotated[str, sorting(RESOURCE_SORT_FIELDS)] = "-created_at"
     type: Annotated[TypeName, Meta(description="Only resources of this type.")] | None = None
@@ -77,7 +77,7 @@ class ResourceQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
             str,
             Meta(
                 pattern="^(me|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})" + END,
-                description="Only resources of this account; `me` is the caller's own.",
+                description="Only resources of this account; `me` means the caller's own.",
             ),
         ]
         | None

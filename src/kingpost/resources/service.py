@@ -1,4 +1,4 @@
-"""Resources: documents of any type, with an owner."""
+"""Reading, writing and patching resources on behalf of callers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,41 +13,52 @@ from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, TooLar
 from kingpost.resources.access import Action, may
 from kingpost.resources.store import CreateResource, DeleteResource, ReplaceResource, ResourceListing, ResourceStore
 
-PATIENCE = 100
-"""How often a patch without `If-Match` is applied anew because others were faster."""
+MAX_ATTEMPTS = 100
+"""How often a patch without `If-Match` is applied to a newer version after a concurrent write."""
 
 
 type Patch = Callable[[dict[str, Any]], Any]
-"""Makes a new document out of one of the form `{"data": …}`. Pure: it may be called again with a newer one."""
+"""A function from a document of the form `{"data": …}` to a new one. It must be pure, because it may be called again
+with a newer version."""
 
 
 class Resources:
-    """What callers may do with resources."""
+    """Creates, reads and changes resources on behalf of callers."""
 
     def __init__(self, resources: ResourceStore, limits: JSONLimits, size_limit: int) -> None:
-        """`size_limit` is how many bytes of JSON a patched document may have."""
+        """Use a store of resources.
+
+        Args:
+            resources: the store.
+            limits: the limits of a patched document.
+            size_limit: the maximum size of a patched document, in bytes of JSON.
+        """
         self._resources = resources
         self._limits = limits
         self._size_limit = size_limit
 
     async def create(self, context: Context, type_name: str, data: dict[str, Any]) -> Resource:
-        """Store a new resource that belongs to the caller."""
+        """Create a resource that the caller owns.
+
+        Raises:
+            Unauthenticated: the caller's account is gone.
+        """
         resource_id, now = clock.new_id()
         resource = Resource(resource_id, type_name, context.caller.user_id, _encode(data), 1, now, now)
         await self._resources.commit([CreateResource(resource)])
         return resource
 
     async def read(self, principal: Principal, resource_id: str) -> Resource:
-        """One resource.
+        """Return a resource.
 
         Raises:
-            NotFound: there is none.
-            Forbidden: the caller may not read it.
+            NotFound: no resource has this id.
+            Forbidden: the caller may not read the resource.
         """
         return await self._permitted(principal, "read", resource_id)
 
     async def list(self, principal: Principal, listing: ResourceListing) -> Page[Resource]:
-        """What the caller may read of the resources that `listing` asks for."""
+        """Return one page of the resources that match the listing and that the caller may read."""
         if not principal.is_admin:
             if listing.owner_id not in (None, principal.user_id):
                 return Page([], None, 0 if listing.count else None)
@@ -62,34 +73,35 @@ class Resources:
         type_name: str | None,
         versions: Sequence[int] | None,
     ) -> Resource:
-        """Replace a resource's data. `versions` are those that `If-Match` names; None means any.
+        """Replace a resource's data. `versions` are those that `If-Match` names; None allows any.
 
         Raises:
             NotFound, Forbidden: as for `read`.
-            InvalidRequest: `type_name` names another type than the resource has.
-            VersionMismatch: it has another version.
+            InvalidRequest: `type_name` is not the type of the resource.
+            VersionMismatch: the resource has another version.
         """
         resource = await self._permitted(context.caller, "update", resource_id)
         if type_name not in (None, resource.type):
-            raise InvalidRequest.of(Fault("The type of a resource cannot change", "immutable", pointer="/type"))
+            raise InvalidRequest.of(Fault("The type of a resource cannot be changed", "immutable", pointer="/type"))
         return await self._replace(resource_id, _encode(data), versions)
 
     async def patch(self, context: Context, resource_id: str, patch: Patch, versions: Sequence[int] | None) -> Resource:
-        """Apply a patch to `{"data": …}`.
+        """Apply a patch to the document `{"data": …}`.
 
-        The patch is applied to the version that was read and written only if that version still stands.
-        If another writer was faster, it is applied anew to what that one left, so neither is lost; with
-        `versions`, that is a mismatch instead.
+        The result is written only if the resource still has the version that the patch was applied to. After a
+        concurrent write the patch is applied to the new version, so that neither write is lost. With `versions`, a
+        concurrent write raises `VersionMismatch` instead.
 
         Raises:
             NotFound, Forbidden, VersionMismatch: as for `replace`.
-            TooLarge, InvalidRequest: the result is larger or deeper than a document may be.
-            Unavailable: others were faster too many times.
+            TooLarge: the patched document is too large.
+            InvalidRequest: the patched document is nested too deep, or is not an object with only `data`.
+            Unavailable: `MAX_ATTEMPTS` concurrent writes came first.
         """
         resource = await self._permitted(context.caller, "update", resource_id)
         if versions is not None and resource.version not in versions:
             raise VersionMismatch(resource)
-        for _ in range(PATIENCE):
+        for _ in range(MAX_ATTEMPTS):
             data = self._patched(resource, patch)
             try:
                 return await self._replace(resource_id, data, (resource.version,))
@@ -97,7 +109,7 @@ class Resources:
                 if versions is not None:
                     raise
                 resource = mismatch.current
-        raise Unavailable("Too many writers change this resource at the same time")
+        raise Unavailable("Too many concurrent changes of this resource")
 
     async def delete(self, context: Context, resource_id: str, versions: Sequence[int] | None) -> None:
         """Delete a resource.
@@ -118,11 +130,12 @@ class Resources:
         document = msgspec.json.encode(patch({"data": msgspec.json.decode(resource.data)}))
         if len(document) > self._size_limit:
             raise TooLarge("The patched document would be too large")
-        # The result may be deeper than what came in, and a JSON Patch may put anything anywhere.
+        # A patch can nest deeper than its input, and a JSON Patch can put any value anywhere, so check the result.
         match strict.decode(document, self._limits):
             case {"data": dict(data), **others} if not others:
                 return _encode(data)
-        raise InvalidRequest.of(Fault("A patch leaves data as an object, and nothing beside it", "type", pointer=""))
+        detail = "The patched document must have only the field `data`, which must be an object"
+        raise InvalidRequest.of(Fault(detail, "type", pointer=""))
 
     async def _permitted(self, principal: Principal, action: Action, resource_id: str) -> Resource:
         resource = await self._resources.find(resource_id)

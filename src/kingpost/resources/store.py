@@ -11,26 +11,26 @@ from kingpost.storage.listing import Listing
 
 
 class ResourceListing(Listing, frozen=True):
-    """Which resources are wanted: those of one type, those of one owner, or both, or all."""
+    """The conditions, order and page of a listing. `type` and `owner_id` match all resources if they are None."""
 
     type: str | None = None
     owner_id: str | None = None
 
 
 class CreateResource(msgspec.Struct, frozen=True):
-    """Store a new resource. Its outcome is the resource.
+    """Create a resource. The outcome is the resource.
 
-    Refused with `Unauthenticated` if its owner is gone.
+    It is refused with `Unauthenticated` if the owner's account is gone.
     """
 
     resource: Resource
 
 
 class ReplaceResource(msgspec.Struct, frozen=True):
-    """Replace the data of a resource, and add one to its version. Its outcome is the resource as it is then.
+    """Replace the data of a resource, and increment its version. The outcome is the new resource.
 
-    `at` is the time of the change. `versions` are those that may be replaced; None allows any. Refused with `NotFound`
-    if there is no such resource, and with `VersionMismatch` if it has another version.
+    `at` is the time of the change. `versions` are those that may be replaced; None allows any. It is refused with
+    `NotFound` if no resource has this id, and with `VersionMismatch` if the resource has another version.
     """
 
     id: str
@@ -40,7 +40,7 @@ class ReplaceResource(msgspec.Struct, frozen=True):
 
 
 class DeleteResource(msgspec.Struct, frozen=True):
-    """Delete a resource, and refuse as `ReplaceResource` does. It has no outcome."""
+    """Delete a resource. The outcome is None. It is refused as `ReplaceResource` is."""
 
     id: str
     versions: tuple[int, ...] | None = None
@@ -50,11 +50,11 @@ type ResourceWrite = CreateResource | ReplaceResource | DeleteResource
 
 
 class Refused(Exception):
-    """Several writes were refused because of one of them, and nothing has happened.
+    """One of several writes was refused, so none of them took effect.
 
     Attributes:
-        index: the position of the write at fault.
-        problem: what is wrong with it.
+        index: the position of the refused write.
+        problem: the reason why it was refused.
     """
 
     def __init__(self, index: int, problem: Problem) -> None:
@@ -64,35 +64,35 @@ class Refused(Exception):
 
 
 class ResourceStore(Protocol):
-    """Documents with owners."""
+    """Resources: documents with an owner and a version."""
 
     async def commit(
         self, writes: Sequence[ResourceWrite], effects: Sequence[Any] = (), *, dry_run: bool = False
     ) -> Sequence[Resource | None]:
-        """Do all writes or none, and return the outcome of each.
+        """Commit all writes or none, and return the outcome of each.
 
-        Of N callers that name one version of a resource exactly one wins.
+        Of N concurrent calls that name one version of a resource exactly one succeeds.
 
         Args:
-            writes: in the order in which writes of the same resource are done.
-            effects: what is stored with the writes, only if all of them are done.
-            dry_run: undo everything at its end, and return what would have been.
+            writes: the writes; those of the same resource take effect in this order.
+            effects: stored in the same transaction.
+            dry_run: roll back at the end, and return the outcomes that the writes would have had.
 
         Raises:
-            NotFound, VersionMismatch, Unauthenticated: the only write was refused, as it says.
-            Refused: one of several writes was. Its cause is the problem.
+            NotFound, VersionMismatch, Unauthenticated: the only write was refused.
+            Refused: one of several writes was refused. Its cause is the problem.
         """
         ...
 
     async def find(self, resource_id: str) -> Resource | None:
-        """The resource, or None."""
+        """Return the resource with this id, or None."""
         ...
 
     async def list(self, listing: ResourceListing) -> Page[Resource]:
-        """Resources in the order of `listing.sort` (any field but `data`), ties by id.
+        """Return one page of resources in the order of `listing.sort`, which can be any field but `data`; ties by id.
 
-        A walk by position never returns a row twice, and never misses one that was there all along, whatever is
-        created or deleted meanwhile. By `created_at` and `id`, and by `updated_at` where `type` is not given, the
-        thousandth page costs what the first did. Other orders sort all rows that match, away from short reads.
+        Following the positions from page to page never returns a row twice, and never skips a row that exists all
+        the time, even with concurrent writes. Sorted by `created_at` or `id`, or by `updated_at` without `type`, all
+        pages cost the same. Other orders sort all matching rows, in a thread or connection for long reads.
         """
         ...
