@@ -1,1 +1,1 @@
-"""Passwords: rules, hashing, and proof of ownership by password."""
+"""Passwords: rules, hashing, changes, and reauthentication by password."""

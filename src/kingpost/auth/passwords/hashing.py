@@ -1,4 +1,4 @@
-"""Passwords: which are accepted, and how they are hashed and checked."""
+"""Passwords: the rules for new ones, hashing and verification."""
 
 import asyncio
 import base64
@@ -16,90 +16,91 @@ import argon2
 from kingpost.emails import comparable
 from kingpost.problems import Unavailable
 
-SHORTEST, LONGEST = 8, 256
-"""Code points, after normalisation."""
+MIN_LENGTH, MAX_LENGTH = 8, 256
+"""Code points after normalisation."""
 
-LONGEST_RAW = 4 * LONGEST
-"""Code points before it. NFC makes one out of four at most, so a longer text is too long in any case; and
-ordering endless combining marks takes quadratic time, which no stranger may make us spend."""
+MAX_RAW_LENGTH = 4 * MAX_LENGTH
+"""Code points before normalisation. NFC composes at most four code points to one, so that a longer text is always too
+long. The limit also bounds the time of normalisation, which is quadratic for long runs of combining marks."""
 
-TELLING_LOCAL_PART = 3
-"""Characters from which on an e-mail's local part says something about its owner."""
+MIN_LOCAL_PART = 3
+"""Characters. A password may contain the local part of the owner's e-mail address if that is shorter."""
 
 MEMORY_KIB, PASSES, LANES = 19456, 2, 1
-"""Argon2id as OWASP recommends it; see also RFC 9106, section 4."""
+"""The parameters of Argon2id, as recommended by OWASP; see also RFC 9106, section 4."""
 
 logger = logging.getLogger("kingpost.passwords")
 
 
 def normalise(password: str) -> str:
-    """The password as it is hashed: two ways to type the same characters give the same text.
+    """Return the password in the form that is hashed, so that different ways to type the same characters match.
 
-    As RFC 8265, section 4.2 (OpaqueString) has it: spaces of all scripts become U+0020, then NFC. Nothing
-    is trimmed, cut or case-folded. Other than there, no character is refused.
+    This follows RFC 8265, section 4.2 (OpaqueString): all Unicode spaces become U+0020, then NFC is applied. Nothing
+    is trimmed, truncated or case-folded. Unlike in that profile, no character is rejected.
     """
     spaced = "".join(" " if unicodedata.category(char) == "Zs" else char for char in password)
     return unicodedata.normalize("NFC", spaced)
 
 
 class PasswordFault(NamedTuple):
-    """A rule that a password breaks, for programs and for people. It repeats nothing of the password."""
+    """A rule that a password breaks. `detail` does not contain any part of the password."""
 
     code: str
     detail: str
 
 
 class PasswordRules:
-    """What a new password must be. There are no composition rules (NIST SP 800-63B, section 3.1.1.2)."""
+    """The rules for new passwords. There are no composition rules (NIST SP 800-63B, section 3.1.1.2)."""
 
     def faults(self, password: str, email: str) -> list[PasswordFault]:
-        """Every rule that the password breaks for the owner of an address; the address itself is not checked."""
-        if len(password) > LONGEST_RAW:
+        """Return all rules that a password breaks. `email` is its owner's address, which is not validated here."""
+        if len(password) > MAX_RAW_LENGTH:
             return [_too_long()]
         password = normalise(password)
         faults = []
-        if len(password) < SHORTEST:
-            faults.append(PasswordFault("too_short", f"A password has at least {SHORTEST} characters"))
-        if len(password) > LONGEST:
+        if len(password) < MIN_LENGTH:
+            faults.append(PasswordFault("too_short", f"A password must have at least {MIN_LENGTH} characters"))
+        if len(password) > MAX_LENGTH:
             faults.append(_too_long())
         if password.casefold() in self._common:
-            faults.append(PasswordFault("common", "This password is one of those that everyone tries first"))
-        local_part = comparable(email[:LONGEST].rpartition("@")[0])
-        if len(local_part) >= TELLING_LOCAL_PART and local_part in comparable(password):
-            faults.append(PasswordFault("contains_email", "A password may not contain your e-mail's local part"))
+            faults.append(PasswordFault("common", "This password is too common and easy to guess: choose another"))
+        local_part = comparable(email[:MAX_LENGTH].rpartition("@")[0])
+        if len(local_part) >= MIN_LOCAL_PART and local_part in comparable(password):
+            detail = "A password must not contain the part of your e-mail address before the @"
+            faults.append(PasswordFault("contains_email", detail))
         return faults
 
     @cached_property
     def _common(self) -> frozenset[str]:
-        """The shipped list, made by tools/common_passwords.py; read when it is first needed."""
+        """The shipped list of common passwords, made by tools/common_passwords.py. It is read on first use."""
         text = resources.files("kingpost.auth.passwords").joinpath("common_passwords.txt").read_text("utf-8")
         return frozenset(text.splitlines())
 
 
 def _too_long() -> PasswordFault:
-    return PasswordFault("too_long", f"A password has at most {LONGEST} characters")
+    return PasswordFault("too_long", f"A password must have at most {MAX_LENGTH} characters")
 
 
 class PasswordHasher:
-    """Argon2id in a few threads, so that neither logins nor floods of them stop anything else.
+    """Hashes and verifies passwords with Argon2id in a few threads, so that many logins do not block other requests.
 
-    Argon2 lets go of the GIL: with a thread a core it uses the machine and no more. At most `waiting`
-    callers queue for a thread. Those beyond, and those not served by their deadline, get `Unavailable`;
-    a job whose caller has given up before it began is never done.
+    Argon2 releases the GIL, so one thread per core uses all cores. At most `waiting` callers queue for a thread.
+    Callers beyond that, and callers that are not served by their deadline, get `Unavailable`. A job is skipped if its
+    caller was cancelled before it started.
     """
 
     def __init__(self, *, threads: int | None = None, waiting: int = 64, deadline: float = 5.0) -> None:
-        """Start no thread yet.
+        """Create a hasher; threads are started on first use.
 
         Args:
-            threads: how many hash at a time; by default one a core.
-            waiting: how many callers may wait beside those being served.
-            deadline: seconds from the call to the answer.
+            threads: the number of threads; by default one per core.
+            waiting: the number of callers that may wait for a thread.
+            deadline: the seconds that a call may take, including the wait.
         """
         threads = threads or os.process_cpu_count() or 1
         self._argon2 = argon2.PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
-        self._most_callers = threads + waiting
+        self._max_callers = threads + waiting
         self._callers = 0
         self._hashing = 0
         self._deadline = deadline
@@ -107,16 +108,16 @@ class PasswordHasher:
         self._dummy = _unmatchable_hash()
 
     async def hash(self, password: str) -> str:
-        """The hash to store, with its parameters and a new salt (PHC string format).
+        """Return the hash of a password, with its parameters and a new salt (PHC string format).
 
         Raises:
-            ValueError: the password is longer than any that the rules accept.
-            Unavailable: too many are waiting, or the deadline has passed.
+            ValueError: the password is longer than `MAX_RAW_LENGTH`.
+            Unavailable: too many callers are waiting, or the deadline has passed.
         """
-        if len(password) > LONGEST_RAW:
+        if len(password) > MAX_RAW_LENGTH:
             raise ValueError("a password that breaks the rules cannot be hashed")
-        # Anybody may have passwords hashed, by signing up: half of the places stay free for those who log in.
-        if self._hashing >= (self._most_callers + 1) // 2:
+        # Anyone can cause hashing by signing up, so half of the places are reserved for logins.
+        if self._hashing >= (self._max_callers + 1) // 2:
             raise Unavailable("Too many passwords are being hashed at the moment")
         self._hashing += 1
         try:
@@ -125,30 +126,30 @@ class PasswordHasher:
             self._hashing -= 1
 
     async def verify(self, stored_hash: str | None, password: str) -> bool:
-        """Whether this is the password that was hashed.
+        """Return whether a password matches a stored hash.
 
-        For None (no such account) the answer is False after the time that a wrong password takes. A stored
-        hash that is corrupt matches nothing and is logged.
+        For None (no such account) the result is False, after the same time as for a wrong password. A corrupt hash
+        matches no password and is logged.
 
         Raises:
-            Unavailable: too many are waiting, or the deadline has passed.
+            Unavailable: too many callers are waiting, or the deadline has passed.
         """
-        # Nobody has such a password, whatever the account: no time is spent, so none can tell.
-        if len(password) > LONGEST_RAW:
+        # No account has such a password, so an early return reveals nothing about one.
+        if len(password) > MAX_RAW_LENGTH:
             return False
         candidate = self._dummy if stored_hash is None else stored_hash
         matches = await self._run(self._check, candidate, _bytes(password))
         return matches and stored_hash is not None
 
     def needs_rehash(self, stored_hash: str) -> bool:
-        """Whether a hash was made with other parameters than are used today."""
+        """Return whether a hash was made with other parameters than the present ones."""
         try:
             return self._argon2.check_needs_rehash(stored_hash)
         except argon2.exceptions.InvalidHashError:
             return True
 
     def close(self) -> None:
-        """Take no more jobs; those that were accepted are finished, then the threads end."""
+        """Accept no more jobs. The threads finish the accepted ones, then end."""
         self._closed = True
         self._threads.shutdown(wait=False)
 
@@ -162,13 +163,17 @@ class PasswordHasher:
             return False
 
     async def _run[*Args, Result](self, job: Callable[[*Args], Result], *args: *Args) -> Result:
-        """Do a job in a thread, within the bounds."""
-        if self._closed or self._callers >= self._most_callers:
+        """Run a job in a thread.
+
+        Raises:
+            Unavailable: the hasher is closed, too many callers are waiting, or the deadline has passed.
+        """
+        if self._closed or self._callers >= self._max_callers:
             raise Unavailable("Too many passwords are being checked at the moment")
         self._callers += 1
         try:
             async with asyncio.timeout(self._deadline):
-                # Giving up cancels the job in the executor's queue as well, which then skips it.
+                # A time-out also cancels the job in the executor's queue, which then skips it.
                 return await asyncio.get_running_loop().run_in_executor(self._threads, job, *args)
         except TimeoutError:
             raise Unavailable("Checking a password took too long") from None
@@ -177,11 +182,11 @@ class PasswordHasher:
 
 
 def _bytes(password: str) -> bytes:
-    # Lone surrogates never come by HTTP, but they may by command line; they are no reason to fall over.
+    # The HTTP decoder rejects lone surrogates, but the command line can pass them on.
     return normalise(password).encode("utf-8", "surrogatepass")
 
 
 def _unmatchable_hash() -> str:
-    """A hash with today's parameters that nobody knows a password for, made without hashing one."""
+    """Return a random hash with the present parameters. No password is known for it, and none was hashed."""
     salt, digest = (base64.b64encode(os.urandom(size)).rstrip(b"=").decode() for size in (16, 32))
     return f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${digest}"

@@ -1,4 +1,4 @@
-"""Proof that a signed-in caller is the account's owner, for what a stolen access token must not allow."""
+"""Reauthentication: proof that a signed-in caller owns the account, so that a stolen access token is not enough."""
 
 from typing import Protocol
 
@@ -10,12 +10,12 @@ from kingpost.auth.throttling.service import Throttle
 from kingpost.model import Context, Session
 from kingpost.problems import Forbidden
 
-LATELY = 15 * 60
-"""Seconds after a login for which the login itself is proof enough to enrol a second factor."""
+FRESH_LOGIN = 15 * 60
+"""Seconds after a login for which no password is required to enrol a second factor."""
 
 
 class SessionFinder(Protocol):
-    """What this needs of the store of sessions, which itself depends on passwords."""
+    """The part of `SessionStore` that this module needs. A dependency on the whole store would be circular."""
 
     async def find(self, session_id: str) -> Session | None:
         """Return the session, or None if it has ended."""
@@ -23,7 +23,7 @@ class SessionFinder(Protocol):
 
 
 class Reauthentication:
-    """Asks a signed-in caller for the password again."""
+    """Checks the password of a signed-in caller."""
 
     def __init__(
         self,
@@ -40,11 +40,11 @@ class Reauthentication:
         self._throttle = throttle
 
     async def prove(self, context: Context, password: str) -> None:
-        """Return if this is the password of the caller's account. A wrong one is recorded in the audit log.
+        """Check the password of the caller's account. A wrong one is recorded in the audit log.
 
         Raises:
-            Forbidden: it is not.
-            RateLimited: there were too many wrong ones.
+            Forbidden: the password is wrong.
+            RateLimited: there were too many wrong passwords.
             Unavailable: too many passwords are being checked.
         """
         user_id = context.caller.user_id
@@ -55,19 +55,20 @@ class Reauthentication:
             attempt.succeed()
 
     async def refuse(self, context: Context, reason: str) -> None:
-        """Record that a signed-in caller failed to prove ownership: perhaps an intruder."""
+        """Record in the audit log that a signed-in caller, perhaps an intruder, failed to prove ownership."""
         entry = audit.entry(context, "user.proof_refused", "user", context.caller.user_id, reason=reason)
         await self._audit_log.add(entry)
 
     async def prove_lately(self, context: Context, password: str | None) -> None:
-        """Return if this is the caller's password; without one, if the session started a short while ago.
+        """Check the caller's password. None is accepted if the session started less than `FRESH_LOGIN` seconds ago.
 
         Raises:
-            Forbidden, RateLimited, Unavailable: as for `prove`.
+            Forbidden: the password is wrong, or missing in an older session.
+            RateLimited, Unavailable: as for `prove`.
         """
         if password is not None:
             await self.prove(context, password)
             return
         session = await self._sessions.find(context.caller.own_session)
-        if session is None or session.created_at < clock.after(-LATELY):
-            raise Forbidden("The login was too long ago: send your password too, or log in again")
+        if session is None or session.created_at < clock.after(-FRESH_LOGIN):
+            raise Forbidden("The login was too long ago: send your password, too, or log in again")

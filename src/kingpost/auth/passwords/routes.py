@@ -20,7 +20,7 @@ async def change_password(call: Call, passwords: Passwords) -> Answer:
 
 
 def new_password_rules(passwords: Passwords) -> Rules:
-    """Return the rules of a new password, which are reported together with the schema's faults."""
+    """Return the rules of a new password. Their faults are reported together with the schema's."""
 
     def rules(document: dict[str, Any]) -> Iterable[Fault]:
         new = document.get("new_password")

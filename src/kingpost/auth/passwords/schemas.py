@@ -1,4 +1,4 @@
-"""What requests about passwords hold."""
+"""The request body of a change of password."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from kingpost.http.app.fields import AnyPassword, Password
 
 
 class ChangePassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A new password, and the present one as proof."""
+    """A new password, and the current one as proof of ownership."""
 
     current_password: AnyPassword
     new_password: Annotated[Password, Meta(examples=["staple battery horse"])]

@@ -1,4 +1,4 @@
-"""Changing a password."""
+"""Changes of passwords."""
 
 from kingpost import audit, clock
 from kingpost.auth.passwords.hashing import PasswordHasher, PasswordRules
@@ -11,7 +11,7 @@ from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound
 
 
 class Passwords:
-    """What callers may do with the password of their account."""
+    """Changes the passwords of callers."""
 
     def __init__(
         self,
@@ -33,10 +33,10 @@ class Passwords:
         """Set a new password, end all other sessions of the account, and notify its owner by mail.
 
         Raises:
-            Forbidden: it is another's account, or the current password is wrong.
-            RateLimited: it was wrong too many times.
+            Forbidden: the account is not the caller's own, or the current password is wrong.
+            RateLimited: the current password was wrong too many times.
             InvalidRequest: the new password breaks a rule.
-            NotFound: there is no such account.
+            NotFound: no account has this id.
         """
         caller = context.caller
         user = await self._credentials.find(user_id)
@@ -45,7 +45,7 @@ class Passwords:
         if not caller.may_manage(user_id):
             raise Forbidden()
         if caller.user_id != user_id:
-            raise Forbidden("A password is changed by its own account only")
+            raise Forbidden("Only the owner of an account can change its password")
         if faults := self.faults(new, user.email):
             raise InvalidRequest.of(*faults)
         await self._reauthentication.prove(context, current)
@@ -58,5 +58,5 @@ class Passwords:
         self._revocations.add(ended)
 
     def faults(self, new: str, email: str) -> list[Fault]:
-        """Return the rules that a new password breaks for the owner of an address; an empty address breaks none."""
+        """Return the rules that a new password breaks. `email` is the owner's address; pass "" if it is not known."""
         return [Fault(detail, code, pointer="/new_password") for code, detail in self._rules.faults(new, email)]

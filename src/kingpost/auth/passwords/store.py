@@ -10,39 +10,42 @@ from kingpost.storage.effects import NO_EFFECTS, Effects
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What a login is checked against."""
+    """An account and its password hash."""
 
     user: User
     password_hash: str
 
 
 class CredentialStore(Protocol):
-    """Password hashes of accounts. `email_key` is an address as it is compared."""
+    """Password hashes of accounts. `email_key` is a normalised address."""
 
     async def find(self, user_id: str) -> User | None:
-        """Return the account, or None."""
+        """Return the account with this id, or None."""
         ...
 
     async def find_credentials(self, email_key: str) -> Credentials | None:
-        """The account with this address and its password hash, or None."""
+        """Return the account with this address and its password hash, or None."""
         ...
 
     async def find_password_hash(self, user_id: str) -> str | None:
-        """The password hash of an account, or None where there is no such account."""
+        """Return the password hash of an account, or None if no account has this id."""
         ...
 
     async def change_password(
         self, user_id: str, password_hash: str, at: str, keep_session: str | None, effects: Effects = NO_EFFECTS
     ) -> Sequence[str]:
-        """Set a new password hash and end every session of the account (but one, if so wished); return their ids.
+        """Set a password hash, and end all sessions of the account except `keep_session`; return their ids.
 
-        One-time tokens for a new password or another address are killed with it.
+        This revokes the one-time tokens for a password reset and a change of address.
 
         Raises:
-            NotFound: there is no such account.
+            NotFound: no account has this id.
         """
         ...
 
     async def upgrade_password_hash(self, user_id: str, old_hash: str, new_hash: str) -> None:
-        """Put another hash of the same password in the place of one, if that is still the account's. No new version."""
+        """Replace a hash by another one of the same password, if the account still has the old hash.
+
+        This does not change the account's version.
+        """
         ...

@@ -1,4 +1,4 @@
-"""What requests and responses about the second factor hold."""
+"""Request and response bodies of the second factor."""
 
 from typing import Annotated
 
@@ -11,33 +11,33 @@ OneTimeCode = Annotated[
     str,
     Meta(
         max_length=64,
-        description="The six digits that the app shows, each of which works once, or a recovery code.",
+        description="A code of six digits from the authenticator app, or a recovery code. Each code works once.",
         examples=["287082"],
     ),
 ]
 
 
 class SecondFactorState(msgspec.Struct, frozen=True):
-    """Whether logins ask for a code."""
+    """The state of the second factor. If it is enabled, logins require a code."""
 
     enabled: bool
     recovery_codes_left: Annotated[int, Meta(ge=0, examples=[10])]
 
 
 class BeginSecondFactor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Proof that it is the owner who asks. A session that was started within the last 15 minutes is proof enough."""
+    """Proof of ownership. `password` is optional for 15 minutes after the session has started."""
 
     password: AnyPassword | None = None
 
 
 class EnrolmentBody(msgspec.Struct, frozen=True):
-    """A new secret, shown this once. It is asked for by logins after the first code has confirmed it."""
+    """A new secret, shown only once. Logins require it after it was confirmed with the first code."""
 
-    secret: Annotated[str, Meta(description="Base32, to be typed.", examples=["JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"])]
+    secret: Annotated[str, Meta(description="To type, in base32.", examples=["JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"])]
     uri: Annotated[
         str,
         Meta(
-            description="The same for apps to read.",
+            description="The secret as a URI for authenticator apps.",
             examples=[
                 "otpauth://totp/api.example.com:ada%40example.com"
                 "?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=api.example.com"
@@ -47,33 +47,33 @@ class EnrolmentBody(msgspec.Struct, frozen=True):
     qr_svg: Annotated[
         str,
         Meta(
-            description="The URI as a QR code: an SVG image that stands on its own.",
+            description="The URI as a QR code: a complete SVG image.",
             examples=['<svg xmlns="http://www.w3.org/2000/svg" width="228" height="228" class="segno">…</svg>'],
         ),
     ]
 
 
 class ConfirmSecondFactor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The first code that the app shows."""
+    """The first code from the authenticator app."""
 
     otp: OneTimeCode
 
 
 class RecoveryCodesBody(msgspec.Struct, frozen=True):
-    """Ten codes, shown this once. Each opens the account once in the place of the app's code."""
+    """Ten recovery codes, shown only once. Each can be used once instead of a code from the app."""
 
     recovery_codes: Annotated[list[str], Meta(examples=[["7k3mqx-0zt9c4-rwn82v-jd5hb6"]])]
 
 
 class DisableSecondFactor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Proof that it is the owner who asks."""
+    """Proof of ownership."""
 
     password: AnyPassword
     otp: OneTimeCode
 
 
 class ExportedSecondFactor(msgspec.Struct, frozen=True):
-    """A second factor. `confirmed_at` is null until it is in force."""
+    """A second factor. `confirmed_at` is null until it is enabled."""
 
     created_at: Time
     confirmed_at: Time | None

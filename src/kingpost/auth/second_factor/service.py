@@ -1,4 +1,4 @@
-"""The second factor: enrolling, proving and removing it, and the codes for when it is lost."""
+"""The second factor: enrolment, verification of codes, and removal."""
 
 import io
 import logging
@@ -27,7 +27,7 @@ logger = logging.getLogger("kingpost.second_factor")
 
 
 class Enrolment(msgspec.Struct, frozen=True):
-    """What an app needs to show codes: the secret to type, or the URI to scan."""
+    """The secret for an authenticator app: to type, as a URI, and as a QR code of the URI."""
 
     secret: str
     uri: str
@@ -35,7 +35,7 @@ class Enrolment(msgspec.Struct, frozen=True):
 
 
 class SecondFactors:
-    """What callers may do with second factors, and whether a code is good."""
+    """Enrols and removes second factors, and verifies their codes."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class SecondFactors:
         *,
         seconds: Callable[[], float] = time.time,
     ) -> None:
-        """`issuer` is what apps show beside the account; `seconds` tells the time since 1970."""
+        """`issuer` is the name that apps show beside the account; `seconds` returns the seconds since 1970."""
         self._stored = stored
         self._users = users
         self._sealer = sealer
@@ -62,20 +62,19 @@ class SecondFactors:
         self._seconds = seconds
 
     async def find(self, user_id: str) -> SecondFactor | None:
-        """The second factor that logins of an account must prove, or None."""
+        """Return the confirmed second factor of an account, which logins require, or None."""
         factor = await self._stored.find(user_id)
         return None if factor is None or factor.confirmed_at is None else factor
 
     async def begin(self, context: Context, password: str | None) -> Enrolment:
-        """Make a new secret. It asks nothing of logins before `confirm`, and replaces one that was not confirmed.
+        """Start an enrolment, replacing an unconfirmed one. Logins do not require it until `confirm`.
 
-        A session that was started a while ago needs the password as well: who has stolen an access token must not
-        lock out the owner.
+        An older session also needs the password, so that a stolen access token cannot be used to lock out the owner.
 
         Raises:
-            Forbidden: the password is wrong, or missing where it is needed.
-            RateLimited: there were too many wrong ones.
-            Conflict: the account has a second factor.
+            Forbidden: the password is wrong, or it is missing in a session that is not fresh.
+            RateLimited: there were too many wrong passwords.
+            Conflict: the account has a confirmed second factor.
             Unauthenticated: the account is gone.
         """
         await self._reauthentication.prove_lately(context, password)
@@ -88,23 +87,24 @@ class SecondFactors:
         return Enrolment(secret, uri, qr_svg(uri))
 
     async def confirm(self, context: Context, otp: str) -> Sequence[str]:
-        """Put the second factor into force, proved by its first code, and return its recovery codes.
+        """Enable the second factor with its first code, and return its recovery codes.
 
         Raises:
-            Conflict: nothing was begun, or it was confirmed or begun anew meanwhile.
+            Conflict: there is no enrolment, or it was confirmed or replaced concurrently.
             InvalidRequest: the code is wrong.
-            RateLimited: there were too many wrong ones.
+            RateLimited: there were too many wrong codes.
         """
         caller = context.caller
         factor = await self._stored.find(caller.user_id)
         user = await self._users.find(caller.user_id)
         if user is None or factor is None or factor.confirmed_at is not None:
-            raise Conflict("There is nothing to confirm: begin with POST /auth/totp")
-        # Limited too, or who stole an access token might confirm, by trying, what the owner has begun.
+            raise Conflict("There is no second factor to confirm: start with POST /auth/totp")
+        # Rate-limited: otherwise an intruder with a stolen access token could guess the code of the owner's enrolment.
         async with self._throttle.code(user.id) as attempt:
             step = self._matching_step(factor, otp)
             if step is None:
-                raise InvalidRequest.of(Fault("This is not the code that the app shows now", "otp", pointer="/otp"))
+                detail = "This is not the current code of the authenticator app"
+                raise InvalidRequest.of(Fault(detail, "otp", pointer="/otp"))
             attempt.succeed()
         codes = recovery_codes.new_codes()
         hashes = [self._codes.hash(user.id, code) for code in codes]
@@ -115,24 +115,24 @@ class SecondFactors:
         return codes
 
     async def passes(self, context: Context, factor: SecondFactor, otp: str) -> bool:
-        """Whether a code of the app or a recovery code is good. It is used up by that.
+        """Use up a code of the app or a recovery code; return whether it was valid.
 
         Raises:
-            RateLimited: there were too many wrong ones.
+            RateLimited: there were too many wrong codes.
         """
         async with self._throttle.code(factor.user_id) as attempt:
-            is_good = await self._use(context, factor, otp)
-            if is_good:
+            is_valid = await self._use(context, factor, otp)
+            if is_valid:
                 attempt.succeed()
-            return is_good
+            return is_valid
 
     async def disable(self, context: Context, password: str, otp: str) -> None:
         """Remove the caller's own second factor.
 
         Raises:
-            NotFound: there is none.
+            NotFound: the account has no second factor.
             Forbidden: the password or the code is wrong.
-            RateLimited: there were too many wrong ones.
+            RateLimited: there were too many wrong passwords or codes.
         """
         caller = context.caller
         factor = await self.find(caller.user_id)
@@ -145,11 +145,12 @@ class SecondFactors:
         await self._remove(context, await self._users.find(caller.user_id))
 
     async def remove(self, context: Context, user_id: str) -> None:
-        """Remove the second factor of somebody who has lost it.
+        """Remove the second factor of a user who has lost it.
 
         Raises:
-            NotFound: there is no such account, or it has none.
-            Forbidden: the caller is no administrator, or it is the caller's own: that takes password and code.
+            NotFound: no account has this id, or it has no second factor.
+            Forbidden: the caller is not an administrator; or the account is the caller's own, which requires
+                `disable` with password and code.
         """
         user = await self._users.find(user_id)
         if user is None:
@@ -157,9 +158,9 @@ class SecondFactors:
         actor = context.actor
         if isinstance(actor, Principal):
             if not actor.is_admin:
-                raise Forbidden("This is for administrators")
+                raise Forbidden("Only administrators can remove the second factor of another account")
             if actor.user_id == user_id:
-                raise Forbidden("Disable your own second factor with DELETE /auth/totp")
+                raise Forbidden("Remove your own second factor with DELETE /auth/totp")
         await self._remove(context, user)
 
     async def _remove(self, context: Context, user: User | None) -> None:
@@ -181,19 +182,19 @@ class SecondFactors:
         try:
             secret = self._sealer.open(factor.user_id, factor.sealed)
         except UnreadableSecret as error:
-            # No code is good then, but the recovery codes still are.
+            # No code of the app can be verified then, but recovery codes still work.
             logger.error("%s", error)
             return None
         return totp.matching_step(secret, otp, self._seconds())
 
     def _told(self, context: Context, action: Action, template: TemplateName, user: User) -> Effects:
-        """The audit log's entry about a change, and the message to the account's owner."""
+        """Return the effects of a change: an audit entry, and a mail to the owner."""
         entry = audit.entry(context, action, "user", user.id)
         return [entry, self._messages.job(template, user.email, user.id)]
 
 
 def qr_svg(text: str) -> str:
-    """A QR code as an SVG image that stands on its own: black on white, since a dark page would swallow it."""
+    """Return a QR code as a complete SVG image. It has a white background, so that it is readable on dark pages."""
     image = io.BytesIO()
     code = segno.make_qr(text, error="m")
     code.save(image, kind="svg", xmldecl=False, nl=False, scale=4, light="#fff")

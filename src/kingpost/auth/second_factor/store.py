@@ -10,9 +10,9 @@ from kingpost.storage.effects import NO_EFFECTS, Effects
 
 
 class SecondFactor(msgspec.Struct, frozen=True):
-    """What an account has beside its password, or is about to have: `confirmed_at` is None until it is in force.
+    """The second factor of an account. `confirmed_at` is None until it is enabled.
 
-    `sealed` is the encrypted secret. No two enrolments share one, so it also tells which enrolment this is.
+    `sealed` is the encrypted secret. It is unique, so it also identifies the enrolment.
     """
 
     user_id: str
@@ -24,19 +24,19 @@ class SecondFactor(msgspec.Struct, frozen=True):
 
 
 class SecondFactorStore(Protocol):
-    """At most one second factor an account. Codes are known here by their hash only."""
+    """Second factors, at most one per account. Only the hashes of recovery codes are stored."""
 
     async def begin(self, user_id: str, sealed: bytes, at: str) -> None:
-        """Store an enrolment in the place of one that was begun before, if any.
+        """Store an enrolment, replacing an unconfirmed one.
 
         Raises:
-            Conflict: the account has a confirmed one.
+            Conflict: the account has a confirmed second factor.
             Unauthenticated: the account is gone.
         """
         ...
 
     async def find(self, user_id: str) -> SecondFactor | None:
-        """The account's second factor, confirmed or not, or None."""
+        """Return the second factor of an account, confirmed or not, or None."""
         ...
 
     async def confirm(
@@ -48,33 +48,41 @@ class SecondFactorStore(Protocol):
         at: str,
         effects: Effects = NO_EFFECTS,
     ) -> None:
-        """Put an enrolment into force, with its recovery codes. `step` is that of the code that proved it.
+        """Confirm an enrolment, and store its recovery codes.
 
-        A login that runs at the same moment is either done before, or cannot start its session any more.
+        A concurrent login either starts its session before this, or fails.
+
+        Args:
+            user_id: the account.
+            sealed: the encrypted secret, which identifies the enrolment.
+            step: the time step of the first code, which is used up by this.
+            code_hashes: the hashes of the recovery codes.
+            at: the time of the confirmation.
+            consequences: stored in the same transaction.
 
         Raises:
-            Conflict: this is not (any more) the account's enrolment, or it has been confirmed. Of N concurrent
-                calls exactly one succeeds.
+            Conflict: the account has another enrolment or none, or it is confirmed already. Of N concurrent calls
+                exactly one succeeds.
         """
         ...
 
     async def use_step(self, user_id: str, sealed: bytes, step: int) -> bool:
-        """Use up a time step, and with it the one code of it and all before; tell whether it was there to be used.
+        """Use up the code of a time step and those of all steps before it; return whether it was unused.
 
-        It is not if the account has no such confirmed second factor, or this step or a later one was used. Of
-        N concurrent calls with one step exactly one gets True.
+        Return False if the account does not have this confirmed second factor, or if this step or a later one was
+        used. Of N concurrent calls with one step exactly one returns True.
         """
         ...
 
     async def use_recovery_code(self, user_id: str, code_hash: bytes, effects: Effects = NO_EFFECTS) -> int | None:
-        """Use up a recovery code and return how many are left; None, and nothing else, if there is no such code.
+        """Use up a recovery code and return how many are left. Return None, without any effect, if it is not valid.
 
         Of N concurrent calls with one code exactly one uses it.
         """
         ...
 
     async def remove(self, user_id: str, effects: Effects = NO_EFFECTS) -> bool:
-        """Remove a confirmed second factor with its recovery codes; False, and nothing else, if there is none.
+        """Remove a confirmed second factor and its recovery codes. Return False, without any effect, if there is none.
 
         Of N concurrent calls exactly one removes it.
         """

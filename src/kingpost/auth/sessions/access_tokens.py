@@ -1,4 +1,4 @@
-"""Access tokens: JWTs that say who calls, for ten minutes (RFC 7519, in the profile of RFC 9068)."""
+"""Access tokens: JWTs that identify a caller for ten minutes (RFC 7519, in the profile of RFC 9068)."""
 
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -11,20 +11,20 @@ from kingpost.model import Principal
 from kingpost.problems import Unauthenticated
 
 LIFETIME = 600
-"""Seconds for which an access token is good."""
+"""Seconds for which an access token is valid."""
 
-LONGEST = 4096
-"""Characters. Ours have about 600; nothing longer is worth a look."""
+MAX_LENGTH = 4096
+"""Maximum characters of a token. Ours have about 600, so longer ones are rejected without parsing."""
 
 CLOCK_SKEW = 60
-"""Seconds by which another node's clock may be ahead of this one's. No token lives longer for it."""
+"""Seconds by which another node's clock may be ahead of this one's. This does not extend the lifetime of tokens."""
 
 TYPE = "at+jwt"
 CLIENT = "kingpost"
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The JOSE header, in full. Whatever else one may hold (`crit`, `jwk`, `jku`, `b64`, `zip` …) is refused."""
+    """The complete JOSE header. Any other parameter (`crit`, `jwk`, `jku`, `b64`, `zip` …) is rejected."""
 
     alg: str
     kid: str
@@ -32,7 +32,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a token says (RFC 9068, section 2.2). `sid` is the session, as in OpenID Connect."""
+    """The claims of a token (RFC 9068, section 2.2). `sid` is the session's id, as in OpenID Connect."""
 
     iss: str
     aud: str
@@ -46,7 +46,7 @@ class Claims(msgspec.Struct, frozen=True):
 
 
 class VerifiedToken(msgspec.Struct, frozen=True, gc=False):
-    """What is left of a token once it has been verified. `expires_at` is in seconds since 1970."""
+    """The contents of a verified token. `expires_at` is in seconds since 1970."""
 
     principal: Principal
     expires_at: float
@@ -65,13 +65,13 @@ class AccessTokens:
         *,
         seconds: Callable[[], float] = time.time,
     ) -> None:
-        """Issue and accept tokens of one server.
+        """Issue and accept the tokens of one server.
 
         Args:
             keys: a ring that has been loaded.
-            issuer: the public address, which is issuer and audience of what is issued.
-            accepts_issuer: whose tokens are good here: nodes may know the server by several addresses.
-            lifetime: seconds.
+            issuer: the public URL, which is the issuer and the audience of new tokens.
+            accepts_issuer: returns whether tokens of an issuer are valid here. A server can have several URLs.
+            lifetime: the lifetime of new tokens, in seconds.
             seconds: the clock, in seconds since 1970.
         """
         self._keys = keys
@@ -81,7 +81,7 @@ class AccessTokens:
         self._seconds = seconds
 
     def issue(self, user_id: str, session_id: str, roles: Iterable[str]) -> str:
-        """A new token for a session of a user, signed with the ring's present key."""
+        """Return a new token for a session, signed with the ring's signing key."""
         key = self._keys.signing_key()
         iat = int(self._seconds())
         claims = Claims(
@@ -91,15 +91,15 @@ class AccessTokens:
         return key.sign(msgspec.structs.asdict(_header(key)), msgspec.json.encode(claims))
 
     async def verify(self, token: str) -> VerifiedToken:
-        """Check a token and tell whose it is. Whether its session still lives is another question.
+        """Verify a token and return its contents. Whether its session has ended is not checked here.
 
-        A token must look exactly as `issue` writes it: JWS compact form, this header and no other. What its
-        form, issuer or time condemns is refused before any key is looked up. The algorithm is the key's own
-        and never taken from the header (RFC 8725, section 3.1).
+        A token must have exactly the form that `issue` writes: a JWS in compact form with exactly this header. Its
+        form, issuer and times are checked before its key is looked up. The algorithm is the key's own, and is never
+        taken from the header (RFC 8725, section 3.1).
 
         Raises:
-            Unauthenticated: it is malformed, forged, expired, or not for this server.
-            Unavailable: its key is unknown here, and the database does not answer.
+            Unauthenticated: the token is malformed, forged, expired, or not for this server.
+            Unavailable: the key is not loaded, and the database does not answer.
         """
         header, claims = _parse(token)
         self._check(claims)
@@ -109,11 +109,15 @@ class AccessTokens:
         return VerifiedToken(Principal(claims.sub, claims.sid, frozenset(claims.roles)), claims.exp, key.id)
 
     def when_keys_go(self, callback: Callable[[Collection[str]], None]) -> None:
-        """Have something called with the ids of keys whose tokens are good no longer."""
+        """Register a callback that gets the ids of removed keys, whose tokens are no longer valid."""
         self._keys.when_gone(callback)
 
     def _check(self, claims: Claims) -> None:
-        """Refuse what is not for this server or not for this time (RFC 7519, section 4.1)."""
+        """Check issuer, audience and times (RFC 7519, section 4.1).
+
+        Raises:
+            Unauthenticated: the token is not for this server, or not valid now.
+        """
         now = self._seconds()
         if claims.aud != claims.iss or not self._accepts_issuer(claims.iss):
             raise _refusal()
@@ -124,15 +128,15 @@ class AccessTokens:
 
 
 class VerifiedTokens:
-    """The tokens that this process has verified, so that each signature is checked once.
+    """A cache of verified tokens, so that each process verifies a signature only once.
 
-    Checking one costs more than all the rest of a cached read. Memory is bounded; the first to come is the
-    first to go.
+    Verifying a signature costs more than the rest of a cached read. The size is bounded, and the oldest entry is
+    evicted first.
     """
 
-    def __init__(self, most: int = 20_000, *, seconds: Callable[[], float] = time.time) -> None:
-        """Remember so many tokens at most. `seconds` is the clock, in seconds since 1970."""
-        self._most = most
+    def __init__(self, max_tokens: int = 20_000, *, seconds: Callable[[], float] = time.time) -> None:
+        """Create an empty cache of up to `max_tokens`. `seconds` is the clock, in seconds since 1970."""
+        self._max_tokens = max_tokens
         self._seconds = seconds
         self._tokens: dict[str, VerifiedToken] = {}
 
@@ -140,56 +144,56 @@ class VerifiedTokens:
         return len(self._tokens)
 
     def remembered(self, token: str) -> VerifiedToken | None:
-        """What a token said when it was verified, or None if it is not remembered or has expired."""
+        """Return the contents of a cached token, or None if it is not cached or has expired."""
         verified = self._tokens.get(token)
         if verified is not None and verified.expires_at > self._seconds():
             return verified
         return None
 
     def remember(self, token: str, verified: VerifiedToken) -> None:
-        """Keep a token that `verify` has accepted, until it expires or there is no room."""
+        """Cache a verified token."""
         if token in self._tokens:
             return
-        self._make_room()
+        self._evict()
         self._tokens[token] = verified
 
     def forget(self, key_ids: Collection[str]) -> None:
-        """Forget the tokens that these keys have signed."""
+        """Evict the tokens that were signed with these keys."""
         self._tokens = {text: token for text, token in self._tokens.items() if token.key_id not in key_ids}
 
-    def _make_room(self) -> None:
-        """Drop the oldest if all places are taken, and two of the expired: memory shrinks as it is used."""
+    def _evict(self) -> None:
+        """Evict the oldest token if the cache is full, and up to two expired ones, so that the cache shrinks in use."""
         now = self._seconds()
         for _ in range(2):
             oldest = next(iter(self._tokens), None)
             if oldest is None:
                 return
-            if len(self._tokens) >= self._most or self._tokens[oldest].expires_at <= now:
+            if len(self._tokens) >= self._max_tokens or self._tokens[oldest].expires_at <= now:
                 del self._tokens[oldest]
 
 
 def _header(key: SigningKey) -> Header:
-    """The header of every token that a key signs."""
+    """Return the header of all tokens that a key signs."""
     return Header(alg=key.algorithm, kid=key.id, typ=TYPE)
 
 
 def _parse(token: str) -> tuple[Header, Claims]:
-    """Decode the header and the claims of a token whose signature is not verified yet.
+    """Decode the header and the claims of a token without verifying its signature.
 
     Raises:
-        Unauthenticated: the token is not written exactly as `issue` writes one.
+        Unauthenticated: the token does not have exactly the form that `issue` writes.
     """
-    segments = token.split(".", 3) if len(token) <= LONGEST else ()
+    segments = token.split(".", 3) if len(token) <= MAX_LENGTH else ()
     if len(segments) != 3:
         raise _refusal()
     try:
         header = msgspec.json.decode(base64url.decode(segments[0]), type=Header)
         claims = msgspec.json.decode(base64url.decode(segments[1]), type=Claims)
         base64url.decode(segments[2])
-    # How deep JSON may nest before the interpreter gives up depends on the platform.
+    # The nesting depth at which the decoder raises RecursionError depends on the platform.
     except (ValueError, RecursionError):
         raise _refusal() from None
-    # One spelling only: white space, escapes and repeated names do not survive being written again.
+    # Accept only the canonical encoding, without white space, escapes and repeated names.
     if base64url.encode(msgspec.json.encode(header)) != segments[0]:
         raise _refusal()
     return header, claims

@@ -1,9 +1,8 @@
-"""Refresh tokens: opaque to clients, 256 random bits, known to the database by their hash only.
+"""Refresh tokens: opaque to clients, with 256 random bits. The database stores only their hashes.
 
-A token is base64url of session id (16 bytes) ‖ secret (32) ‖ tag (16). The tag is an HMAC over the rest
-under a key that only Kingpost's nodes have. So a forged token is refused without a look-up and can end
-nobody's session, while an old genuine one still names the session that has to end (RFC 9700, section
-4.14.2).
+A token is base64url of session id (16 bytes) ‖ secret (32) ‖ tag (16). The tag is an HMAC over the rest with a key
+that only Kingpost's nodes have. So a forged token is rejected without a look-up and cannot end a session. A genuine
+token that is used again identifies the session that must end (RFC 9700, section 4.14.2).
 """
 
 import hashlib
@@ -21,7 +20,7 @@ BODY_BYTES = ID_BYTES + SECRET_BYTES
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """A token that Kingpost made. `text` is what the client holds; neither it nor the secret is printed."""
+    """A genuine token. `text` is its form for clients. `repr` shows neither the text nor the secret."""
 
     session_id: str
     secret: bytes = field(repr=False)
@@ -29,32 +28,32 @@ class RefreshToken:
 
     @property
     def hash(self) -> bytes:
-        """What is stored: SHA-256 of the secret, which has too many bits to need a slow hash."""
+        """The SHA-256 of the secret, to be stored. A random secret of 256 bits does not need a slow hash."""
         return hashlib.sha256(self.secret).digest()
 
 
 class RefreshTokens:
-    """Makes and reads refresh tokens. Nodes with the same master secret understand each other."""
+    """Makes and parses refresh tokens. Nodes with the same master secret accept each other's tokens."""
 
     def __init__(self, secret: MasterSecret) -> None:
         self._tag_key = secret.derive("refresh-tokens/tag")
         self._successor_key = secret.derive("refresh-tokens/successor")
 
     def first(self, session_id: str) -> RefreshToken:
-        """A new session's first token; its secret is random."""
+        """Return the first token of a new session, with a random secret."""
         return self._token(UUID(session_id).bytes, secrets.token_bytes(SECRET_BYTES))
 
     def successor(self, token: RefreshToken) -> RefreshToken:
-        """The token that replaces this one: always the same, on every node.
+        """Return the token that replaces this one. It is the same every time and on every node.
 
-        A client that lost the answer gets the successor again, although it is stored nowhere. Without the
-        master secret nobody can compute it, not even from the token and the database.
+        So a client that lost the response can get the same successor again, although its text is not stored. The
+        successor cannot be computed without the master secret, even from the token and the database.
         """
         session_id = UUID(token.session_id).bytes
         return self._token(session_id, hmac.digest(self._successor_key, session_id + token.secret, "sha256"))
 
     def parse(self, text: str) -> RefreshToken | None:
-        """The token with this text, or None where Kingpost made no such token (no look-up needed)."""
+        """Return the token with this text, or None if it is forged or malformed. This does not use the database."""
         try:
             value = base64url.decode(text)
         except ValueError:

@@ -26,7 +26,7 @@ async def refresh(call: Call, sessions: Sessions) -> Answer:
 async def logout(call: Call, sessions: Sessions) -> Answer:
     body: Logout = call.body or Logout()
     if body.refresh_token is not None:
-        # It is proof enough: clients send it along with an access token that has expired or been revoked.
+        # The refresh token is enough: the access token that clients send, too, may have expired or been revoked.
         await sessions.logout_with(call.context, body.refresh_token, everywhere=body.everywhere)
     else:
         await call.authenticate()
@@ -124,7 +124,7 @@ ROUTES: tuple[Route[Sessions], ...] = (
         handler=end_session,
         who=Who.CALLER,
         tag=SIGN_IN,
-        summary="End one of your sessions; as an administrator anybody's",
+        summary="End one of your sessions, or as an administrator any session",
         status=204,
         problems=(Forbidden, NotFound),
     ),
@@ -134,7 +134,7 @@ ROUTES: tuple[Route[Sessions], ...] = (
         handler=end_other_sessions,
         who=Who.CALLER,
         tag=SIGN_IN,
-        summary="End all your sessions but this one",
+        summary="End all your sessions except this one",
         status=204,
     ),
     Route(

@@ -1,4 +1,4 @@
-"""What signing in and out sends and gets."""
+"""Request and response bodies for signing in and out."""
 
 from typing import Annotated, Literal
 
@@ -13,12 +13,12 @@ from kingpost.model import Session
 AccessToken = Annotated[
     str,
     Meta(
-        description="A JWT (RFC 9068), to be sent as `Authorization: Bearer …`.",
+        description="A JWT (RFC 9068). Send it as `Authorization: Bearer …`.",
         examples=["eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIwMTlhYmMzZSJ9.c2lnbmF0dXJl"],
     ),
 ]
 
-RefreshToken = Annotated[str, Meta(description="Opaque. Each one can be exchanged once.", max_length=1024)]
+RefreshToken = Annotated[str, Meta(description="An opaque token, which can be exchanged once.", max_length=1024)]
 
 REFRESH_TOKENS = ["kQx1ZtB0d3Jm5q8uVw2yA4c6e9g7h0jLnPrTsXzKbMo"]
 
@@ -28,11 +28,11 @@ Address = Annotated[str, Meta(examples=["192.0.2.1"])]
 
 
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who signs in."""
+    """The credentials of an account."""
 
     email: Email
     password: AnyPassword
-    otp: Annotated[OneTimeCode, Meta(description="Where the account has a second factor.")] | None = None
+    otp: Annotated[OneTimeCode, Meta(description="Required if the account has a second factor.")] | None = None
 
 
 class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +42,7 @@ class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Logout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which session ends: that of the refresh token, or else that of the bearer token."""
+    """The session to end: that of the refresh token, or else that of the bearer token."""
 
     refresh_token: RefreshToken | None = None
     everywhere: Annotated[bool, Meta(description="End all sessions of the account.", examples=[False])] = False
@@ -53,22 +53,22 @@ class GrantBody(msgspec.Struct, frozen=True):
 
     access_token: AccessToken
     token_type: Literal["Bearer"]
-    expires_in: Annotated[int, Meta(description="Seconds for which the access token is good.", examples=[600])]
+    expires_in: Annotated[int, Meta(description="Lifetime of the access token in seconds.", examples=[600])]
     refresh_token: Annotated[RefreshToken, Meta(examples=REFRESH_TOKENS)]
     session_id: Id
     user: UserBody
 
 
 class SessionBody(msgspec.Struct, frozen=True):
-    """A sign-in on a device."""
+    """A session: a sign-in on one device."""
 
     id: Id
     device: Annotated[str, Meta(description="The user agent that signed in.", examples=["curl/8.14.1"])] | None
-    address: Annotated[str, Meta(description="The address that it signed in from.", examples=["192.0.2.1"])] | None
+    address: Annotated[str, Meta(description="The IP address of that sign-in.", examples=["192.0.2.1"])] | None
     created_at: Time
     last_used_at: Time
     expires_at: Time
-    current: Annotated[bool, Meta(description="Whether this is the session that asks.")]
+    current: Annotated[bool, Meta(description="Whether this is the session of the request.")]
 
     @classmethod
     def of(cls, session: Session, current_id: str | None) -> "SessionBody":
@@ -84,14 +84,14 @@ class SessionBody(msgspec.Struct, frozen=True):
 
 
 class SessionList(msgspec.Struct, frozen=True):
-    """All living sessions of the account; there is never a next page."""
+    """All active sessions of the account. There is only one page."""
 
     items: list[SessionBody]
     next_cursor: None
 
 
 class ExportedSession(msgspec.Struct, frozen=True):
-    """A sign-in. Of one that has ended, device and address are forgotten."""
+    """A session. When it has ended, `device` and `address` are null."""
 
     id: Id
     device: Device | None

@@ -1,4 +1,4 @@
-"""Signing in and out: sessions, their tokens, and who is calling."""
+"""Sign-in, refresh and sign-out, and authentication by access token."""
 
 import logging
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ DAY = 24 * 60 * 60
 IDLE_LIFETIME = 30 * DAY
 ABSOLUTE_LIFETIME = 90 * DAY
 REUSE_WINDOW = 10
-"""Seconds in which a refresh token may be sent again, because the first answer was lost."""
+"""Seconds for which a used refresh token can be sent again, in case the first response was lost."""
 
 type Refusal = Literal["password", "status", "second_factor"]
-"""Why a login was refused: for the audit log, and never for who tried."""
+"""Why a login was refused. This goes to the audit log only, never to the client."""
 
 logger = logging.getLogger("kingpost.sessions")
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What a client gets when it signs in or refreshes. `expires_in` is in seconds."""
+    """The result of a sign-in or refresh. `expires_in` is the lifetime of the access token in seconds."""
 
     access_token: str
     expires_in: int
@@ -46,7 +46,7 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Sessions:
-    """Starts, continues and ends sessions, and tells who is calling."""
+    """Starts, refreshes and ends sessions, and authenticates callers by access token."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Sessions:
         *,
         verified_only: bool,
     ) -> None:
-        """`verified_only` keeps out accounts whose address has not been confirmed."""
+        """With `verified_only`, only accounts with a verified address can log in."""
         self._users = users
         self._credentials = credentials
         self._sessions = sessions
@@ -79,11 +79,11 @@ class Sessions:
         access_tokens.when_keys_go(self._verified.forget)
 
     async def authenticate(self, token: str) -> Principal:
-        """Tell who holds an access token.
+        """Return the caller that an access token identifies.
 
         Raises:
             Unauthenticated: the token is malformed, forged or expired, or its session has ended.
-            Unavailable: whether its session has ended cannot be found out.
+            Unavailable: the state of its session or its key is unknown, and the database does not answer.
         """
         verified = self._verified.remembered(token)
         if verified is None:
@@ -96,10 +96,10 @@ class Sessions:
         """Start a session.
 
         Raises:
-            InvalidCredentials: unknown address, wrong password, wrong or used code, or an account that is suspended
-                or not verified where it must be; nothing tells which.
-            MfaRequired: all is right, but the code of the second factor is missing.
-            RateLimited: there were too many failed tries.
+            InvalidCredentials: the address is unknown, the password or the code is wrong, the code was used before,
+                or the account is suspended or must be verified first. The client cannot see which.
+            MfaRequired: the password is right, but the code of the second factor is missing.
+            RateLimited: there were too many failed attempts.
             Unavailable: too many logins are waiting.
         """
         try:
@@ -108,9 +108,9 @@ class Sessions:
             key, is_address = email, False
         async with self._throttle.password(key, context.origin.address) as attempt:
             credentials = await self._credentials.find_credentials(key) if is_address else None
-            # An unknown address costs a hash as well, so that time does not tell either.
-            right = await self._hasher.verify(credentials.password_hash if credentials else None, password)
-            if credentials is None or not right:
+            # Hash for an unknown address, too, so that the response time does not reveal that it is unknown.
+            matches = await self._hasher.verify(credentials.password_hash if credentials else None, password)
+            if credentials is None or not matches:
                 raise await self._refused(context, credentials, "password")
             user = credentials.user
             if user.status != "active" or (self._verified_only and not user.email_verified):
@@ -126,7 +126,10 @@ class Sessions:
         return grant
 
     async def _refused(self, context: Context, credentials: Credentials | None, reason: Refusal) -> InvalidCredentials:
-        """The answer to a login, after it was noted: one insert, whether there is such an account or not."""
+        """Record a refused login in the audit log, and return the response.
+
+        This is one insert in any case, so that the time does not reveal whether the account exists.
+        """
         user_id = None if credentials is None else credentials.user.id
         await self._audit_log.add(audit.entry(context, "session.refused", "user", user_id, reason=reason))
         return InvalidCredentials()
@@ -134,10 +137,10 @@ class Sessions:
     async def _start(
         self, context: Context, credentials: Credentials, password: str, factor: SecondFactor | None
     ) -> Grant:
-        """Store a session, if what the login was checked against still holds.
+        """Store a session, if the account still has the credentials that the login was checked against.
 
         Raises:
-            InvalidCredentials: it does not.
+            InvalidCredentials: the credentials have changed, or the account was suspended or deleted.
         """
         user = credentials.user
         session_id, now = clock.new_id()
@@ -151,7 +154,7 @@ class Sessions:
         try:
             await self._sessions.create(session, token.hash, credentials.password_hash, told, second_factor=sealed)
         except Unauthenticated:
-            # Another login may have upgraded the hash of this same password meanwhile.
+            # A concurrent login may have upgraded the hash of the same password.
             present = await self._credentials.find_password_hash(user.id)
             if present == credentials.password_hash or not await self._hasher.verify(present, password):
                 raise InvalidCredentials() from None
@@ -162,20 +165,20 @@ class Sessions:
         return self._grant(user, session, token)
 
     async def _upgrade_hash(self, credentials: Credentials, password: str) -> None:
-        """Hash the password anew, if that is done with other parameters today. A login never fails for it."""
+        """Replace a hash that was made with outdated parameters. This is best effort: errors are only logged."""
         if not self._hasher.needs_rehash(credentials.password_hash):
             return
         try:
             new = await self._hasher.hash(password)
             await self._credentials.upgrade_password_hash(credentials.user.id, credentials.password_hash, new)
         except Exception:
-            logger.exception("the password hash of %s could not be upgraded", credentials.user.id)
+            logger.exception("cannot upgrade the password hash of %s", credentials.user.id)
 
     async def refresh(self, context: Context, text: str) -> Grant:
-        """Exchange a refresh token for a new pair.
+        """Exchange a refresh token for a new access token and its successor.
 
         Raises:
-            Unauthenticated: the token is forged, used before (then its session ends) or expired.
+            Unauthenticated: the token is forged or expired, or was used before, which ends its session.
         """
         token = self._genuine(text)
         successor = self._refresh_tokens.successor(token)
@@ -207,7 +210,7 @@ class Sessions:
         self._revocations.add([caller.own_session])
 
     async def logout_with(self, context: Context, text: str, *, everywhere: bool) -> None:
-        """End the session of a refresh token, whether it is alive or not.
+        """End the session of a refresh token. Do nothing if it has ended already.
 
         Raises:
             Unauthenticated: the token is forged.
@@ -215,54 +218,58 @@ class Sessions:
         token = self._genuine(text)
         session = await self._sessions.find(token.session_id)
         if session is not None:
-            # Who holds the token acts for the account. Once its session is over it speaks for nobody.
+            # The token authorises its account until its session ends, so only an active session can end the others.
             owner = Context(Principal(session.user_id, session.id, frozenset()), context.origin)
             if await self._end(owner, session.id, session.user_id) and everywhere:
                 await self._end_all(owner, session.user_id)
         self._revocations.add([token.session_id])
 
     async def list(self, user_id: str) -> Sequence[Session]:
-        """An account's living sessions, latest use first."""
+        """Return the active sessions of an account, most recently used first."""
         return await self._sessions.list(user_id, clock.now(), clock.after(-IDLE_LIFETIME))
 
     async def list_of(self, principal: Principal, user_id: str) -> Sequence[Session]:
-        """The same, for whoever may read the account.
+        """Return the active sessions of an account, if the caller may read them.
 
         Raises:
-            Forbidden: it is neither the caller's own nor is the caller an administrator.
-            NotFound: there is no such account.
+            Forbidden: the account is not the caller's own, and the caller is not an administrator.
+            NotFound: no account has this id.
         """
         await self._check_account(principal, user_id)
         return await self.list(user_id)
 
     async def end(self, context: Context, session_id: str) -> None:
-        """End one of the caller's sessions; an administrator may end anybody's.
+        """End one of the caller's sessions, or any session if the caller is an administrator.
 
         Raises:
-            NotFound: there is no such living session.
-            Forbidden: it is another's.
+            NotFound: no active session has this id.
+            Forbidden: the session belongs to another account.
         """
         session = await self._sessions.find(session_id)
         if session is None:
             raise NotFound()
         if not context.caller.may_manage(session.user_id):
-            # Ids cannot be guessed, so a missing session may say so.
+            # Ids cannot be guessed, so telling 404 from 403 reveals nothing.
             raise Forbidden()
         if not await self._end(context, session_id, session.user_id):
             raise NotFound()
 
     async def end_others(self, context: Context) -> None:
-        """End all of the caller's sessions but the one that asks."""
+        """End all of the caller's sessions except the present one."""
         caller = context.caller
         await self._end_all(context, caller.user_id, kept=caller.own_session)
 
     async def end_all_of(self, context: Context, user_id: str) -> None:
-        """End all sessions of an account. Raises as `list_of` does."""
+        """End all sessions of an account.
+
+        Raises:
+            Forbidden, NotFound: as for `list_of`.
+        """
         await self._check_account(context.caller, user_id)
         await self._end_all(context, user_id)
 
     async def sweep(self) -> None:
-        """Drop the sessions that nobody can use any more."""
+        """Delete the sessions that expired more than a day ago."""
         await self._sessions.forget_expired(clock.after(-DAY))
 
     async def _check_account(self, principal: Principal, user_id: str) -> None:
@@ -272,7 +279,7 @@ class Sessions:
             raise Forbidden()
 
     async def _end(self, context: Context, session_id: str, user_id: str) -> bool:
-        """End one session; tell whether this call did."""
+        """End one session; return whether this call ended it."""
         told = self._entry(context, "session.ended", user_id, session_id=session_id)
         has_ended = await self._sessions.end(session_id, user_id, told) is not None
         self._revocations.add([session_id])
@@ -283,7 +290,10 @@ class Sessions:
         self._revocations.add(await self._sessions.end_all(user_id, keep_session=kept, effects=told))
 
     def _entry(self, context: Context, action: audit.Action, user_id: str, **details: str) -> Effects:
-        """An entry about a session. It is the account's: with that, the addresses in it are forgotten."""
+        """Return an audit entry about a session, as an effect.
+
+        Its target is the account, so that deleting the account clears the entry's address.
+        """
         return [audit.entry(context, action, "user", user_id, **details)]
 
     def _genuine(self, text: str) -> RefreshToken:

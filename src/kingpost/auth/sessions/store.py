@@ -11,14 +11,14 @@ from kingpost.storage.effects import NO_EFFECTS, Effects
 
 
 class Rotation(msgspec.Struct, frozen=True):
-    """A refresh that succeeded. `session` is as after it."""
+    """The result of a successful refresh: the account, and the session after it."""
 
     user: User
     session: Session
 
 
 class SessionStore(Protocol):
-    """Sign-ins, each a family of refresh tokens of which only hashes are known here."""
+    """Sessions. Each is a family of refresh tokens, of which only the hashes are stored."""
 
     async def create(
         self,
@@ -31,12 +31,12 @@ class SessionStore(Protocol):
     ) -> None:
         """Store a new session whose first refresh token has this hash.
 
-        Where `password_hash` is given, it must still be the account's, and `second_factor` what is sealed of its
-        confirmed second factor (None: it has none). So a login starts nothing that was checked against a
-        password which has been changed meanwhile, or before a second factor came into force.
+        With `password_hash`, the account must still have this password hash, and `second_factor` must be the
+        encrypted secret of its confirmed second factor (None if it has none). So a login does not start a session if
+        the password or the second factor has changed since the check.
 
         Raises:
-            Unauthenticated: the account is gone or suspended, or has got another password or second factor.
+            Unauthenticated: the account is gone or suspended, or its password or second factor has changed.
         """
         ...
 
@@ -50,45 +50,55 @@ class SessionStore(Protocol):
         idle_since: str,
         if_reused: Callable[[str], Effects] = lambda user_id: NO_EFFECTS,
     ) -> Rotation | None:
-        """Consume a refresh token and put its successor in its place.
+        """Consume a refresh token and replace it by its successor.
 
-        The token with `token_hash` is consumed if it is the session's present one. If it is the parent of
-        the present one and was consumed at `not_before` or later, the same rotation is returned again and
-        nothing changes (the successor is derived from the parent, so it is the same one). Of N concurrent
-        calls with one token exactly one consumes it, the others get the same rotation.
+        The token is consumed if it is the session's present one. If it is the predecessor of the present one and was
+        consumed at `not_before` or later, the same rotation is returned again and nothing changes. (The successor is
+        derived from its predecessor, so it is the same one.) Of N concurrent calls with one token exactly one
+        consumes it, and the others get the same rotation.
 
-        Any other token of the session is stolen or long used: the session ends, and None is returned. If that
-        ended a session which was in use, what `if_reused` makes of its account's id is stored with it.
-        None also if the session has ended, has expired, was last used before `idle_since`, or its account
-        is gone or suspended.
+        Any other token of the session has been stolen or was used long ago: the session ends, and the result is None.
+        If the session was active, the effects that `if_reused` returns for the id of its account are stored, too.
+
+        The result is also None if the session has ended, has expired or was last used before `idle_since`, or if its
+        account is gone or suspended.
+
+        Args:
+            session_id: the session of the token.
+            token_hash: the hash of the token.
+            successor_hash: the hash of the token's successor.
+            at: the time of the refresh.
+            not_before: the start of the window in which a consumed token can be sent again.
+            idle_since: the earliest last use of a session that has not expired.
+            if_reused: returns the effects of a detected reuse.
         """
         ...
 
     async def find(self, session_id: str) -> Session | None:
-        """The session, unless it has ended; it may have expired."""
+        """Return a session that has not ended, or None. The session may have expired."""
         ...
 
     async def list(self, user_id: str, at: str, idle_since: str) -> Sequence[Session]:
-        """The account's sessions that are alive at `at`, latest use first."""
+        """Return the sessions of an account that are active at a time, most recently used first."""
         ...
 
     async def end(self, session_id: str, user_id: str | None, effects: Effects = NO_EFFECTS) -> str | None:
-        """End one living session and return its account's id; None if there is no such living session.
+        """End one active session and return the id of its account, or None if there is no such session.
 
-        Where `user_id` is given, the session must be that account's.
+        With `user_id`, the session must belong to that account.
         """
         ...
 
     async def end_all(
         self, user_id: str, *, keep_session: str | None = None, effects: Effects = NO_EFFECTS
     ) -> Sequence[str]:
-        """End all sessions of an account, but one if so wished, and return their ids."""
+        """End all sessions of an account, except `keep_session`, and return their ids."""
         ...
 
     async def forget_expired(self, before: str) -> None:
-        """Drop all sessions whose absolute end lies before a time."""
+        """Delete all sessions with an absolute expiry before a time."""
         ...
 
     async def export(self, user_id: str) -> Sequence[ExportedSession]:
-        """Return all sessions of an account, ended ones included, oldest first, for its export."""
+        """Return all sessions of an account, including ended ones, oldest first, for its export."""
         ...
