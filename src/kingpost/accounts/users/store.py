@@ -70,7 +70,7 @@ class UserStore(Protocol):
             change: the new values.
             at: the time of the change.
             versions: the versions that may be changed; None allows any.
-            consequences: stored in the same transaction.
+            effects: stored in the same transaction.
 
         Raises:
             NotFound: no account has this id.

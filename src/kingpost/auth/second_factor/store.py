@@ -58,7 +58,7 @@ class SecondFactorStore(Protocol):
             step: the time step of the first code, which is used up by this.
             code_hashes: the hashes of the recovery codes.
             at: the time of the confirmation.
-            consequences: stored in the same transaction.
+            effects: stored in the same transaction.
 
         Raises:
             Conflict: the account has another enrolment or none, or it is confirmed already. Of N concurrent calls
