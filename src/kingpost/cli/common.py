@@ -5,14 +5,21 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kingpost import settings
+from kingpost.auth.signing_keys.ring import SigningKeyError
+from kingpost.problems import Problem
+from kingpost.secret import SecretFileError
 from kingpost.settings import InvalidSettings, Settings
+from kingpost.storage import CannotOpen
+
+if sys.platform != "win32":
+    import uvloop
 
 if TYPE_CHECKING:
     from kingpost.main import Running
@@ -31,8 +38,6 @@ def run[T](work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end."""
     if sys.platform == "win32":
         return asyncio.run(work)
-    import uvloop  # noqa: PLC0415
-
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
 
@@ -47,11 +52,6 @@ def log() -> None:
 @contextlib.contextmanager
 def one_sentence() -> Iterator[None]:
     """What an operator can mend is told in a plain sentence on standard error, with exit code 1."""
-    from kingpost.auth.signing_keys.ring import SigningKeyError  # noqa: PLC0415
-    from kingpost.problems import Problem  # noqa: PLC0415
-    from kingpost.secret import SecretFileError  # noqa: PLC0415
-    from kingpost.storage import CannotOpen  # noqa: PLC0415
-
     try:
         yield
     except InvalidSettings as error:
@@ -67,13 +67,22 @@ def one_sentence() -> Iterator[None]:
     sys.exit(1)
 
 
+@contextlib.asynccontextmanager
+async def running(loaded: Settings, *, background: bool = True) -> AsyncIterator["Running"]:
+    """Run all services until the end of the block. Raises as `kingpost.main.running` does."""
+    # This import takes more than half a second, which `--help` and a wrong option need not wait for.
+    from kingpost import main  # noqa: PLC0415
+
+    async with main.running(loaded, background=background) as kingpost:
+        yield kingpost
+
+
 @one_sentence()
 def with_kingpost[T](work: "Callable[[Running], Awaitable[T]]") -> T:
     """Run work with all services, beside the servers that may be running, and return its result."""
-    from kingpost import main as composition  # noqa: PLC0415
 
     async def work_in_place() -> T:
-        async with composition.running(load(), background=False) as kingpost:
+        async with running(load(), background=False) as kingpost:
             return await work(kingpost)
 
     return run(work_in_place())

@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
 yes = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -27,10 +30,6 @@ def echo_json(value: Any) -> None:
 
 def echo_table(rows: Iterable[Sequence[str]], *headings: str) -> None:
     """Print rows in columns. On a terminal what is too wide is folded; elsewhere a row is a line, in plain text."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(headings))
     for heading in headings:
         table.add_column(heading, overflow="fold", no_wrap=heading == "id")

@@ -1,4 +1,4 @@
-"""`kingpost serve`, and the commands that need no account: migrate, openapi, config."""
+"""`kingpost serve`."""
 
 import contextlib
 import ctypes
@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable
 
 import click
-import msgspec
 
 from kingpost import __version__, settings
-from kingpost.cli.common import load, log, one_sentence, run
+from kingpost.cli.common import load, log, one_sentence, run, running
+from kingpost.http.server.supervisor import Supervisor
 from kingpost.settings import Settings
 
 BACKLOG = 2048
@@ -35,38 +35,7 @@ def serve(host: str, port: int, workers: int) -> None:
         _serve(loaded, listener)
 
 
-@click.command()
-def migrate() -> None:
-    """Bring the database's schema up to date. Safe from many nodes at once."""
-    from kingpost.storage import opening  # noqa: PLC0415
-
-    with one_sentence():
-        run(opening.migrate(load().database_url))
-        click.echo("The database is up to date.")
-
-
-@click.command()
-def openapi() -> None:
-    """Print the OpenAPI document."""
-    from kingpost.http.openapi import document  # noqa: PLC0415
-    from kingpost.main import ROUTES  # noqa: PLC0415
-
-    with one_sentence():
-        content = msgspec.json.encode(document.document(ROUTES, load().public_url))
-        click.echo(msgspec.json.format(content, indent=2))
-
-
-@click.command()
-def config() -> None:
-    """Print the configuration in force, with secrets masked, and all that is wrong with it."""
-    with one_sentence():
-        for name, value in settings.masked(load()).items():
-            click.echo(f"{name} = {msgspec.json.encode(value).decode()}")
-
-
 def _serve(loaded: Settings, listener: socket.socket) -> None:
-    from kingpost.http.server.supervisor import Supervisor  # noqa: PLC0415
-
     if loaded.workers == 1:
         work(loaded, listener, lambda: _greet(loaded))
         return
@@ -79,11 +48,10 @@ def _serve(loaded: Settings, listener: socket.socket) -> None:
 
 def work(loaded: Settings, listener: socket.socket, when_ready: Callable[[], None] = lambda: None) -> None:
     """Serve in this process until told to stop by a signal."""
-    from kingpost import main as composition  # noqa: PLC0415
-    from kingpost.http.server import server  # noqa: PLC0415
+    from kingpost.http.server import server  # noqa: PLC0415 - uvicorn, which a supervisor does without
 
     async def serving() -> None:
-        async with composition.running(loaded) as kingpost:
+        async with running(loaded) as kingpost:
             _start_listening(listener)
             app = kingpost.application
             await server.serve(app, kingpost.readiness, loaded, listener, when_ready)
@@ -95,9 +63,7 @@ def work(loaded: Settings, listener: socket.socket, when_ready: Callable[[], Non
 
 
 async def _check(loaded: Settings) -> None:
-    from kingpost import main as composition  # noqa: PLC0415
-
-    async with composition.running(loaded, background=False):
+    async with running(loaded, background=False):
         pass
 
 

@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from kingpost.accounts.registration.service import NewAccount
+from kingpost.accounts.users.schemas import USER_SORT_FIELDS, UserBody, UserQuery
+from kingpost.accounts.users.schemas import Role as RoleName
 from kingpost.cli import output
 from kingpost.cli.common import with_kingpost
+from kingpost.http.app import pages
+from kingpost.model import ADMIN, DEFAULT_ROLES, OPERATOR, Page, SortKey, Status, User
+from kingpost.problems import InvalidRequest
+from kingpost.storage.listing import Listing
 
 if TYPE_CHECKING:
     from kingpost.accounts.administration import Administration
     from kingpost.main import Running
-    from kingpost.model import Page, SortKey, Status, User
 
 PAGE = 500
 MOST_ROLES = 32
@@ -27,23 +33,17 @@ class Role(click.ParamType[str]):
     name = "role"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from kingpost.accounts.users.schemas import Role as Name  # noqa: PLC0415
-
         try:
-            return msgspec.convert(value, Name)
+            return msgspec.convert(value, RoleName)
         except msgspec.ValidationError:
             detail = "has a letter first, then letters, digits, _ and -, all lower case, 63 at most"
             self.fail(f"A role {detail}: {value!r} does not.", param, ctx)
 
 
-def sort_keys(context: click.Context, parameter: click.Parameter, text: str) -> "tuple[SortKey, ...]":
+def sort_keys(context: click.Context, parameter: click.Parameter, text: str) -> tuple[SortKey, ...]:
     """Read a sort order, as the API does."""
-    from kingpost.accounts.users.schemas import USER_SORT_FIELDS, UserQuery  # noqa: PLC0415
-    from kingpost.http.app.pages import sort_keys as read  # noqa: PLC0415
-    from kingpost.problems import InvalidRequest  # noqa: PLC0415
-
     try:
-        return read(msgspec.convert({"sort": text}, UserQuery).sort)
+        return pages.sort_keys(msgspec.convert({"sort": text}, UserQuery).sort)
     except (msgspec.ValidationError, InvalidRequest):
         fields = ", ".join(sorted(USER_SORT_FIELDS))
         detail = f"Fields are {fields}, each once, separated by commas; - before one turns its order round."
@@ -61,9 +61,7 @@ def users() -> None:
 @click.option("--sort", default="-created_at", show_default=True, callback=sort_keys, help="As in the API.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="How many at most.")
 @output.as_json
-def list_users(
-    status: "Status | None", role: str | None, sort: "tuple[SortKey, ...]", limit: int, as_json: bool
-) -> None:
+def list_users(status: Status | None, role: str | None, sort: tuple[SortKey, ...], limit: int, as_json: bool) -> None:
     """List accounts."""
     found, total = with_kingpost(lambda kingpost: _list(kingpost.accounts.administration, sort, limit, status, role))
     if as_json:
@@ -105,8 +103,6 @@ def create(email: str, password_stdin: bool, roles: tuple[str, ...], as_json: bo
 @output.as_json
 def create_admin(email: str, password_stdin: bool, as_json: bool) -> None:
     """Create an account that may do everything."""
-    from kingpost.model import ADMIN, DEFAULT_ROLES  # noqa: PLC0415
-
     user = _create(email, (*DEFAULT_ROLES, ADMIN))
     _tell(user, "is an administrator now", as_json)
 
@@ -160,7 +156,6 @@ def end_sessions(who: str) -> None:
 @who_argument
 def disable_totp(who: str) -> None:
     """Remove an account's second factor, for one who has lost it: make sure first who is asking."""
-    from kingpost.model import OPERATOR  # noqa: PLC0415
 
     async def disable(kingpost: "Running") -> None:
         user = await kingpost.accounts.administration.find(who)
@@ -192,28 +187,25 @@ def _on[T](who: str, work: "Callable[[Administration, User], Awaitable[T]]") -> 
     return with_kingpost(lambda kingpost: find_and_work(kingpost.accounts.administration))
 
 
-async def _itself(user: "User") -> "User":
+async def _itself(user: User) -> User:
     return user
 
 
-def _create(email: str, roles: tuple[str, ...]) -> "User":
-    from kingpost.accounts.registration.service import NewAccount  # noqa: PLC0415
-
+def _create(email: str, roles: tuple[str, ...]) -> User:
     new = NewAccount(email, output.password())
     return with_kingpost(lambda kingpost: kingpost.accounts.administration.create(new, roles))
 
 
 async def _list(
     administration: "Administration",
-    sort: "tuple[SortKey, ...]",
+    sort: tuple[SortKey, ...],
     limit: int,
-    status: "Status | None",
+    status: Status | None,
     role: str | None,
-) -> "tuple[list[User], int]":
+) -> tuple[list[User], int]:
     """The first accounts of a walk, and how many there are in all."""
-    from kingpost.storage.listing import Listing  # noqa: PLC0415
 
-    def part(size: int, page: "Page[User] | None") -> Listing:
+    def part(size: int, page: Page[User] | None) -> Listing:
         return Listing(sort, min(size, PAGE), None if page is None else page.next, count=page is None)
 
     page = await administration.list(part(limit, None), status, role)
@@ -231,7 +223,7 @@ def _distinct(roles: tuple[str, ...]) -> tuple[str, ...]:
     return distinct
 
 
-def _tell(user: "User", what: str, as_json: bool) -> None:
+def _tell(user: User, what: str, as_json: bool) -> None:
     """Print an account after a change: whole for scripts, as a sentence for people."""
     if as_json:
         output.echo_json(_bodies([user])[0])
@@ -239,10 +231,8 @@ def _tell(user: "User", what: str, as_json: bool) -> None:
         output.echo(f"{output.printable(user.email)} {what}, with the id {user.id}.")
 
 
-def _bodies(users: "Sequence[User]") -> Sequence[msgspec.Struct]:
+def _bodies(users: Sequence[User]) -> Sequence[msgspec.Struct]:
     """Accounts as the API shows them."""
-    from kingpost.accounts.users.schemas import UserBody  # noqa: PLC0415
-
     return [UserBody.of(user) for user in users]
 
 
