@@ -56,13 +56,15 @@ class Administration:
         """Return one page of accounts: all, or those with a status or a role."""
         return await self._users.list(listing, status=status, role=role)
 
-    async def create(self, new: NewAccount, roles: tuple[str, ...]) -> User:
-        """Create an account whose address counts as verified.
+    async def create(self, email: str, password: str, roles: tuple[str, ...]) -> User:
+        """Create an account with a verified address: the operator vouches for it.
 
         Raises:
-            InvalidRequest, Conflict, Unavailable: as for `Registration.create`.
+            InvalidRequest: the address or the password breaks a rule.
+            Conflict: the address belongs to an account.
+            Unavailable: too many passwords are being hashed.
         """
-        return await self._registration.create(OPERATOR, new, roles, email_verified=True)
+        return await self._registration.create(OPERATOR, NewAccount(email, password), roles, email_verified=True)
 
     async def set_roles(self, user: User, roles: tuple[str, ...]) -> User:
         """Replace the roles of an account.

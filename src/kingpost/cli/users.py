@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from kingpost.accounts.registration.service import NewAccount
 from kingpost.accounts.users.schemas import USER_SORT_FIELDS, UserBody, UserQuery
 from kingpost.accounts.users.schemas import Role as RoleName
 from kingpost.cli import output
@@ -192,8 +191,8 @@ async def _itself(user: User) -> User:
 
 
 def _create(email: str, roles: tuple[str, ...]) -> User:
-    new = NewAccount(email, output.password())
-    return with_kingpost(lambda kingpost: kingpost.accounts.administration.create(new, roles))
+    password = output.password()
+    return with_kingpost(lambda kingpost: kingpost.accounts.administration.create(email, password, roles))
 
 
 async def _list(
