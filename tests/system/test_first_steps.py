@@ -1,14 +1,21 @@
 """What a newcomer does first, and what an operator does on the command line."""
 
+import fcntl
 import json
 import re
+import signal
 import stat
+import subprocess
+import sys
+import termios
 from pathlib import Path
+from typing import IO
 
+import psutil
 import pytest
 
 from tests.system.conftest import Serve
-from tests.system.running import PASSWORD, kingpost, sentences
+from tests.system.running import KINGPOST, PASSWORD, environment, eventually, kingpost, sentences
 
 
 def test_a_server_starts_from_nothing_and_says_how_to_go_on(serve: Serve, tmp_path: Path) -> None:
@@ -205,3 +212,25 @@ def test_the_openapi_document_is_printed(tmp_path: Path) -> None:
     done = kingpost(tmp_path, "openapi")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["openapi"].startswith("3.1")
+
+
+def test_a_signal_does_not_cut_a_long_document_short(tmp_path: Path) -> None:
+    whole = kingpost(tmp_path, "openapi").stdout.encode()
+    with subprocess.Popen(
+        [KINGPOST, "openapi"], cwd=tmp_path, env=environment({}) | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        pipe_size = fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ)
+        assert len(whole) > pipe_size
+        eventually(lambda: waiting_bytes(process.stdout) == pipe_size)
+        process.send_signal(signal.SIGSTOP)
+        eventually(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout.read() == whole
+    assert process.returncode == 0
+
+
+def waiting_bytes(pipe: IO[bytes] | None) -> int:
+    """Return how many bytes are in a pipe that nobody has read yet."""
+    assert pipe is not None
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)

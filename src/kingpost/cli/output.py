@@ -25,7 +25,10 @@ STYLES = {"suspended": "yellow", "signing": "green", "next": "cyan"}
 
 def echo_json(value: Any) -> None:
     """Print a value as one JSON document."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    sys.stdout.flush()
+    # With PYTHONUNBUFFERED=1, `sys.stdout.buffer` does not finish a long write that a signal cuts short.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as stdout:
+        stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
 
 def echo_table(rows: Iterable[Sequence[str]], *headings: str) -> None:
