@@ -1,4 +1,4 @@
-"""What the documentation says, held against what there is: settings, modules, files."""
+"""What the documentation says, held against what there is: settings, modules, routes, files."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import kingpost
+from kingpost.cli import routes
 from kingpost.settings import DERIVED, PREFIX, SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,11 @@ def test_the_architecture_names_every_room_and_module() -> None:
     names |= {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     assert not {name for name in names if not re.search(rf"(?<![\w/]){re.escape(name)}", told)}
     assert set(re.findall(r"\w+\.py", told)) <= names
+
+
+def test_the_page_of_routes_is_made_from_the_code() -> None:
+    remade = "If the routes are meant to change: `python3 dev.py kingpost routes --markdown > docs/routes.md`."
+    assert (ROOT / "docs" / "routes.md").read_text() == routes.markdown(), remade
 
 
 def test_the_index_lists_every_decision() -> None:

@@ -10,6 +10,7 @@ COMMANDS = {
     "keys": "Look after the keys that sign access tokens.",
     "migrate": "Bring the database's schema up to date. Safe from many nodes at once.",
     "openapi": "Print the OpenAPI document.",
+    "routes": "List all routes, with who may call them and the functions that handle them.",
     "serve": "Serve the API.",
     "users": "Administer accounts. WHO is an id or an e-mail address.",
 }
