@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 
 from kingpost.model import Resource, SortKey
-from kingpost.problems import NotFound, Unauthenticated, VersionMismatch
-from kingpost.resources.store import ResourceListing
+from kingpost.problems import NotFound, Problem, Unauthenticated, VersionMismatch
+from kingpost.resources.store import (
+    CreateResource,
+    DeleteResource,
+    Refused,
+    ReplaceResource,
+    ResourceListing,
+    ResourceWrite,
+)
 from tests.nodes import Node
 from tests.storage.samples import (
     WRITERS,
@@ -19,6 +26,9 @@ from tests.storage.samples import (
     add_user,
     create_resource,
     delete_resource,
+    entries_of,
+    new_entry,
+    new_job,
     new_resource,
     plain,
     race,
@@ -265,6 +275,82 @@ async def test_of_deletions_and_replacements_of_one_version_exactly_one_wins(nod
         outcomes = await race(*writers)
         was_deleted = await nodes[0].resources.find(resource.id) is None
         assert tally(outcomes) == {"won": 1, "NotFound" if was_deleted else "VersionMismatch": WRITERS - 1}
+
+
+# --- several at once -----------------------------------------------------------------------------
+
+
+async def test_a_batch_does_all_of_its_writes_in_their_order(nodes: list[Node]) -> None:
+    owner = await add_owner(nodes[0])
+    kept, gone = await add_resource(nodes[0], owner), await add_resource(nodes[0], owner)
+    new, other = new_resource(owner), new_resource(owner)
+    entry, job = new_entry(), new_job()
+    writes: list[ResourceWrite] = [
+        ReplaceResource(kept.id, raw({"n": 1}), AT, (1,)),
+        CreateResource(new),
+        DeleteResource(gone.id, (1, 2)),
+        ReplaceResource(new.id, raw({"n": 2}), AT, (1,)),
+        CreateResource(other),
+        ReplaceResource(kept.id, raw({"n": 3}), AT),
+    ]
+    outcomes = await nodes[0].resources.commit(writes, [entry, job])
+    assert [outcome and (outcome.id, outcome.version) for outcome in outcomes] == [
+        (kept.id, 2),
+        (new.id, 1),
+        None,
+        (new.id, 2),
+        (other.id, 1),
+        (kept.id, 3),
+    ]
+    assert set(await listed(nodes[1], ResourceListing(BY_ID, 10))) == {kept.id, new.id, other.id}
+    for resource_id, data, version in ((kept.id, {"n": 3}, 3), (new.id, {"n": 2}, 2)):
+        found = await nodes[1].resources.find(resource_id)
+        assert found is not None
+        assert (plain(found.data), found.version, found.updated_at) == (data, version, AT)
+    assert [stored.id for stored in await entries_of(nodes[1])] == [entry.id]
+    assert [claimed.job for claimed in await nodes[1].jobs.claim(10, 60)] == [job]
+
+
+async def test_a_batch_of_which_one_write_is_refused_changes_nothing(nodes: list[Node]) -> None:
+    owner, gone = await add_owner(nodes[0]), await add_owner(nodes[0])
+    await nodes[0].users.delete(gone, None)
+    resources = [await add_resource(nodes[0], owner) for _ in range(5)]
+    good: list[ResourceWrite] = [ReplaceResource(resource.id, raw({"n": 1}), AT, (1,)) for resource in resources[1:]]
+    refused: list[tuple[ResourceWrite, type[Problem]]] = [
+        (ReplaceResource(resources[0].id, raw({}), AT, (2,)), VersionMismatch),
+        (DeleteResource(resources[0].id, (3, 2)), VersionMismatch),
+        (DeleteResource(NOTHING), NotFound),
+        (ReplaceResource(NOTHING, raw({}), AT, (1,)), NotFound),
+        (CreateResource(new_resource(gone)), Unauthenticated),
+    ]
+    for write, problem in refused:
+        for index in (0, 2, 4):
+            with pytest.raises(Refused) as caught:
+                await nodes[0].resources.commit([*good[:index], write, *good[index:]], [new_entry(), new_job()])
+            assert (caught.value.index, type(caught.value.problem)) == (index, problem)
+            if isinstance(caught.value.problem, VersionMismatch):
+                assert plain(caught.value.problem.current) == plain(resources[0])
+        with pytest.raises(problem):
+            await nodes[0].resources.commit([write], [new_entry(), new_job()])
+    assert [plain(await nodes[1].resources.find(resource.id)) for resource in resources] == [*map(plain, resources)]
+    assert await entries_of(nodes[1]) == []
+    assert list(await nodes[1].jobs.claim(10, 60)) == []
+
+
+async def test_a_dry_run_tells_what_would_have_been(nodes: list[Node]) -> None:
+    resource = await add_resource(nodes[0], await add_owner(nodes[0]))
+    new = new_resource(resource.owner_id)
+    replacement = ReplaceResource(resource.id, raw({"n": 1}), AT, (1,))
+    writes: list[ResourceWrite] = [replacement, CreateResource(new), DeleteResource(new.id, (1,))]
+    replaced, created, _ = await nodes[0].resources.commit(writes, [new_entry()], dry_run=True)
+    assert replaced is not None
+    assert (plain(replaced.data), replaced.version) == ({"n": 1}, 2)
+    assert created == new
+    with pytest.raises(VersionMismatch):
+        await nodes[0].resources.commit([DeleteResource(resource.id, (2,))], dry_run=True)
+    assert await listed(nodes[1], ResourceListing(BY_ID, 10)) == [resource.id]
+    assert plain(await nodes[1].resources.find(resource.id)) == plain(resource)
+    assert await entries_of(nodes[1]) == []
 
 
 # --- list ----------------------------------------------------------------------------------------

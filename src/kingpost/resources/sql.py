@@ -33,7 +33,7 @@ FILTERS = {
 
 
 KINDS: dict[type, Kind[Any]] = {
-    CreateResource: insertion(resources, lambda write: _columns(write.resource), RESOURCE),
+    CreateResource: insertion(resources, lambda write: _columns(write.resource), RESOURCE)._replace(key=("id",)),
     ReplaceResource: Kind[ReplaceResource](
         row=lambda write: (write.id, bytes(write.data).decode(), write.at, *versions_row(write.versions)),
         parameters=lambda shape: typed([resources.c.id, resources.c.data, resources.c.updated_at], shape),
