@@ -449,7 +449,7 @@ async def test_effects_are_stored_by_a_script(nodes: list[Ledger]) -> None:
     refusals: list[tuple[Any, type[Exception]]] = [
         (OpenGate(closed), Closed),
         (UsedTicket(ticket, 1), NoTicket),
-        (message, Refused),
+        (message, UniqueViolation),
     ]
     outcomes = await race(*[transact(script(Note("after", "1"), effect)) for effect, _ in refusals])
     assert [type(outcome) for outcome in outcomes] == [error for _, error in refusals]

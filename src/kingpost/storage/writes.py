@@ -276,8 +276,19 @@ class Writes:
         return await self._then_call_back(self._database.transact(script), effects)
 
     def steps(self, effects: Sequence[Any]) -> Script[None]:
-        """Store effects inside of a script, which fails as `commit` does."""
-        yield from self._unit((), effects).play()
+        """Store effects inside of a script.
+
+        Raises:
+            UniqueViolation, ForeignKeyViolation: an effect would have broken this rule.
+            Refused: an effect did not hit the row that it must hit.
+            Exception: the refusal of a kind that has one.
+        """
+        try:
+            yield from self._unit((), effects).play()
+        except Refused as refused:
+            if refused.reason is None:
+                raise
+            raise refused.reason from refused
 
     def after_commit(self, effect_type: type, callback: Callable[[], None]) -> None:
         """Call back after each commit of this process that may have stored an effect of a type."""

@@ -112,7 +112,7 @@ def _divide(plan: Plan, keys: Sequence[Hashable]) -> Division:
     conditions = sum(len(positions) for part in parts for form, positions in part.items() if _rank(form) == 1)
     leaves_traces = len(parts) > 1 or conditions > 1
     is_guarded = any(form.is_guard for form in plan.forms)
-    return Division([_layout(part) for part in parts], leaves_traces, plan.writes == 1 and not is_guarded)
+    return Division([_layout(part) for part in parts], leaves_traces, plan.writes <= 1 and not is_guarded)
 
 
 def _layout(part: Mapping[Form, Sequence[int]]) -> Layout:
