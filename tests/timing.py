@@ -1,0 +1,38 @@
+"""Checks of how long something takes that hold on a busy machine too."""
+
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+GROWTH = 8
+"""How much larger the larger size is. Linear work takes about 8 times as long then, quadratic work 64 times."""
+TRIES = 5
+RESOLUTION = 50e-6
+"""Seconds below which a time says nothing."""
+
+
+def assert_linear(work: Callable[[int], object], size: int) -> None:
+    """Check that the processor time of `work(size)` grows no faster than the size."""
+    small, large = _cost(work, size), _cost(work, GROWTH * size)
+    assert large < 3 * GROWTH * max(small, RESOLUTION), f"{small:.6f} s for {size}, {large:.6f} s for {GROWTH} times it"
+
+
+def _cost(work: Callable[[int], object], size: int) -> float:
+    """Return the processor time of this thread, in seconds: the least of several tries."""
+    times = []
+    for _ in range(TRIES):
+        started = time.thread_time()
+        work(size)
+        times.append(time.thread_time() - started)
+    return min(times)
+
+
+def at_once[T](work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of a coroutine that must not wait for anything, or raise what it raises."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    work.close()
+    raise AssertionError("it waits for something")
