@@ -21,6 +21,7 @@ from kingpost.audit.service import AuditLog
 from kingpost.auth import wing as auth_wing
 from kingpost.auth.api_keys import sql as api_keys_sql
 from kingpost.auth.passwords import sql as passwords_sql
+from kingpost.auth.passwords.hashing import PRODUCTION, HashingCost
 from kingpost.auth.revocations import sql as revocations_sql
 from kingpost.auth.second_factor import sql as second_factor_sql
 from kingpost.auth.sessions import sql as sessions_sql
@@ -133,12 +134,15 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, *, background: bool = True) -> AsyncIterator[Running]:
+async def running(
+    settings: Settings, *, background: bool = True, hashing_cost: HashingCost = PRODUCTION
+) -> AsyncIterator[Running]:
     """Assemble, connect and run everything until the end of the block.
 
     Args:
         settings: the settings in force.
         background: whether to run jobs and housekeeping. A command leaves both to the servers.
+        hashing_cost: the cost of password hashes. Only tests lower it.
 
     Raises:
         InvalidSettings: an operator's mail template is broken.
@@ -149,7 +153,7 @@ async def running(settings: Settings, *, background: bool = True) -> AsyncIterat
     async with contextlib.AsyncExitStack() as stack:
         database = await open_migrated(settings.database_url)
         stack.push_async_callback(database.close)
-        assembled = await _assemble(stack, settings, database)
+        assembled = await _assemble(stack, settings, database, hashing_cost)
         if background:
             assembled.jobs.start()
             stack.push_async_callback(assembled.jobs.stop)
@@ -158,13 +162,17 @@ async def running(settings: Settings, *, background: bool = True) -> AsyncIterat
         yield assembled
 
 
-async def _assemble(stack: contextlib.AsyncExitStack, settings: Settings, database: Database) -> Running:
+async def _assemble(
+    stack: contextlib.AsyncExitStack, settings: Settings, database: Database, hashing_cost: HashingCost
+) -> Running:
     writes = Writes(database, KINDS)
     stores = stores_on(database, writes)
     secret = _secret(settings, is_new=not await stores.signing_keys.list())
     sealer = JobSealer(secret)
     messages = Messages(sealer)
-    auth = await open_auth(stack, settings, secret, stores, messages, await _attempt_counters(settings, stack))
+    auth = await open_auth(
+        stack, settings, secret, stores, messages, await _attempt_counters(settings, stack), hashing_cost
+    )
     accounts = build_accounts(settings, stores, auth, sealer, messages)
     json_limits = JSONLimits(depth=settings.json_depth, keys=settings.json_keys)
     resources = Resources(stores.resources, json_limits, settings.body_limit)

@@ -16,6 +16,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from kingpost.auth.passwords.hashing import PRODUCTION
 from kingpost.http.app.application import Application
 from kingpost.storage import opening
 from tests import servers
@@ -49,16 +50,24 @@ async def strict(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         yield stack
 
 
+@session_fixture(params=BOTH)
+async def production(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stack]:
+    """One that demands verified addresses, and hashes passwords at production cost: where each shows by its time."""
+    directory = tmp_path_factory.mktemp("production")
+    async with running_on(request, directory, hashing_cost=PRODUCTION, SIGNUP="verified") as stack:
+        yield stack
+
+
 @asynccontextmanager
-async def running_on(request: pytest.FixtureRequest, directory: Path, **variables: str) -> AsyncGenerator[Stack]:
-    """An application on a database of the kind that the fixture's parameter names."""
+async def running_on(request: pytest.FixtureRequest, directory: Path, **options: Any) -> AsyncGenerator[Stack]:
+    """An application on a database of the kind that the fixture's parameter names. `options` are those of `running`."""
     async with AsyncExitStack() as context:
         if request.param == "postgresql":
             server: servers.PostgreSQLServer = request.getfixturevalue("postgresql_server")
             url = server.url(await context.enter_async_context(servers.fresh_database(server)))
             await opening.migrate(url)
-            variables["DATABASE_URL"] = url
-        yield await context.enter_async_context(stacks.running(directory, **variables))
+            options["DATABASE_URL"] = url
+        yield await context.enter_async_context(stacks.running(directory, **options))
 
 
 @pytest.fixture
@@ -114,7 +123,7 @@ async def serve(tmp_path: Path) -> AsyncGenerator[Serve]:
     """Starts applications on SQLite of their own: `await serve(SIGNUP="closed")`."""
     async with AsyncExitStack() as context:
 
-        async def start(**variables: Any) -> Stack:
-            return await context.enter_async_context(stacks.running(tmp_path, **variables))
+        async def start(**options: Any) -> Stack:
+            return await context.enter_async_context(stacks.running(tmp_path, **options))
 
         yield start

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from email import message_from_string, policy
 from email.message import EmailMessage
+from email.parser import HeaderParser
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,12 @@ import httpx
 
 from kingpost import main, settings
 from kingpost.accounts.registration.service import NewAccount
+from kingpost.auth.passwords.hashing import HashingCost
 from kingpost.emails import address
 from kingpost.http.app.application import Application
 from kingpost.main import Running
 from kingpost.model import ADMIN, DEFAULT_ROLES, OPERATOR
+from kingpost.settings import Settings
 
 ORIGIN = "http://127.0.0.1:8000"
 ADDRESS = "192.0.2.7"
@@ -29,6 +33,8 @@ PASSWORD = "correct horse battery"
 SECRET = "the master secret of the tests, long enough"
 NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 """An id that names nothing."""
+QUICK = HashingCost(memory_kib=8, passes=1)
+"""The least that Argon2 can do: most tests make accounts, and few are about their hashes."""
 PATIENCE = 10.0
 """Seconds to wait for mail. It never takes nearly as long."""
 
@@ -104,9 +110,9 @@ class Stack:
             await asyncio.sleep(0.02)
         outbox = Path(self.kingpost.settings.mail_url.removeprefix("file:"))
         files = sorted(outbox.glob("*.eml"))  # Named by ids, which carry the time.
-        messages = [message_from_string(file.read_text(), policy=policy.default) for file in files]
         wanted = f"{to.rpartition('@')[0]}@{address(to).key.rpartition('@')[2]}"
-        return [message for message in messages if message["To"].addresses[0].addr_spec == wanted]
+        found = [file.read_text() for file in files if recipient(file) == wanted]
+        return [message_from_string(text, policy=policy.default) for text in found]
 
     async def mail(self, to: str) -> EmailMessage:
         """The newest message to an address."""
@@ -130,22 +136,37 @@ class Stack:
                 await connection.close()
 
 
+@cache
+def recipient(file: Path) -> str:
+    """Return the address that a message in a file is for. The outbox of a run holds thousands."""
+    message = HeaderParser(policy=policy.default).parsestr(file.read_text())
+    return str(message["To"].addresses[0].addr_spec)
+
+
 type MakeUser = Callable[..., Awaitable[Caller]]
 type Serve = Callable[..., Awaitable[Stack]]
 
 
 @contextlib.asynccontextmanager
-async def running(directory: Path, **variables: str) -> AsyncIterator[Stack]:
-    """A stack with these `KINGPOST_*` variables, on SQLite in a directory unless they say otherwise.
+async def running(directory: Path, *, hashing_cost: HashingCost = QUICK, **variables: str) -> AsyncIterator[Stack]:
+    """A stack with these `KINGPOST_*` variables, on SQLite in a directory unless they say otherwise."""
+    async with main.running(load(directory, **variables), hashing_cost=hashing_cost) as kingpost:
+        yield Stack(kingpost.application, kingpost)
+
+
+def load(directory: Path, **variables: str) -> Settings:
+    """Return settings with these `KINGPOST_*` variables, on SQLite in a directory unless they say otherwise.
 
     All tests share an address and many guess wrong, so logins are not limited, unless a test says so.
     """
-    defaults = {"DATABASE_URL": f"sqlite:///{directory}/kingpost.db", "SECRET": SECRET, "RATE_LIMIT_LOGIN": "off"}
-    defaults["MAIL_URL"] = f"file:{directory}/outbox"
+    defaults = {
+        "DATABASE_URL": f"sqlite:///{directory}/kingpost.db",
+        "SECRET": SECRET,
+        "RATE_LIMIT_LOGIN": "off",
+        "MAIL_URL": f"file:{directory}/outbox",
+    }
     given = defaults | variables
-    loaded = settings.load({f"KINGPOST_{name}": value for name, value in given.items()}, directory)
-    async with main.running(loaded) as kingpost:
-        yield Stack(kingpost.application, kingpost)
+    return settings.load({f"KINGPOST_{name}": value for name, value in given.items()}, directory)
 
 
 async def assert_common_promises(response: httpx.Response) -> None:

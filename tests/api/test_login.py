@@ -1,6 +1,7 @@
 """Logging in: what is refused and noted, and what becomes of old hashes."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import argon2
@@ -8,10 +9,11 @@ import httpx
 import msgspec
 import pytest
 
+from kingpost import main
 from kingpost.audit.store import AuditListing
 from kingpost.model import AuditEntry, SortKey
 from kingpost.problems import Unavailable
-from tests.api.stack import ADDRESS, PASSWORD, Caller, Serve, Stack, assert_problem
+from tests.api.stack import ADDRESS, PASSWORD, QUICK, Caller, Serve, Stack, assert_problem, load
 
 OLD = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1)
 """What a release years ago hashed with."""
@@ -50,12 +52,24 @@ async def test_an_old_hash_is_upgraded_by_the_next_login(stack: Stack) -> None:
     assert (await log_in(stack, caller.email)).status_code == 200
     upgraded = await hash_of(stack, caller)
     assert upgraded != old
-    assert upgraded.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert upgraded.startswith(f"$argon2id$v=19$m={QUICK.memory_kib},t={QUICK.passes},p=1$")
     assert (await log_in(stack, caller.email)).status_code == 200
     assert await hash_of(stack, caller) == upgraded
     assert_problem(await log_in(stack, caller.email, "another password"), 401, "invalid-credentials")
     # Nothing that the account's owner could see has changed.
     assert (await caller.http.get("/api/v1/users/me")).headers["etag"] == before
+
+
+async def test_production_hashes_as_owasp_recommends(tmp_path: Path) -> None:
+    async with main.running(load(tmp_path)) as kingpost:
+        stack = Stack(kingpost.application, kingpost)
+        caller, old = await with_old_hash(stack)
+        assert (await log_in(stack, caller.email)).status_code == 200
+        upgraded = await hash_of(stack, caller)
+        assert upgraded != old
+        new = await stack.sign_up()
+        for stored in (upgraded, await hash_of(stack, new)):
+            assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
 async def test_logins_at_the_same_moment_do_not_mind_each_others_upgrade(stack: Stack) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from kingpost import clock
 from kingpost.accounts.users.store import UserChange
-from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, MakeUser, Stack, assert_problem, faults_of
+from kingpost.auth.passwords.hashing import PRODUCTION
+from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, MakeUser, Serve, Stack, assert_problem, faults_of
 
 GRANT = {"access_token", "token_type", "expires_in", "refresh_token", "session_id", "user"}
 LONG_AGO = "2020-01-01T00:00:00.000Z"
@@ -53,7 +54,8 @@ async def test_an_unknown_address_and_a_wrong_password_get_the_same_answer(
     assert all(answer == answers[0] for answer in answers)
 
 
-async def test_an_unknown_address_costs_a_hash_as_well(client: httpx.AsyncClient) -> None:
+async def test_an_unknown_address_costs_a_hash_as_well(serve: Serve) -> None:
+    client = (await serve(hashing_cost=PRODUCTION)).client()
     started = time.process_time()
     body = {"email": "nobody@example.com", "password": "wrong password"}
     for _ in range(3):

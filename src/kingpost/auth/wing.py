@@ -15,7 +15,7 @@ from kingpost.auth.api_keys.schemas import ExportedKey
 from kingpost.auth.api_keys.service import APIKeys
 from kingpost.auth.api_keys.store import APIKeyStore
 from kingpost.auth.passwords import routes as password_routes
-from kingpost.auth.passwords.hashing import PasswordHasher, PasswordRules
+from kingpost.auth.passwords.hashing import HashingCost, PasswordHasher, PasswordRules
 from kingpost.auth.passwords.proof import Reauthentication
 from kingpost.auth.passwords.service import Passwords
 from kingpost.auth.passwords.store import CredentialStore
@@ -121,6 +121,7 @@ async def open_auth(
     stores: AuthStores,
     messages: Messages,
     counters: AttemptCounters,
+    hashing_cost: HashingCost,
 ) -> Auth:
     """Build the services of the authentication features, and start their background tasks.
 
@@ -137,7 +138,7 @@ async def open_auth(
     await revocations.start()
     stack.push_async_callback(revocations.stop)
     # The workers of a node share its cores.
-    hasher = PasswordHasher(threads=max(1, (os.process_cpu_count() or 1) // settings.workers))
+    hasher = PasswordHasher(hashing_cost, threads=max(1, (os.process_cpu_count() or 1) // settings.workers))
     stack.callback(hasher.close)
     password_rules = PasswordRules()
     throttle = Throttle(counters, settings.rate_limit_login, secret)

@@ -26,9 +26,6 @@ long. The limit also bounds the time of normalisation, which is quadratic for lo
 MIN_LOCAL_PART = 3
 """Characters. A password may contain the local part of the owner's e-mail address if that is shorter."""
 
-MEMORY_KIB, PASSES, LANES = 19456, 2, 1
-"""The parameters of Argon2id, as recommended by OWASP; see also RFC 9106, section 4."""
-
 logger = logging.getLogger("kingpost.passwords")
 
 
@@ -81,6 +78,17 @@ def _too_long() -> PasswordFault:
     return PasswordFault("too_long", f"A password must have at most {MAX_LENGTH} characters")
 
 
+class HashingCost(NamedTuple):
+    """What one hash costs. The defaults are OWASP's recommendation for Argon2id; see also RFC 9106, section 4."""
+
+    memory_kib: int = 19456
+    passes: int = 2
+    lanes: int = 1
+
+
+PRODUCTION = HashingCost()
+
+
 class PasswordHasher:
     """Hashes and verifies passwords with Argon2id in a few threads, so that many logins do not block other requests.
 
@@ -89,23 +97,31 @@ class PasswordHasher:
     caller was cancelled before it started.
     """
 
-    def __init__(self, *, threads: int | None = None, waiting: int = 64, deadline: float = 5.0) -> None:
+    def __init__(
+        self,
+        cost: HashingCost = PRODUCTION,
+        *,
+        threads: int | None = None,
+        waiting: int = 64,
+        deadline: float = 5.0,
+    ) -> None:
         """Create a hasher; threads are started on first use.
 
         Args:
+            cost: the cost of new hashes. Stored hashes name their own.
             threads: the number of threads; by default one per core.
             waiting: the number of callers that may wait for a thread.
             deadline: the seconds that a call may take, including the wait.
         """
         threads = threads or os.process_cpu_count() or 1
-        self._argon2 = argon2.PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
+        self._argon2 = argon2.PasswordHasher(time_cost=cost.passes, memory_cost=cost.memory_kib, parallelism=cost.lanes)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
         self._max_callers = threads + waiting
         self._callers = 0
         self._hashing = 0
         self._deadline = deadline
         self._closed = False
-        self._dummy = _unmatchable_hash()
+        self._dummy = _unmatchable_hash(cost)
 
     async def hash(self, password: str) -> str:
         """Return the hash of a password, with its parameters and a new salt (PHC string format).
@@ -186,7 +202,7 @@ def _bytes(password: str) -> bytes:
     return normalise(password).encode("utf-8", "surrogatepass")
 
 
-def _unmatchable_hash() -> str:
+def _unmatchable_hash(cost: HashingCost) -> str:
     """Return a random hash with the present parameters. No password is known for it, and none was hashed."""
     salt, digest = (base64.b64encode(os.urandom(size)).rstrip(b"=").decode() for size in (16, 32))
-    return f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${digest}"
+    return f"$argon2id$v=19$m={cost.memory_kib},t={cost.passes},p={cost.lanes}${salt}${digest}"
