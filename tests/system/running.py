@@ -1,6 +1,8 @@
 """Kingpost as its users run it: processes, sockets, files, signals."""
 
+import atexit
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -8,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import httpx
 import psutil
 
 from tests.servers import free_port
+from tests.system.forking import Forker
 
 KINGPOST = Path(sys.executable).with_name("kingpost")
 PASSWORD = "correct horse battery"
@@ -35,13 +39,14 @@ def eventually[T](what: Callable[[], T], patience: float = PATIENCE) -> T:
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without settings of ours that a developer may have, and with `variables`.
+    """Return this process's environment without a developer's settings of Kingpost, and with `variables`.
 
     Names are written without `KINGPOST_`. Neither draining nor slowing guesses down is a test's subject,
-    unless it says so.
+    unless it says so. Modules are compiled once, not by every process, as wherever Kingpost is installed.
     """
     defaults = {"DRAIN_SECONDS": "0", "RATE_LIMIT_LOGIN": "off"}
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("KINGPOST_")}
+    left_out = re.compile(r"KINGPOST_|PYTHONDONTWRITEBYTECODE$")
+    inherited = {name: value for name, value in os.environ.items() if not left_out.match(name)}
     return inherited | {f"KINGPOST_{name}": value for name, value in (defaults | dict(variables)).items()}
 
 
@@ -49,21 +54,37 @@ def kingpost(
     directory: Path, *arguments: str, stdin: str | bytes = b"", prefix: Sequence[str] = (), **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end in a directory. `prefix` is a program that runs it, if any."""
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    if arguments[:1] == ("serve",) or prefix:
+        return _start_and_run(directory, [*prefix, str(KINGPOST), *arguments], environment(variables), data)
+    return _forker().run(directory, [str(KINGPOST), *arguments], environment(variables), data, PATIENCE)
+
+
+@cache
+def _forker() -> Forker:
+    forker = Forker()
+    atexit.register(forker.close)
+    return forker
+
+
+def _start_and_run(
+    directory: Path, command: Sequence[str], environment: Mapping[str, str], stdin: bytes
+) -> subprocess.CompletedProcess[str]:
     with subprocess.Popen(
-        [*prefix, KINGPOST, *arguments],
+        command,
         cwd=directory,
-        env=environment(variables),
+        env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     ) as process:
         try:
-            out, err = process.communicate(stdin.encode() if isinstance(stdin, str) else stdin, PATIENCE)
+            out, err = process.communicate(stdin, PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
-    return subprocess.CompletedProcess(process.args, process.returncode, out.decode(), err.decode())
+    return subprocess.CompletedProcess(command, process.returncode, out.decode(), err.decode())
 
 
 class Server:
