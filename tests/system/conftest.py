@@ -1,12 +1,13 @@
 """Servers for the system tests: real processes, each in a directory of its own."""
 
+import shutil
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
-from tests.system.running import Server, kingpost
+from tests.system.running import Server
 
 
 class Serve(Protocol):
@@ -62,14 +63,6 @@ def serve(tmp_path: Path) -> Generator[Serve]:
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a migrated database, of each kind in turn."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/kingpost.db"
+        return f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_sqlite'), tmp_path)}"
     url: str = request.getfixturevalue("migrated_postgresql")
     return url
-
-
-@pytest.fixture
-def migrated_postgresql(fresh_postgresql_url: str, tmp_path: Path) -> str:
-    """The URL of a migrated PostgreSQL database."""
-    done = kingpost(tmp_path, "migrate", DATABASE_URL=fresh_postgresql_url)
-    assert done.returncode == 0, done.stderr
-    return fresh_postgresql_url
