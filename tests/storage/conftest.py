@@ -9,7 +9,6 @@ import pytest
 import pytest_asyncio
 
 from kingpost.storage.columns import metadata
-from kingpost.storage.opening import open_node
 from tests import servers
 from tests.nodes import Node, open_node
 

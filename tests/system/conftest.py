@@ -1,13 +1,19 @@
 """Servers for the system tests: real processes, each in a directory of its own."""
 
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+import pytest_asyncio
 
+from tests import servers
 from tests.system.running import Server
+
+SECRET_OF_BOTH = "the secret that all nodes share, long enough"
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 
 
 class Serve(Protocol):
@@ -59,10 +65,34 @@ def serve(tmp_path: Path) -> Generator[Serve]:
     yield from factory(tmp_path)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+@pytest.fixture(params=BOTH)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a migrated database, of each kind in turn."""
     if request.param == "sqlite":
         return f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_sqlite'), tmp_path)}"
     url: str = request.getfixturevalue("migrated_postgresql")
     return url
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=BOTH)
+async def shared_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[str]:
+    """The URL of a migrated database that the tests of a module share, of each kind in turn."""
+    if request.param == "sqlite":
+        copy = shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path_factory.mktemp("shared"))
+        yield f"sqlite:///{copy}"
+    else:
+        server: servers.PostgreSQLServer = request.getfixturevalue("postgresql_server")
+        async with servers.migrated_database(server) as name:
+            yield server.url(name)
+
+
+@pytest.fixture(scope="module")
+def two(shared_database: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Server, Server]]:
+    """Two nodes with one database and one secret. The tests of a module share them: none stops or overloads them."""
+    homes = tmp_path_factory.mktemp("a"), tmp_path_factory.mktemp("b")
+    with contextmanager(factory)(homes[0]) as serve:
+        started = [serve(directory=d, wait=False, DATABASE_URL=shared_database, SECRET=SECRET_OF_BOTH) for d in homes]
+        first, second = (server.ready() for server in started)
+        yield first, second

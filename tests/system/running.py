@@ -3,6 +3,7 @@
 import atexit
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -179,6 +180,10 @@ def minds_signals(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def fresh_email() -> str:
+    return f"{secrets.token_hex(8)}@example.com"
 
 
 class Client(httpx.Client):

@@ -2,32 +2,20 @@
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import httpx
 import pytest
 
 from kingpost.auth.api_keys.scopes import SCOPES
 from tests.servers import PostgreSQLServer
-from tests.system.conftest import Serve
+from tests.system.conftest import SECRET_OF_BOTH, Serve
 from tests.system.running import PASSWORD, Client, Server, eventually, kingpost
 
 WITHIN = 1.0
 """Seconds in which every node has heard of what ended."""
-SETTINGS = {"SECRET": "the secret that all nodes share, long enough"}
+SETTINGS = {"SECRET": SECRET_OF_BOTH}
 KEYS = "/api/v1/api-keys"
 ALL_ACCOUNTS = "/api/v1/users"
-
-
-@pytest.fixture
-def two(serve: Serve, database: str, tmp_path: Path) -> tuple[Server, Server]:
-    """Two nodes in directories of their own, with one database and one secret."""
-    directories = tmp_path / "a", tmp_path / "b"
-    for directory in directories:
-        directory.mkdir()
-    settings = SETTINGS | {"DATABASE_URL": database}
-    first, second = (serve(directory=directory, wait=False, settings=settings) for directory in directories)
-    return first.ready(), second.ready()
 
 
 def administrator(server: Server, database: str, email: str = "root@example.com") -> Client:
@@ -55,9 +43,9 @@ def becomes(status: int, machine: Client, end: Callable[[], httpx.Response], pat
     assert [machine.status(path) for _ in range(5)] == [status] * 5
 
 
-def test_what_ends_a_key_on_one_node_is_minded_by_the_other(two: tuple[Server, Server], database: str) -> None:
+def test_what_ends_a_key_on_one_node_is_minded_by_the_other(two: tuple[Server, Server], shared_database: str) -> None:
     first, second = two
-    admin = administrator(first, database)
+    admin = administrator(first, shared_database)
     owner = first.client().sign_up()
     path = f"/api/v1/users/{owner.tokens['user']['id']}"
 

@@ -13,22 +13,21 @@ import psutil
 import pytest
 
 from kingpost.auth.second_factor.totp import STEP, code_at
-from tests.system.conftest import Serve
-from tests.system.running import KINGPOST, PASSWORD, Client, Server, environment, eventually, kingpost, workers_of
+from tests.system.conftest import SECRET_OF_BOTH, Serve
+from tests.system.running import (
+    KINGPOST,
+    PASSWORD,
+    Client,
+    Server,
+    environment,
+    eventually,
+    fresh_email,
+    kingpost,
+    workers_of,
+)
 
 WITHIN = 1.0
 """Seconds in which every node has heard of a logout."""
-
-
-@pytest.fixture
-def two(serve: Serve, database: str, tmp_path: Path) -> tuple[Server, Server]:
-    """Two nodes in directories of their own, with one database and one secret."""
-    secret = "the secret that all nodes share, long enough"
-    directories = tmp_path / "a", tmp_path / "b"
-    for directory in directories:
-        directory.mkdir()
-    first, second = (serve(directory=d, wait=False, DATABASE_URL=database, SECRET=secret) for d in directories)
-    return first.ready(), second.ready()
 
 
 def test_many_migrations_at_once_all_succeed(tmp_path: Path, serve: Serve, database_of_both_kinds: str) -> None:
@@ -69,7 +68,7 @@ def test_servers_that_start_at_once_in_an_empty_directory_share_one_secret_and_o
 
 def test_what_one_node_writes_the_other_reads_at_once(two: tuple[Server, Server]) -> None:
     first, second = two
-    here = first.client().sign_up()
+    here = first.client().sign_up(fresh_email())
     there = second.client(here.tokens["access_token"])
     assert there.status() == 200
     for number in range(20):
@@ -84,7 +83,7 @@ def test_what_one_node_writes_the_other_reads_at_once(two: tuple[Server, Server]
 
 
 def test_of_parallel_writers_on_two_nodes_nobody_is_refused_and_nothing_is_lost(two: tuple[Server, Server]) -> None:
-    clients = [two[0].client().sign_up()]
+    clients = [two[0].client().sign_up(fresh_email())]
     clients.append(two[1].client(clients[0].tokens["access_token"]))
     counter = clients[0].create()
     path = f"/api/v1/resources/{counter['id']}"
@@ -115,16 +114,15 @@ def refused_within(client: Client, end: Callable[[], httpx.Response]) -> None:
 
 def test_a_logout_on_one_node_is_heard_by_the_other(two: tuple[Server, Server]) -> None:
     for here, there in (two, two[::-1]):
-        client = here.client()
-        client.sign_up() if here is two[0] else client.log_in()
+        client = here.client().sign_up(fresh_email())
         elsewhere = there.client(client.tokens["access_token"])
         refused_within(elsewhere, lambda client=client: client.post("/api/v1/auth/logout"))  # type: ignore[misc]
         assert client.status() == 401
 
 
-def test_every_end_of_a_session_is_heard_by_the_other_node(two: tuple[Server, Server], database: str) -> None:
+def test_every_end_of_a_session_is_heard_by_the_other_node(two: tuple[Server, Server], shared_database: str) -> None:
     first, second = two
-    variables = {"DATABASE_URL": database, "SECRET": "the secret that all nodes share, long enough"}
+    variables = {"DATABASE_URL": shared_database, "SECRET": SECRET_OF_BOTH}
     command = ["users", "create-admin", "root@example.com", "--password-stdin"]
     assert kingpost(first.directory, *command, stdin=PASSWORD, **variables).returncode == 0
     admin = first.client().log_in("root@example.com")
@@ -158,7 +156,8 @@ def test_every_end_of_a_session_is_heard_by_the_other_node(two: tuple[Server, Se
 
 def test_a_code_that_was_used_on_one_node_is_used_on_the_other(two: tuple[Server, Server]) -> None:
     first, second = two
-    client = first.client().sign_up()
+    email = fresh_email()
+    client = first.client().sign_up(email)
     secret = client.post("/api/v1/auth/totp").json()["secret"]
 
     def code(off: int = 0) -> str:
@@ -166,7 +165,7 @@ def test_a_code_that_was_used_on_one_node_is_used_on_the_other(two: tuple[Server
 
     confirmed = client.post("/api/v1/auth/totp/confirm", json={"otp": code()})
     assert confirmed.status_code == 200, confirmed.text
-    body = {"email": "ada@example.com", "password": PASSWORD}
+    body = {"email": email, "password": PASSWORD}
 
     def log_in(server: Server, **otp: str) -> httpx.Response:
         return server.client().post("/api/v1/auth/login", json=body | otp)
@@ -183,7 +182,7 @@ def test_a_code_that_was_used_on_one_node_is_used_on_the_other(two: tuple[Server
 
 
 def test_a_token_is_refreshed_on_either_node_and_all_get_the_same_successor(two: tuple[Server, Server]) -> None:
-    here = two[0].client().sign_up()
+    here = two[0].client().sign_up(fresh_email())
     there = two[1].client()
     for _ in range(3):
         first = there.refresh(here.tokens["refresh_token"]).tokens
@@ -201,7 +200,7 @@ def test_a_token_is_refreshed_on_either_node_and_all_get_the_same_successor(two:
 
 
 def test_a_stolen_refresh_token_ends_the_session_on_every_node(two: tuple[Server, Server]) -> None:
-    client = two[0].client().sign_up()
+    client = two[0].client().sign_up(fresh_email())
     stolen = client.tokens["refresh_token"]
     client.refresh().refresh()
     body = {"refresh_token": stolen}
