@@ -35,7 +35,7 @@ NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 """An id that names nothing."""
 QUICK = HashingCost(memory_kib=8, passes=1)
 """The least that Argon2 can do: most tests make accounts, and few are about their hashes."""
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds to wait for mail. It never takes nearly as long."""
 
 
@@ -103,11 +103,12 @@ class Stack:
         return await self.log_in(email)
 
     async def mails(self, to: str) -> list[EmailMessage]:
-        """All messages to an address, oldest first, once everything that waited to be sent has been."""
+        """Return all messages to an address, oldest first, once everything that waited to be sent has been."""
         deadline = time.monotonic() + PATIENCE
-        while await self.execute("SELECT id FROM jobs WHERE due_at IS NOT NULL"):
-            assert time.monotonic() < deadline, "jobs are still waiting"
-            await asyncio.sleep(0.02)
+        async with self._database() as execute:
+            while await execute("SELECT id FROM jobs WHERE due_at IS NOT NULL"):
+                assert time.monotonic() < deadline, "jobs are still waiting"
+                await asyncio.sleep(0.01)
         outbox = Path(self.kingpost.settings.mail_url.removeprefix("file:"))
         files = sorted(outbox.glob("*.eml"))  # Named by ids, which carry the time.
         wanted = f"{to.rpartition('@')[0]}@{address(to).key.rpartition('@')[2]}"
@@ -122,16 +123,25 @@ class Stack:
 
     async def execute(self, statement: str) -> Sequence[Any]:
         """Ask or change the database behind the application's back; return the rows that come back."""
+        async with self._database() as execute:
+            return await execute(statement)
+
+    @contextlib.asynccontextmanager
+    async def _database(self) -> AsyncIterator[Callable[[str], Awaitable[Sequence[Any]]]]:
         url = self.kingpost.settings.database_url
         if url.startswith("sqlite:///"):
             # Python's sqlite3 is another copy of SQLite; two in one process undo each other's file locks.
             with contextlib.closing(apsw.Connection(url.removeprefix("sqlite:///"))) as file:
                 file.set_busy_timeout(5000)
-                return list(file.execute(statement))
+
+                async def execute(statement: str) -> Sequence[Any]:
+                    return list(file.execute(statement))
+
+                yield execute
         else:
             connection = await asyncpg.connect(url)
             try:
-                return list(await connection.fetch(statement))
+                yield connection.fetch
             finally:
                 await connection.close()
 
