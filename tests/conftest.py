@@ -9,6 +9,7 @@ import pytest
 
 from kingpost.storage.opening import migrate
 from tests import servers
+from tests.programs import need
 
 
 @pytest.fixture(scope="session")
@@ -64,8 +65,7 @@ def valkey_server() -> Generator[servers.ValkeyServer]:
 @pytest.fixture(scope="session")
 def pgbouncer(postgresql_server: servers.PostgreSQLServer) -> Generator[servers.PgBouncer]:
     """A PgBouncer in transaction mode that shares out two connections to the server."""
-    if servers.PgBouncer.BINARY is None:
-        pytest.skip("there is no pgbouncer on this machine: apt install pgbouncer")
-    pooler = servers.PgBouncer(postgresql_server.port, pool_size=2)
+    binary = need("pgbouncer", "apt install pgbouncer")
+    pooler = servers.PgBouncer(binary, postgresql_server.port, pool_size=2)
     yield pooler
     pooler.remove()

@@ -109,10 +109,7 @@ class PostgreSQLServer:
 class PgBouncer:
     """A PgBouncer in transaction mode in front of a PostgreSQL, with Debian's default configuration otherwise."""
 
-    BINARY = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-
-    def __init__(self, server_port: int, pool_size: int) -> None:
-        assert self.BINARY is not None
+    def __init__(self, binary: str, server_port: int, pool_size: int) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="kingpost-pgbouncer-"))
         self.port = free_port()
         configuration = self._home / "pgbouncer.ini"
@@ -132,7 +129,7 @@ max_client_conn = 200
 server_login_retry = 1
 """)
         self._process = subprocess.Popen(
-            [self.BINARY, "--quiet", str(configuration)], user=_unprivileged(self._home), cwd=self._home
+            [binary, "--quiet", str(configuration)], user=_unprivileged(self._home), cwd=self._home
         )
         wait_for_port(self.port)
 

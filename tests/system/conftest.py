@@ -8,12 +8,21 @@ from typing import Protocol
 
 import pytest
 import pytest_asyncio
+from playwright.sync_api import Browser, sync_playwright
 
 from tests import servers
+from tests.programs import need
 from tests.system.running import Server
 
 SECRET_OF_BOTH = "the secret that all nodes share, long enough"
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+
+CHROMIUM_FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+    # There is no other host: what would ask one fails.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+)
 
 
 class Serve(Protocol):
@@ -96,3 +105,13 @@ def two(shared_database: str, tmp_path_factory: pytest.TempPathFactory) -> Gener
         started = [serve(directory=d, wait=False, DATABASE_URL=shared_database, SECRET=SECRET_OF_BOTH) for d in homes]
         first, second = (server.ready() for server in started)
         yield first, second
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser]:
+    """A browser without a window."""
+    chromium = need("chromium", "apt install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()

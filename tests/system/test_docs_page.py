@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import shutil
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,24 +9,15 @@ from typing import Any
 import httpx
 import pytest
 import zstandard
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Response, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Response
 
 from tests.system.conftest import Serve, factory
 from tests.system.running import Server
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-    # There is no other host: what would ask one fails.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
-)
 ASSETS = ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
 EMAIL, PASSWORD = "ada@example.com", "correct horse battery"
 """The ones of the document's examples, which the page fills in."""
 FOR_MS = 20_000
-
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +31,6 @@ def server(serve_here: Serve) -> Server:
     with httpx.Client(base_url=server.url) as client:
         client.post("/api/v1/users", json={"email": EMAIL, "password": PASSWORD}).raise_for_status()
     return server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @dataclass
@@ -103,7 +85,6 @@ def docs(server: Server, browser: Browser) -> Generator[DocsPage]:
         yield DocsPage(context.new_page()).open(server.url)
 
 
-@needs_chromium
 def test_it_shows_every_operation_and_asks_no_other_host(server: Server, docs: DocsPage) -> None:
     document = httpx.get(f"{server.url}/openapi.json").json()
     tags = docs.page.locator(".opblock-tag").evaluate_all("tags => tags.map(tag => tag.dataset.tag)")
@@ -114,7 +95,6 @@ def test_it_shows_every_operation_and_asks_no_other_host(server: Server, docs: D
     assert docs.told == []
 
 
-@needs_chromium
 def test_a_login_made_in_it_signs_the_next_calls_until_the_logout(docs: DocsPage) -> None:
     login = docs.execute("login")
     assert "authorization" not in login.request.headers
@@ -129,7 +109,6 @@ def test_a_login_made_in_it_signs_the_next_calls_until_the_logout(docs: DocsPage
     assert (after.status, "authorization" in after.request.headers) == (401, False)
 
 
-@needs_chromium
 def test_a_new_account_can_be_made_in_it_and_used(docs: DocsPage) -> None:
     account = {"email": "grace@example.com", "password": PASSWORD}
     assert docs.execute("create_user", account).status == 201
@@ -141,7 +120,6 @@ def test_a_new_account_can_be_made_in_it_and_used(docs: DocsPage) -> None:
     assert docs.told == []
 
 
-@needs_chromium
 def test_a_refresh_made_in_it_replaces_the_token(docs: DocsPage) -> None:
     login = docs.execute("login").json()
     refreshed = docs.execute("refresh", {"refresh_token": login["refresh_token"]}).json()
@@ -150,13 +128,11 @@ def test_a_refresh_made_in_it_replaces_the_token(docs: DocsPage) -> None:
     assert sent == f"Bearer {refreshed['access_token']}"
 
 
-@needs_chromium
 def test_a_failed_login_signs_nothing(docs: DocsPage) -> None:
     assert docs.execute("login", {"email": EMAIL, "password": "not the password"}).status == 401
     assert "authorization" not in docs.execute("get_me").request.headers
 
 
-@needs_chromium
 def test_it_calls_the_host_it_was_loaded_from_whatever_the_public_url_is(server: Server, browser: Browser) -> None:
     origin = f"http://localhost:{server.port}"
     with browser.new_context() as context:

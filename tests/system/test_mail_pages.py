@@ -7,11 +7,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from tests.system.conftest import Serve, factory
 from tests.system.running import PASSWORD, Server, eventually
-from tests.system.test_docs_page import CHROMIUM, FLAGS, FOR_MS, needs_chromium
+from tests.system.test_docs_page import FOR_MS
 
 NEW_PASSWORD = "staple battery horse"
 PAGES = ("/email/verify", "/password/reset")
@@ -25,14 +25,6 @@ def serve_here(tmp_path_factory: pytest.TempPathFactory) -> Generator[Serve]:
 @pytest.fixture(scope="module")
 def server(serve_here: Serve) -> Server:
     return serve_here(SIGNUP="verified")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Visit:
@@ -94,7 +86,6 @@ def reset_link(server: Server, address: str) -> str:
     return link_to(server, address, "/password/reset")
 
 
-@needs_chromium
 def test_one_press_of_the_button_confirms_an_address(server: Server, visit: Visit) -> None:
     link = sign_up(server, "ada@example.com")
     # What a mail filter does: fetch the link, and even render the page.
@@ -116,7 +107,6 @@ def test_one_press_of_the_button_confirms_an_address(server: Server, visit: Visi
     visit.says("is no longer valid")
 
 
-@needs_chromium
 def test_a_new_password_is_chosen_with_the_keyboard_alone(server: Server, visit: Visit) -> None:
     confirm = sign_up(server, "grace@example.com")
     token = confirm.partition("?token=")[2]
@@ -140,7 +130,6 @@ def test_a_new_password_is_chosen_with_the_keyboard_alone(server: Server, visit:
     assert login(server, "grace@example.com", NEW_PASSWORD) == 200
 
 
-@needs_chromium
 @pytest.mark.parametrize("path", PAGES)
 def test_a_link_that_was_cut_off_is_told_and_sends_nothing(server: Server, visit: Visit, path: str) -> None:
     for query in ("", "?token="):
@@ -151,7 +140,6 @@ def test_a_link_that_was_cut_off_is_told_and_sends_nothing(server: Server, visit
     assert visit.told == []
 
 
-@needs_chromium
 def test_a_server_that_is_gone_is_told_and_the_button_stays(serve: Serve, visit: Visit, tmp_path: Path) -> None:
     server = serve()
     visit.page.goto(f"{server.url}/email/verify?token=x")
@@ -161,7 +149,6 @@ def test_a_server_that_is_gone_is_told_and_the_button_stays(serve: Serve, visit:
     expect(visit.page.get_by_role("button")).to_be_focused()
 
 
-@needs_chromium
 @pytest.mark.parametrize("path", PAGES)
 def test_without_scripts_the_page_says_what_it_needs(server: Server, browser: Browser, path: str) -> None:
     with browser.new_context(java_script_enabled=False) as context:

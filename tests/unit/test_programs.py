@@ -1,0 +1,18 @@
+"""A missing program skips its tests on a developer's machine, and fails them in CI."""
+
+import pytest
+
+from tests.programs import FAIL_ON_SKIP, need
+
+
+def test_a_program_that_is_there_is_found() -> None:
+    assert need("sh", "nobody needs to").endswith("/sh")
+
+
+@pytest.mark.parametrize(("value", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
+def test_one_that_is_missing_is_named_with_the_command_that_installs_it(
+    value: str, outcome: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FAIL_ON_SKIP, value)
+    with pytest.raises(outcome, match="no-such-program is not installed: apt install it"):
+        need("no-such-program", "apt install it")
