@@ -3,7 +3,8 @@
 
     python3 dev.py serve [ARGS]      run Kingpost; ARGS go to `kingpost serve`
     python3 dev.py test [ARGS]       every check, then every test; ARGS go to pytest (then without coverage)
-    python3 dev.py unit [ARGS]       the quick inner loop: unit and api tests on SQLite
+    python3 dev.py unit [ARGS]       the quick inner loop: unit tests, in less than half a minute
+    python3 dev.py api [ARGS]        tests of the API on SQLite, without those that take many seconds
     python3 dev.py example movies    load 3,201 movies through the API of a running server
     python3 dev.py lock [ARGS]       write the pinned requirements anew; ARGS go to uv (--upgrade, …)
     python3 dev.py TOOL [ARGS]       any command of the environment: kingpost, ruff, mypy, pytest, …
@@ -156,11 +157,11 @@ def main(command: str = "help", *arguments: str) -> int:
     elif command == "test":
         prepare(*DEV)
         return test(list(arguments))
-    elif command == "unit":
+    elif command in ("unit", "api"):
         prepare(*DEV)
         os.chdir(ROOT)
-        quick = "not postgresql and not slow"
-        become("python", "-m", "pytest", *WORKERS, "tests/unit", "tests/api", "-m", quick, *arguments)
+        chosen = {"unit": ["tests/unit"], "api": [*WORKERS, "tests/api", "-m", "not postgresql and not slow"]}
+        become("python", "-m", "pytest", *chosen[command], *arguments)
     elif command == "lock":
         lock(list(arguments))
     else:
