@@ -1,7 +1,8 @@
 """Checks of how long something takes that hold on a busy machine too."""
 
+import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 GROWTH = 8
@@ -25,6 +26,17 @@ def _cost(work: Callable[[int], object], size: int) -> float:
         work(size)
         times.append(time.thread_time() - started)
     return min(times)
+
+
+async def assert_within(seconds: float, what: Callable[[], Awaitable[bool]]) -> None:
+    """Ask until the answer is true. It must be, if it was asked for after that many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        asked_at = time.monotonic()
+        if await what():
+            return
+        assert asked_at < deadline, f"not within {seconds} seconds"
+        await asyncio.sleep(0.02)
 
 
 def at_once[T](work: Coroutine[Any, Any, T]) -> T:

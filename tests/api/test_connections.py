@@ -40,8 +40,8 @@ async def connected(stack: Stack, *, is_closing: bool = False) -> AsyncIterator[
 
 
 async def ends(reader: asyncio.StreamReader) -> bool:
-    """Whether the server closes the connection without another word, in ten looks' time."""
-    async with asyncio.timeout(1):
+    """Return whether the server closes the connection without another word."""
+    async with asyncio.timeout(20):  # It looks ten times a second.
         return await reader.read() == b""
 
 

@@ -70,15 +70,17 @@ async def test_a_stream_begins_at_once_and_comes_in_parts(long_log: tuple[Stack,
 
 async def test_no_more_is_read_than_the_client_takes(long_log: tuple[Stack, Caller]) -> None:
     stack, admin = long_log
-    gate, taken = asyncio.Event(), 0
+    gate, has_taken_three, taken = asyncio.Event(), asyncio.Event(), 0
 
     async def send(message: Message) -> None:
         nonlocal taken
         taken += bool(message.get("body"))
         if taken == 3:
+            has_taken_three.set()
             await gate.wait()
 
     reading = asyncio.create_task(export(stack, admin, send))
+    await has_taken_three.wait()
     await asyncio.sleep(0.2)
     assert taken == 3
     # Who does not read holds up nobody: not the database, not other readers.

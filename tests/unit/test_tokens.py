@@ -496,10 +496,10 @@ def test_a_remembered_token_costs_next_to_nothing() -> None:
     """The budget is a microsecond; the bound leaves room for slow machines."""
     tokens = VerifiedTokens()
     tokens.remember("x" * 600, verified_until(time.time() + 600))
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(10_000):
         tokens.remembered("x" * 600)
-    assert (time.perf_counter() - began) / 10_000 < 20e-6
+    assert (time.thread_time() - began) / 10_000 < 20e-6
 
 
 SHARED = Node()
