@@ -22,10 +22,10 @@ from kingpost.storage.opening import open_database
 from tests.nodes import Node, open_node
 from tests.storage.samples import add_user, effects_of, new_job
 
-AT_ONCE_AGAIN = RetryPolicy(first_delay=0)
-NEVER_AGAIN = RetryPolicy(max_age=-1)
+RETRY_IMMEDIATELY = RetryPolicy(first_delay=0)
+NEVER_RETRY = RetryPolicy(max_age=-1)
 DAY = 24 * 60 * 60
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
 def fresh_job(kind: str = "note", seconds_ago: float = 0) -> SealedJob:
@@ -34,7 +34,7 @@ def fresh_job(kind: str = "note", seconds_ago: float = 0) -> SealedJob:
 
 async def eventually(what: Callable[[], bool | Awaitable[bool]]) -> None:
     """Wait until the answer is true."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while True:
             answer = what()
             if answer if isinstance(answer, bool) else await answer:
@@ -66,7 +66,10 @@ async def hang(claimed: ClaimedJob) -> None:
 
 @asynccontextmanager
 async def running(
-    storage: Node, handlers: Handler | Mapping[str, Handler], retry_policy: RetryPolicy = AT_ONCE_AGAIN, **limits: float
+    storage: Node,
+    handlers: Handler | Mapping[str, Handler],
+    retry_policy: RetryPolicy = RETRY_IMMEDIATELY,
+    **limits: float,
 ) -> AsyncGenerator[JobRunner]:
     """A runner at work. A single handler is that of the kind `note`."""
     by_kind = handlers if isinstance(handlers, Mapping) else {"note": handlers}
@@ -123,13 +126,13 @@ async def test_two_nodes_do_each_job_exactly_once(nodes: list[Node], waiting: Wa
 
 
 async def test_jobs_that_were_there_before_the_runner_are_done_too_and_many_in_a_row(
-    nodes: list[Node], waiting: Waiting
+    nodes: list[Node], waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(job_runner, "POLL_EVERY", 3600)  # Nothing waits for the next look.
     work = Work()
     await nodes[0].jobs.add(*[fresh_job() for _ in range(20 * MAX_CONCURRENT_JOBS)])
     async with running(nodes[1], work):
-        async with asyncio.timeout(7):  # Waiting half a second after each batch would take ten.
-            await eventually(lambda: is_done(waiting))
+        await eventually(lambda: is_done(waiting))
     assert len(set(work.done)) == 20 * MAX_CONCURRENT_JOBS
 
 
@@ -272,16 +275,30 @@ async def test_a_job_under_another_secret_waits_for_who_has_it(nodes: list[Node]
 # --- what takes too long -------------------------------------------------------------------------
 
 
-async def test_a_job_that_hangs_is_tried_again_and_keeps_no_others_waiting(storage: Node, waiting: Waiting) -> None:
-    work = Work()
+async def test_a_job_that_hangs_keeps_no_others_waiting(storage: Node, waiting: Waiting) -> None:
+    work, is_over = Work(), asyncio.Event()
+
+    async def hang_for_a_while(claimed: ClaimedJob) -> None:
+        await is_over.wait()
+
     await storage.jobs.add(*[fresh_job("hangs") for _ in range(MAX_CONCURRENT_JOBS - 1)])
-    async with running(storage, {"hangs": hang, "note": work}, RetryPolicy(first_delay=3600), time_limit=3.0):
-        await asyncio.sleep(0.3)
+    async with running(storage, {"hangs": hang_for_a_while, "note": work}, time_limit=3600):
+        await eventually(lambda: all_were_claimed(waiting))
         await storage.jobs.add(*[fresh_job() for _ in range(20)])
-        async with asyncio.timeout(2.5):
-            await eventually(lambda: len(work.done) == 20)
+        await eventually(lambda: len(work.done) == 20)
+        is_over.set()
+        await eventually(lambda: is_done(waiting))
+
+
+async def all_were_claimed(waiting: Waiting) -> bool:
+    return all(job.attempts for job in await waiting())
+
+
+async def test_a_job_that_hangs_is_tried_again(storage: Node, waiting: Waiting) -> None:
+    await storage.jobs.add(*[fresh_job("hangs") for _ in range(MAX_CONCURRENT_JOBS - 1)])
+    async with running(storage, {"hangs": hang}, RetryPolicy(first_delay=3600), time_limit=0.3):
         await eventually(lambda: everything_has_failed(waiting))
-    assert await waiting() == [Seen(1, "it took more than 3 seconds", False)] * (MAX_CONCURRENT_JOBS - 1)
+    assert await waiting() == [Seen(1, "it took more than 0.3 seconds", False)] * (MAX_CONCURRENT_JOBS - 1)
 
 
 async def test_when_all_hang_the_rest_is_done_once_their_time_is_up(storage: Node) -> None:
@@ -332,7 +349,7 @@ async def test_a_stop_hands_what_does_not_finish_to_another_node_at_once(nodes: 
         await hang(claimed)
 
     await nodes[0].jobs.add(fresh_job())
-    async with asyncio.timeout(5), running(nodes[0], never_end, shutdown_timeout=0.2):
+    async with asyncio.timeout(TIMEOUT), running(nodes[0], never_end, shutdown_timeout=0.2):
         await begun.wait()
     assert await waiting() == [Seen(1, "the server stopped", False)]
     async with running(nodes[1], work):
@@ -340,8 +357,9 @@ async def test_a_stop_hands_what_does_not_finish_to_another_node_at_once(nodes: 
     assert work.attempts == [2]
 
 
-async def test_a_runner_that_has_nothing_to_do_stops_at_once(storage: Node) -> None:
-    async with asyncio.timeout(0.4), running(storage, Work()):
+async def test_a_runner_that_has_nothing_to_do_stops_at_once(storage: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_runner, "POLL_EVERY", 3600)
+    async with asyncio.timeout(TIMEOUT), running(storage, Work()):
         await asyncio.sleep(0.05)
 
 

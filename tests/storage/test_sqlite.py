@@ -1,13 +1,13 @@
 """What is particular to SQLite: grouped commits, and other processes on the same file."""
 
 import asyncio
+import contextlib
 import functools
 import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +78,11 @@ async def test_a_failing_commit_fails_the_whole_group(notes: Notes) -> None:
 
 async def grouped(notes: Notes, path: Path, *scripts: Callable[[], Script[Any]], size: int = 1) -> list[Any]:
     """Run scripts that all wait while another process holds the file, behind a first task that waits for it."""
-    await asyncio.to_thread(hold_the_lock(path, 0.3).wait)
-    first = asyncio.create_task(notes.add())
-    await asyncio.sleep(0.05)
-    writer = notes.database._writer  # type: ignore[attr-defined]
-    rest = [writer.submit(script, 10, size=size) for script in scripts]
+    async with locked(path):
+        first = asyncio.create_task(notes.add())
+        await asyncio.sleep(0.05)
+        writer = notes.database._writer  # type: ignore[attr-defined]
+        rest = [writer.submit(script, 10, size=size) for script in scripts]
     await first
     return await asyncio.gather(*rest, return_exceptions=True)
 
@@ -160,13 +160,12 @@ async def test_too_many_waiting_writes_are_shed(notes: Notes, monkeypatch: pytes
 
 
 async def test_a_long_read_ends_in_time_and_holds_up_no_other(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_module, "PATIENCE", 0.3)
+    monkeypatch.setattr(sqlite_module, "PATIENCE", 1.0)
     endless = Query("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n", ())
     scan = asyncio.create_task(notes.database.scan(endless))
     await asyncio.sleep(0.05)
-    started = time.monotonic()
     await notes.find(await notes.add())
-    assert time.monotonic() - started < 0.2
+    assert not scan.done()
     with pytest.raises(Unavailable):
         await scan
     assert await notes.count() == 1
@@ -178,9 +177,10 @@ async def test_too_many_waiting_scans_are_shed(notes: Notes, monkeypatch: pytest
     assert [type(outcome) for outcome in outcomes] == [int] * 2 + [Unavailable] * 8
 
 
-def hold_the_lock(path: Path, seconds: float) -> threading.Event:
-    """Write to the file from another connection, as another process would, and keep the lock for a while."""
-    held = threading.Event()
+@contextlib.asynccontextmanager
+async def locked(path: Path) -> AsyncIterator[None]:
+    """Write to the file from another connection, as another process would, and keep the lock during the block."""
+    held, over = threading.Event(), threading.Event()
 
     def hold() -> None:
         # Never the standard sqlite3: a second copy of SQLite in one process breaks the locks of the first.
@@ -188,31 +188,36 @@ def hold_the_lock(path: Path, seconds: float) -> threading.Event:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("CREATE TABLE IF NOT EXISTS foreign_table (n)")
         held.set()
-        time.sleep(seconds)
+        over.wait()
         connection.execute("COMMIT")
         connection.close()
 
-    threading.Thread(target=hold).start()
-    return held
+    thread = threading.Thread(target=hold)
+    thread.start()
+    await asyncio.to_thread(held.wait)
+    try:
+        yield
+    finally:
+        over.set()
+        await asyncio.to_thread(thread.join)
 
 
 async def test_writes_wait_for_another_process_and_reads_do_not(notes: Notes, path: Path) -> None:
     identifier = await notes.add()
-    await asyncio.to_thread(hold_the_lock(path, 0.5).wait)
-    started = time.monotonic()
-    assert await notes.find(identifier) is not None
-    assert time.monotonic() - started < 0.3
-    await notes.add()
-    assert time.monotonic() - started > 0.3
+    async with locked(path):
+        assert await notes.find(identifier) is not None
+        adding = asyncio.create_task(notes.add())
+        await asyncio.sleep(0.2)
+        assert not adding.done()
+    await adding
 
 
 async def test_a_lock_held_too_long_is_unavailable_for_all_who_wait(notes: Notes, path: Path) -> None:
-    await asyncio.to_thread(hold_the_lock(path, 1.0).wait)
-    started = time.monotonic()
-    scripts = [notes.database.transact(notes.adding(str(n)), patience=0.2) for n in range(300)]
-    outcomes = await asyncio.gather(*scripts, return_exceptions=True)
-    assert {type(outcome) for outcome in outcomes} == {Unavailable}
-    assert time.monotonic() - started < 0.8
+    async with locked(path):
+        scripts = [notes.database.transact(notes.adding(str(n)), patience=0.2) for n in range(300)]
+        async with asyncio.timeout(20):  # One after the other they would take a minute.
+            outcomes = await asyncio.gather(*scripts, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {Unavailable}
     await notes.database.transact(notes.adding("patient"), patience=None)
 
 
