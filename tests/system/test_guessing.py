@@ -97,9 +97,9 @@ def test_logins_go_on_limited_when_valkey_hangs_or_dies_and_it_is_used_again_whe
     with valkey.frozen():
         started = time.monotonic()
         assert guess(nodes[0], EMAIL, PASSWORD) == 200
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
         assert [passing(node) for node in nodes] == [10, 10]
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 30
     valkey.stop()
     assert [passing(node) for node in nodes] == [0, 0]
     valkey.start()

@@ -15,7 +15,7 @@ from tests.servers import PostgreSQLServer
 from tests.system.conftest import Serve
 from tests.system.running import PASSWORD, Client, Server, eventually, kingpost, sentences
 
-HANG = 15.0
+HANG = 25.0
 """Seconds in which a database that does not answer must have become a 503."""
 
 
