@@ -17,6 +17,7 @@ import pytest
 from kingpost.problems import Conflict, Unavailable
 from kingpost.storage.database import Query, Script, UniqueViolation
 from kingpost.storage.sqlite import database as sqlite_module
+from kingpost.storage.sqlite import file as sqlite_file
 from kingpost.storage.sqlite import writer as sqlite_writer
 from kingpost.storage.sqlite.database import SQLiteDatabase
 from tests.storage.notes import Notes
@@ -159,20 +160,27 @@ async def test_too_many_waiting_writes_are_shed(notes: Notes, monkeypatch: pytes
     assert await notes.count() == sum(isinstance(outcome, str) for outcome in outcomes)
 
 
-async def test_a_long_read_ends_in_time_and_holds_up_no_other(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+ENDLESS = Query("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n", ())
+
+
+@pytest.mark.parametrize("method", ["read", "scan"])
+async def test_a_long_read_times_out_without_blocking_writes_or_other_reads(
+    notes: Notes, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
     monkeypatch.setattr(sqlite_module, "PATIENCE", 1.0)
-    endless = Query("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n", ())
-    scan = asyncio.create_task(notes.database.scan(endless))
+    read = getattr(notes.database, method)
+    long_reads = [asyncio.create_task(read(ENDLESS)) for _ in range(sqlite_file.SCANNERS - 1)]
     await asyncio.sleep(0.05)
     await notes.find(await notes.add())
-    assert not scan.done()
-    with pytest.raises(Unavailable):
-        await scan
+    assert await notes.count() == 1
+    assert not any(task.done() for task in long_reads)
+    outcomes = await asyncio.gather(*long_reads, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
     assert await notes.count() == 1
 
 
 async def test_too_many_waiting_scans_are_shed(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_module, "SCANS_WAITING", 2)
+    monkeypatch.setattr(sqlite_module, "MAX_WAITING_SCANS", 2)
     outcomes = await asyncio.gather(*[notes.count() for _ in range(10)], return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [int] * 2 + [Unavailable] * 8
 

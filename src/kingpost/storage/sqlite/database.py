@@ -1,8 +1,8 @@
 """SQLite as a `Database`, on apsw.
 
-Short reads run on the event loop itself, which is faster than handing them to a thread; long ones in
-one thread of their own; writes in another, which groups them (see `sqlite_writer.py`). WAL lets readers
-and the writer of any number of processes work side by side.
+Short reads run on the event loop itself, which is faster than handing them to a thread. Long ones run on a few
+threads, and so does a read that turns out to be long. Writes run on one thread, which groups them (`writer.py`).
+WAL lets readers and the writer of any number of processes work side by side.
 """
 
 import asyncio
@@ -17,12 +17,11 @@ from sqlalchemy.engine import Dialect
 
 from kingpost.problems import Unavailable
 from kingpost.storage.database import PATIENCE, ForeignKeyViolation, Lookup, Query, Row, Script, UniqueViolation
-from kingpost.storage.sqlite.file import SQLiteFile, translated
+from kingpost.storage.sqlite.file import SCANNERS, STEPS_BETWEEN_CHECKS, SQLiteFile, translated
 from kingpost.storage.sqlite.writer import Writer
 from kingpost.storage.writes import Refused, Unit
 
-SCANS_WAITING = 64
-STEPS_BETWEEN_CHECKS = 100_000
+MAX_WAITING_SCANS = 64
 
 
 class SQLiteDatabase:
@@ -32,7 +31,7 @@ class SQLiteDatabase:
         self.dialect: Dialect = sqlite.dialect(paramstyle="qmark")
         self._file = file
         self._writer = Writer(file)
-        self._scans = ThreadPoolExecutor(1, "kingpost-sqlite-scan")
+        self._scans = ThreadPoolExecutor(SCANNERS, "kingpost-sqlite-scan")
         self._scans_waiting = 0
         self._closed = False
 
@@ -49,8 +48,8 @@ class SQLiteDatabase:
         if self._file.is_gone:
             raise Unavailable("The database is not available right now")
         try:
-            return self._file.current.reader.execute(*query).fetchall()
-        except apsw.BusyError:
+            return self._file.current.read(query)
+        except (apsw.BusyError, apsw.InterruptError):
             return await self.scan(query)
         except apsw.Error as error:
             raise translated(error) from error
@@ -60,7 +59,7 @@ class SQLiteDatabase:
         return rows[0] if rows else None
 
     async def scan(self, query: Query) -> Sequence[Row]:
-        if self._closed or self._scans_waiting >= SCANS_WAITING:
+        if self._closed or self._scans_waiting >= MAX_WAITING_SCANS:
             raise Unavailable("Too many long reads are waiting")
         self._scans_waiting += 1
         deadline = time.monotonic() + PATIENCE
@@ -69,12 +68,12 @@ class SQLiteDatabase:
         return await work
 
     def _scan(self, query: Query, deadline: float) -> Sequence[Row]:
-        connection = self._file.connections().scanner
-        connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CHECKS)
-        try:
-            return connection.execute(*query).fetchall()
-        except apsw.Error as error:
-            raise translated(error) from error
+        with self._file.connections().scanner() as connection:
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CHECKS)
+            try:
+                return connection.execute(*query).fetchall()
+            except apsw.Error as error:
+                raise translated(error) from error
 
     def _scan_ended(self, _: asyncio.Future[Sequence[Row]]) -> None:
         self._scans_waiting -= 1

@@ -1,16 +1,18 @@
 """A SQLite file and the connections to it."""
 
+import contextlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from queue import SimpleQueue
 
 import apsw
 
 from kingpost.problems import Unavailable
 from kingpost.storage import CannotOpen
-from kingpost.storage.database import PATIENCE, ForeignKeyViolation, UniqueViolation
+from kingpost.storage.database import PATIENCE, ForeignKeyViolation, Query, Row, UniqueViolation
 
 log = logging.getLogger("kingpost.storage")
 
@@ -20,6 +22,12 @@ UNIQUE = {apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw
 # Mistakes in our own statements: they are no outage, and waiting does not help.
 MISTAKES = (apsw.SQLError, apsw.MisuseError, apsw.MismatchError, apsw.RangeError, apsw.TooBigError, apsw.BindingsError)
 CACHE_KIB = 8192
+SCANNERS = 4
+"""Connections for long reads, and therefore how many of them run at once."""
+MAX_READ_TIME = 0.002
+"""Seconds after which a read on the event loop is interrupted."""
+STEPS_BETWEEN_CHECKS = 10_000
+"""Instructions of SQLite's virtual machine between two looks at the clock: less than a millisecond."""
 JOURNAL_LIMIT = 64 * 1024 * 1024
 UNAVAILABLE = "The database is not available right now"
 
@@ -39,7 +47,7 @@ def translated(error: Exception) -> Exception:
 
 
 class Connections:
-    """The connections to one file: a reader for the event loop, one for long reads, one that writes."""
+    """The connections to one file: a reader for the event loop, some for long reads, and one that writes."""
 
     def __init__(self, path: str) -> None:
         """Open them. The file must exist; an empty one becomes a database."""
@@ -49,19 +57,46 @@ class Connections:
         self.writer.execute(
             f"PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {JOURNAL_LIMIT}"
         ).fetchall()
-        self._tables()  # A damaged file shows now.
-        self.reader = _connect(path)
-        # Waiting would hold up the event loop; who finds the file busy reads again with the long reads.
-        self.reader.set_busy_timeout(0)
-        self.scanner = _connect(path)
-        for connection in (self.reader, self.scanner):
-            connection.execute("PRAGMA query_only = ON")
+        self._tables()  # A damaged file raises here, rather than in the first request.
+        self._reader = _connect_to_read(path)
+        # Waiting for a lock would block the event loop.
+        self._reader.set_busy_timeout(0)
+        self._reader.set_progress_handler(self._is_slow, STEPS_BETWEEN_CHECKS)
+        self._read_started = 0.0
+        self._scanners: SimpleQueue[apsw.Connection] = SimpleQueue()
+        for _ in range(SCANNERS):
+            self._scanners.put(_connect_to_read(path))
         self.journal = identity(path + "-wal")
 
+    def read(self, query: Query) -> Sequence[Row]:
+        """Run a short read. Call it on the event loop only.
+
+        Raises:
+            apsw.InterruptError: it took longer than `MAX_READ_TIME`.
+            apsw.BusyError: the file is locked.
+        """
+        self._read_started = time.monotonic()
+        return self._reader.execute(*query).fetchall()
+
+    @contextlib.contextmanager
+    def scanner(self) -> Iterator[apsw.Connection]:
+        """Lend a connection for a long read, and wait until one is free. Safe to call from any thread."""
+        connection = self._scanners.get()
+        try:
+            yield connection
+        finally:
+            self._scanners.put(connection)
+
     def close(self) -> None:
-        # The last to close moves the journal's content into the file, and that takes write access.
-        for connection in (self.reader, self.scanner, self.writer):
-            connection.close()
+        """Close all connections. No scan may be running."""
+        while not self._scanners.empty():
+            self._scanners.get().close()
+        self._reader.close()
+        # The last connection moves the content of the journal into the file, which takes write access.
+        self.writer.close()
+
+    def _is_slow(self) -> bool:
+        return time.monotonic() > self._read_started + MAX_READ_TIME
 
     def _tables(self) -> Sequence[object]:
         return self.writer.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
@@ -138,6 +173,12 @@ def _connect(path: str) -> apsw.Connection:
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=256)
     connection.set_busy_timeout(int(PATIENCE * 1000))
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return connection
+
+
+def _connect_to_read(path: str) -> apsw.Connection:
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only = ON")
     return connection
 
 
