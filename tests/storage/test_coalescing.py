@@ -44,8 +44,8 @@ class Backend:
         return 2 * key
 
 
-def coalescer(backend: Backend, patience: float = 10.0, size: int = 100) -> Coalescer[int, int]:
-    return Coalescer(backend.many, backend.one, patience=patience, size=size)
+def coalescer(backend: Backend, time_limit: float = 10.0, size: int = 100) -> Coalescer[int, int]:
+    return Coalescer(backend.many, backend.one, time_limit=time_limit, size=size)
 
 
 async def test_calls_of_one_moment_share_a_batch_and_get_their_own_answers() -> None:
@@ -99,7 +99,7 @@ async def test_a_failing_call_fails_alone() -> None:
 
 async def test_calls_with_a_common_key_are_never_under_way_at_the_same_time() -> None:
     backend = Backend()
-    calls = Coalescer(backend.many, backend.one, patience=10.0, size=3, keys=lambda key: [key % 10])
+    calls = Coalescer(backend.many, backend.one, time_limit=10.0, size=3, keys=lambda key: [key % 10])
     numbers = [0, 10, 20, 2, 12, 4, 14, 6]
     answers = await asyncio.gather(*[calls.call(number) for number in numbers])
     assert answers == [2 * number for number in numbers]
@@ -109,7 +109,7 @@ async def test_calls_with_a_common_key_are_never_under_way_at_the_same_time() ->
 
 async def test_a_cancelled_call_keeps_no_key_busy() -> None:
     backend = Backend()
-    calls = Coalescer(backend.many, backend.one, patience=10.0, keys=lambda key: ["the same"])
+    calls = Coalescer(backend.many, backend.one, time_limit=10.0, keys=lambda key: ["the same"])
     waiting, cancelled = calls.call(0), calls.call(2)
     await asyncio.sleep(0)
     last = calls.call(4)
@@ -155,7 +155,7 @@ async def test_a_batch_of_cancelled_callers_is_not_run() -> None:
 async def test_nobody_waits_longer_than_the_patience(size: int) -> None:
     backend = Backend()
     backend.hanging.clear()
-    calls = coalescer(backend, patience=0.1, size=size)
+    calls = coalescer(backend, time_limit=0.1, size=size)
     started = asyncio.get_running_loop().time()
     outcomes = await asyncio.gather(*[calls.call(n) for n in range(0, 20, 2)], return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {Unavailable}

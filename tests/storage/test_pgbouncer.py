@@ -12,7 +12,7 @@ import pytest
 
 from kingpost.problems import Unavailable
 from kingpost.storage.database import Query
-from kingpost.storage.postgresql.connect import find_way
+from kingpost.storage.postgresql.connect import find_connector
 from kingpost.storage.postgresql.database import PostgreSQLDatabase
 from tests.servers import PgBouncer, PostgreSQLServer, execute
 from tests.storage.notes import Notes
@@ -22,7 +22,7 @@ from tests.storage.notes import Notes
 async def clients(pgbouncer: PgBouncer, fresh_postgresql_name: str) -> AsyncGenerator[list[Notes]]:
     """Two nodes, each with a pool of its own."""
     url = pgbouncer.url(fresh_postgresql_name)
-    databases = [await PostgreSQLDatabase.open(url, patience=3) for _ in range(2)]
+    databases = [await PostgreSQLDatabase.open(url, query_timeout=3) for _ in range(2)]
     nodes = [Notes(database) for database in databases]
     await nodes[0].prepare()
     await nodes[1].database.write(nodes[1].new_owner(nodes[1].owner))
@@ -32,8 +32,8 @@ async def clients(pgbouncer: PgBouncer, fresh_postgresql_name: str) -> AsyncGene
 
 
 async def test_a_pooler_is_recognized(pgbouncer: PgBouncer, postgresql_server: PostgreSQLServer) -> None:
-    assert (await find_way(pgbouncer.url("postgres"))).pooled
-    assert not (await find_way(postgresql_server.url())).pooled
+    assert (await find_connector(pgbouncer.url("postgres"))).pooled
+    assert not (await find_connector(postgresql_server.url())).pooled
 
 
 async def test_many_different_statements_of_two_nodes_at_the_same_time(clients: list[Notes]) -> None:

@@ -124,7 +124,7 @@ async def test_a_failed_opening_lets_the_next_one_try() -> None:
 
 
 async def test_too_many_waiters_are_shed(pool: TestedPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "WAITING", 1)
+    monkeypatch.setattr(pool_module, "MAX_WAITING", 1)
     connections = [await pool.acquire(), await pool.acquire()]
     waiter = asyncio.create_task(pool.acquire())
     await asyncio.sleep(0)

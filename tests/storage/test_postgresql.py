@@ -16,16 +16,16 @@ from kingpost.storage.postgresql.database import PostgreSQLDatabase
 from tests.servers import PostgreSQLServer, execute, free_port, fresh_database
 from tests.storage.notes import Notes
 
-PATIENCE = 1.0
-IN_TIME = 10 * PATIENCE
-"""Seconds that what is given up after `PATIENCE` may take on a busy machine. Otherwise it would take a minute."""
+QUERY_TIMEOUT = 1.0
+IN_TIME = 10 * QUERY_TIMEOUT
+"""Seconds that what is given up after `QUERY_TIMEOUT` may take on a busy machine. Otherwise it would take a minute."""
 
 type Attempt = Callable[[], Coroutine[Any, Any, Any]]
 
 
 @pytest.fixture
 async def notes(fresh_postgresql_url: str) -> AsyncGenerator[Notes]:
-    database = await PostgreSQLDatabase.open(fresh_postgresql_url, connections=4, patience=PATIENCE)
+    database = await PostgreSQLDatabase.open(fresh_postgresql_url, connections=4, query_timeout=QUERY_TIMEOUT)
     yield await Notes(database).prepare()
     await database.close()
 
@@ -117,10 +117,10 @@ async def test_a_slow_statement_is_cut_off(notes: Notes) -> None:
 
 async def test_patience_without_end_is_for_scripts_that_ask_for_it(notes: Notes) -> None:
     def script() -> Script[str]:
-        yield Query(f"SELECT pg_sleep({PATIENCE + 0.3})", ())
+        yield Query(f"SELECT pg_sleep({QUERY_TIMEOUT + 0.3})", ())
         return "done"
 
-    assert await notes.database.transact(script, patience=None) == "done"
+    assert await notes.database.transact(script, time_limit=None) == "done"
 
 
 async def test_a_caller_cancelled_in_the_middle_leaks_no_connection(notes: Notes) -> None:
@@ -193,7 +193,7 @@ async def test_all_is_unavailable_after_close(notes: Notes) -> None:
 async def test_open_says_in_one_sentence_why_not(
     postgresql_server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql_connect, "CONNECT_PATIENCE", 0.3)
+    monkeypatch.setattr(postgresql_connect, "CONNECT_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         reasons = {
             f"postgresql://kingpost:geheim@127.0.0.1:{free_port()}/x": "cannot be reached: the connection is refused",

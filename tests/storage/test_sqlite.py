@@ -154,7 +154,7 @@ async def test_a_full_disk_is_unavailable_until_there_is_room(notes: Notes) -> N
 
 
 async def test_too_many_waiting_writes_are_shed(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_writer, "WAITING", 5)
+    monkeypatch.setattr(sqlite_writer, "MAX_WAITING", 5)
     outcomes = await asyncio.gather(*[notes.add() for _ in range(100)], return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {str, Unavailable}
     assert await notes.count() == sum(isinstance(outcome, str) for outcome in outcomes)
@@ -167,7 +167,7 @@ ENDLESS = Query("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
 async def test_a_long_read_times_out_without_blocking_writes_or_other_reads(
     notes: Notes, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr(sqlite_module, "PATIENCE", 1.0)
+    monkeypatch.setattr(sqlite_module, "QUERY_TIMEOUT", 1.0)
     read = getattr(notes.database, method)
     long_reads = [asyncio.create_task(read(ENDLESS)) for _ in range(sqlite_file.SCANNERS - 1)]
     await asyncio.sleep(0.05)
@@ -222,11 +222,11 @@ async def test_writes_wait_for_another_process_and_reads_do_not(notes: Notes, pa
 
 async def test_a_lock_held_too_long_is_unavailable_for_all_who_wait(notes: Notes, path: Path) -> None:
     async with locked(path):
-        scripts = [notes.database.transact(notes.adding(str(n)), patience=0.2) for n in range(300)]
+        scripts = [notes.database.transact(notes.adding(str(n)), time_limit=0.2) for n in range(300)]
         async with asyncio.timeout(20):  # One after the other they would take a minute.
             outcomes = await asyncio.gather(*scripts, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {Unavailable}
-    await notes.database.transact(notes.adding("patient"), patience=None)
+    await notes.database.transact(notes.adding("patient"), time_limit=None)
 
 
 async def test_processes_share_a_file_without_ever_seeing_it_locked(path: Path) -> None:

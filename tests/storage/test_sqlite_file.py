@@ -119,7 +119,7 @@ async def test_open_says_in_one_sentence_why_not(tmp_path: Path) -> None:
 
 
 async def test_a_file_locked_by_another_program_cannot_be_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_file, "PATIENCE", 0.1)
+    monkeypatch.setattr(sqlite_file, "QUERY_TIMEOUT", 0.1)
     other = apsw.Connection(str(path))
     other.execute("CREATE TABLE t (n); BEGIN EXCLUSIVE")
     with pytest.raises(CannotOpen, match="locked by another program"):

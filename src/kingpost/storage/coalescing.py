@@ -30,7 +30,7 @@ class Coalescer[K, R]:
         many: Callable[[Sequence[K]], Awaitable[Sequence[R]]],
         one: Callable[[K], Awaitable[R]],
         *,
-        patience: float,
+        time_limit: float,
         batches: int = 2,
         size: int = 100,
         keys: Callable[[K], Sequence[object]] = lambda call: (),
@@ -40,14 +40,14 @@ class Coalescer[K, R]:
         Args:
             many: answers calls, in their order.
             one: answers one call.
-            patience: after so many seconds a call is `Unavailable`.
+            time_limit: after so many seconds a call is `Unavailable`.
             batches: how many batches may be under way at the same moment.
             size: how many calls a batch has at most.
             keys: returns what no two calls that are under way may have in common; the later one waits.
         """
         self._many = many
         self._one = one
-        self._patience = patience
+        self._patience = time_limit
         self._free = batches
         self._size = size
         self._keys = keys

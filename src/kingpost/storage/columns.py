@@ -1,8 +1,7 @@
-"""What the tables of all rooms are made of. SQLite, PostgreSQL and Alembic all start from here.
+"""The column types of all tables, which each room describes in its `tables.py`.
 
-A room describes its tables in its `tables.py`. What is compared or sorted has a typed column; documents are JSON
-(`jsonb` on PostgreSQL). Ids carry the time of creation and grow with it (see `clock.new_id`), so the primary key is
-also the order by creation.
+Values that are compared or sorted have typed columns. Documents are JSON (`jsonb` on PostgreSQL). Ids carry the time of
+creation and increase with it (see `clock.new_id`), so the primary key is also the order by creation.
 """
 
 from sqlalchemy import MetaData, Text
@@ -12,7 +11,7 @@ from sqlalchemy.types import TypeEngine
 Identifier: TypeEngine[str] = Text().with_variant(postgresql.UUID(as_uuid=False), "postgresql")
 Time: TypeEngine[str] = Text().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
 Document: TypeEngine[str] = Text().with_variant(postgresql.JSONB(), "postgresql")
-# The same order on every database and in every locale: by code point.
+# Sorted by code point, so that the order is the same on every database and in every locale.
 Name: TypeEngine[str] = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 metadata = MetaData(

@@ -1,9 +1,8 @@
-"""What the SQL package needs of a driver. `sqlite.py` and `postgresql.py` provide it.
+"""The interface of a database. `sqlite/database.py` and `postgresql/database.py` implement it.
 
-Statements are described once with SQLAlchemy Core and compiled once for the dialect in use; what is
-executed is text with positional parameters. A transaction of several steps is written once, as a
-generator: it yields a query, receives the rows, and returns its result. SQLite drives it inside its
-writer thread, PostgreSQL on the event loop, and neither has to know about the other.
+Statements are described with SQLAlchemy Core and compiled once for the dialect in use; the drivers execute text with
+positional parameters. A transaction of several steps is a generator, which yields queries, receives their rows, and
+returns its result. SQLite runs it in its writer thread, PostgreSQL on the event loop.
 """
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
@@ -28,12 +27,12 @@ class Query(NamedTuple):
 
 
 type Script[T] = Generator[Query, Sequence[Row], T]
-"""The steps of one transaction. A failing step ends the script, which cannot go on. Where it yielded a statement that
-broke a rule, `UniqueViolation` or `ForeignKeyViolation` is raised, so that it can raise an error of its own instead.
+"""The steps of one transaction. A failing step ends the script. If a statement violates a constraint, the script
+receives `UniqueViolation` or `ForeignKeyViolation` at its `yield`, so that it can raise an error of its own instead.
 """
 
-PATIENCE = 10.0
-"""Seconds after which a database that does not answer counts as unavailable, waiting for a connection included."""
+QUERY_TIMEOUT = 10.0
+"""Seconds after which a database that does not answer is unavailable. This includes the wait for a connection."""
 
 
 class Statement:
@@ -51,7 +50,7 @@ class Statement:
         assert compiled.positiontup is not None
         self.text: str = str(compiled)
         self._order: tuple[str, ...] = tuple(compiled.positiontup)
-        # A `bindparam` without a value is not NULL by default: whoever forgets it shall notice.
+        # A `bindparam` without a value is not NULL by default: forgetting it must raise an error.
         self._defaults: Mapping[str, Any] = {
             name: value for name, value in compiled.params.items() if not compiled.binds[name].required
         }
@@ -74,10 +73,12 @@ class Statement:
 
 
 class Lookup(NamedTuple):
-    """A read of one row by its key, in both forms.
+    """A read of one row by its key, as two statements.
 
-    `one` takes the key as its only parameter. `many` takes an array of keys as its only parameter and
-    returns the rows found, in any order, with the key in the first column (PostgreSQL only).
+    Attributes:
+        one: reads the row of one key, its only parameter.
+        many: reads the rows of an array of keys, its only parameter, in any order. The first column is the key.
+            Only PostgreSQL uses it.
     """
 
     one: str
@@ -85,7 +86,7 @@ class Lookup(NamedTuple):
 
 
 class UniqueViolation(Exception):
-    """A write would have made two rows share a unique value. Nothing was written."""
+    """A write would have given two rows the same unique value. Nothing was written."""
 
 
 class ForeignKeyViolation(Exception):
@@ -93,53 +94,56 @@ class ForeignKeyViolation(Exception):
 
 
 class Database(Protocol):
-    """One open database. Every method raises `Unavailable` where the database cannot be reached in time,
-    `UniqueViolation` and `ForeignKeyViolation` where a write breaks such a rule."""
+    """An open database.
+
+    Every method raises `Unavailable` if the database does not answer in time, and `UniqueViolation` or
+    `ForeignKeyViolation` if a write violates such a constraint.
+    """
 
     dialect: Dialect
 
     async def read(self, query: Query) -> Sequence[Row]:
-        """Run one short read and return its rows: point reads and bounded pages."""
+        """Run a short read, such as a point read or a page that an index leads to, and return its rows."""
         ...
 
     async def scan(self, query: Query) -> Sequence[Row]:
-        """Run one read that may take long, such as a count, without holding up anything else."""
+        """Run a read that may take long, such as a count, without delaying short reads or writes."""
         ...
 
     async def lookup(self, lookup: Lookup, key: str) -> Row | None:
-        """Read one row by its key. Calls that wait at the same moment may share one statement."""
+        """Read one row by its key. Concurrent calls may share one statement."""
         ...
 
     def commit(self, unit: "Unit", *, dry_run: bool = False) -> Awaitable[Sequence[Row | None]]:
-        """Do all writes of a unit durably, or none, and return the outcomes of those that are not effects.
+        """Commit all writes of a unit, or none, and return the outcomes of those that are not effects.
 
-        Calls that wait at the same moment may share one statement or transaction. Each still gets its own outcome,
-        and a failing one never harms another. `dry_run` undoes the unit at its end.
+        Concurrent calls may share one statement or transaction. Each still gets its own outcome, and a failing one does
+        not affect the others. With `dry_run`, the unit is rolled back at its end.
 
         Raises:
-            Refused: a write did not hit the row that it must hit, or would have broken a rule.
+            Refused: a write did not match the row that it needs, or would have violated a constraint.
             Exception: the refusal of a kind that has one.
         """
         ...
 
     async def write(self, query: Query) -> Sequence[Row]:
-        """Run one writing statement as a transaction of its own; return the rows of its RETURNING."""
+        """Run one writing statement as its own transaction, and return the rows of its RETURNING."""
         ...
 
-    async def transact[T](self, script: Callable[[], Script[T]], patience: float | None = PATIENCE) -> T:
-        """Run a script as one transaction. An exception raised in it undoes all of it and reaches the caller.
+    async def transact[T](self, script: Callable[[], Script[T]], time_limit: float | None = QUERY_TIMEOUT) -> T:
+        """Run a script as one transaction. An exception that it raises rolls everything back and reaches the caller.
 
         Args:
-            script: returns a fresh script each time. It may be called again to run the transaction anew, so it must
-                have no effect outside of the database.
-            patience: how long the transaction may take, in seconds; None sets no limit.
+            script: returns a new script for each call. The transaction may be retried, so it must have no side effects
+                outside the database.
+            time_limit: how long the transaction may take, in seconds; None sets no limit.
         """
         ...
 
     async def ping(self) -> None:
-        """Return if the database answers and can be written to, as far as that shows without writing."""
+        """Return if the database answers and appears to be writable. This does not write."""
         ...
 
     async def close(self) -> None:
-        """Finish what is under way and let go of the database."""
+        """Finish what is running, and close the database."""
         ...

@@ -1,14 +1,14 @@
-"""What commits together with a write: the effects that a feature hands over with it."""
+"""Effects: values that commit together with a write."""
 
 from collections.abc import Sequence
 
 import msgspec
 
 type Effects = Sequence[msgspec.Struct]
-"""Plain values, such as an entry of the audit log, a job to enqueue, or the session that has to be alive.
+"""Plain values, such as an audit entry, a job to enqueue, or the session that must still be active.
 
-They are stored in the transaction of their write, or not at all if the write fails. An effect that demands something
-undoes the write if that does not hold. Each type of effect is registered with the database by its room (`KINDS`).
+They are stored in the transaction of their write, or not at all if the write fails. An effect with a condition rolls
+the write back if the condition is false. Each room registers its types of effects (`KINDS` in `sql.py`).
 """
 
 NO_EFFECTS: Effects = ()

@@ -1,4 +1,4 @@
-"""The few expressions that SQLite and PostgreSQL spell differently."""
+"""SQL expressions that SQLite and PostgreSQL write differently."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 class database_now(FunctionElement[str]):
-    """The time by the database's own clock: the one clock that all nodes share."""
+    """The present time by the clock of the database, which all nodes share."""
 
     inherit_cache = True
     type = Text()
@@ -26,9 +26,9 @@ def _(element: database_now, compiler: SQLCompiler, **options: Any) -> str:
 
 
 class database_after(FunctionElement[str]):
-    """The time so many seconds (an integer, negative for the past) after the statement's start, by that clock.
+    """The time a number of seconds after the start of the statement, by the clock of the database.
 
-    It is the same for all rows of a statement, so an index can be searched for it.
+    Seconds are an integer, negative for the past. The time is the same for all rows, so that an index can find it.
     """
 
     inherit_cache = True
@@ -47,9 +47,9 @@ def _(element: database_after, compiler: SQLCompiler, **options: Any) -> str:
 
 
 class exclusive_section(FunctionElement[str]):
-    """Let one transaction at a time pass, by an integer that names the section.
+    """A lock, named by an integer, that one transaction at a time holds until it ends.
 
-    PostgreSQL takes an advisory lock until the transaction ends. SQLite has one writer anyway.
+    It is an advisory lock on PostgreSQL. SQLite has only one writer, so it needs none.
     """
 
     inherit_cache = True
@@ -67,7 +67,7 @@ def _(element: exclusive_section, compiler: SQLCompiler, **options: Any) -> str:
 
 
 class is_listed(FunctionElement[bool]):
-    """Whether an integer is in a list of integers, a text with commas between them."""
+    """Whether an integer is in a list of integers, given as text with commas."""
 
     inherit_cache = True
     type = Boolean()

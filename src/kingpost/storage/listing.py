@@ -1,4 +1,4 @@
-"""Which part of a list a caller wants."""
+"""The part of a list that a caller asks for."""
 
 import msgspec
 
@@ -6,14 +6,14 @@ from kingpost.model import Position, SortKey
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """Which part of a list a caller wants.
+    """The part of a list that a caller asks for.
 
     Attributes:
         sort: the sort order; never empty.
-        limit: how many items at most.
-        after: the position after which to continue. It was returned by a list with the same `sort`.
-        offset: how many rows to skip instead.
-        count: whether to return the exact total as well.
+        limit: the maximum number of items.
+        after: the position to continue after. A list with the same `sort` returned it.
+        offset: the number of rows to skip instead.
+        count: whether to also return the exact total.
     """
 
     sort: tuple[SortKey, ...]

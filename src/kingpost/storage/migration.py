@@ -1,7 +1,7 @@
-"""Bringing a database to the schema that this release expects.
+"""Migrates a database to the schema that this release needs.
 
-Alembic writes the statements (its offline mode, so it needs no second driver); they run in one
-transaction through our own, behind a lock, so any number of nodes may migrate at once.
+Alembic generates the statements in its offline mode, so it needs no driver. They run in one transaction that holds a
+lock, so any number of nodes may migrate at once.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from kingpost.storage import CannotOpen
 from kingpost.storage.database import Database, Query, Script
 
 HEAD = "0002"
-MIGRATING = 0x6D696772  # the section in which one node migrates
+MIGRATION_LOCK = 0x6D696772
 
 FIND_TABLE = {
     "postgresql": "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = '{}'",
@@ -24,10 +24,10 @@ VERSION = "SELECT version_num FROM alembic_version"
 
 
 async def check(database: Database, advice: str) -> None:
-    """Make sure that the schema is the one this release expects.
+    """Check that the schema is the one that this release needs.
 
     Raises:
-        CannotOpen: it is missing or older (`advice` says what to do), or newer.
+        CannotOpen: the schema is missing or older (`advice` says what to do), or newer.
     """
     found = await database.transact(lambda: _current(database))
     if found == HEAD:
@@ -42,9 +42,9 @@ async def check(database: Database, advice: str) -> None:
 
 
 async def upgrade(database: Database) -> None:
-    """Bring the schema up to date, if it is not yet."""
+    """Migrate the schema to `HEAD`, if necessary."""
     if await database.transact(lambda: _current(database)) != HEAD:
-        await database.transact(lambda: _upgrade(database), patience=None)
+        await database.transact(lambda: _upgrade(database), time_limit=None)
 
 
 def _current(database: Database) -> Script[str | None]:
@@ -57,18 +57,18 @@ def _current(database: Database) -> Script[str | None]:
 def _upgrade(database: Database) -> Script[None]:
     if database.dialect.name == "postgresql":
         yield Query("SET LOCAL statement_timeout = 0", ())
-        yield Query(f"SELECT pg_advisory_xact_lock({MIGRATING})", ())
+        yield Query(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})", ())
     current = yield from _current(database)
     if current is not None and current >= HEAD:
         return
     if current is None and (yield Query(HAS_USERS[database.dialect.name], ())):
-        raise CannotOpen("The database holds tables of another program: use one of its own for Kingpost.")
+        raise CannotOpen("The database contains tables of another program: give Kingpost its own database.")
     for statement in statements(database.dialect.name, current):
         yield Query(statement, ())
 
 
 def statements(dialect_name: str, current: str | None) -> Sequence[str]:
-    """The statements that lead from a revision (None: an empty database) to `HEAD`, as Alembic writes them."""
+    """Return the statements that migrate from a revision (None: an empty database) to `HEAD`."""
     # Alembic takes half a second to import, and a server rarely needs it.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -82,7 +82,7 @@ def statements(dialect_name: str, current: str | None) -> Sequence[str]:
 
 
 class _Recorder(StringIO):
-    """Where Alembic's offline mode writes to: it writes one statement a call."""
+    """Records the output of Alembic's offline mode, which writes one statement per call."""
 
     def __init__(self) -> None:
         super().__init__()

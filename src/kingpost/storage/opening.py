@@ -7,10 +7,10 @@ from kingpost.storage.database import Database
 
 
 async def open_migrated(url: str) -> Database:
-    """Open a database whose schema is up to date. SQLite is migrated first, if need be.
+    """Open a database whose schema is up to date. Migrate SQLite first if necessary.
 
     Raises:
-        CannotOpen: it cannot be reached, or its schema is not the one this release expects.
+        CannotOpen: the database cannot be reached, or its schema is not the one that this release needs.
     """
     database = await open_database(url)
     try:
@@ -24,10 +24,10 @@ async def open_migrated(url: str) -> Database:
 
 
 async def migrate(url: str) -> None:
-    """Bring a database's schema up to date. Safe from many nodes at once.
+    """Migrate a database to the schema of this release. Several nodes may do so at once.
 
     Raises:
-        CannotOpen: it cannot be reached, or its schema is newer than this release.
+        CannotOpen: the database cannot be reached, or its schema is newer than this release.
     """
     database = await open_database(url)
     try:
@@ -41,10 +41,10 @@ async def open_database(url: str) -> Database:
     """Connect to `sqlite:///file` or `postgresql://…`.
 
     Raises:
-        CannotOpen: the URL names no database that could be opened.
+        CannotOpen: the URL names no database that can be opened.
     """
     scheme = urlsplit(url).scheme
-    # Only the driver in use is imported: the other would cost every worker memory.
+    # Import only the driver in use: the other one would cost memory in every worker.
     if scheme == "sqlite":
         from kingpost.storage.sqlite.database import SQLiteDatabase  # noqa: PLC0415
 

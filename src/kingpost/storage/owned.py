@@ -1,4 +1,4 @@
-"""Rows that belong to an account, and what becomes of them with it."""
+"""The rows of a room that belong to accounts."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,12 +8,12 @@ from sqlalchemy import Executable, Select, Table, bindparam, select
 
 
 class Owned(NamedTuple):
-    """What a room stores about accounts, as statements that other rooms run in their own transactions.
+    """Statements about the rows that a room stores for accounts. Other rooms run them in their own transactions.
 
     Attributes:
-        delete: what happens when the account is deleted. Parameter: `user_id`.
-        distrust: delete the credentials that were created before the owner proved to read the account's mail.
-            Parameters: `user_id`, and `before`, an id that carries the time of the proof, or None for all.
+        delete: run when the account is deleted. Parameter: `user_id`.
+        distrust: delete the credentials that were created before the account's address was verified. Parameters:
+            `user_id`, and `before`, an id that carries the time of the verification, or None for all.
     """
 
     delete: Sequence[Executable]

@@ -1,7 +1,6 @@
-"""Keyset pagination: a page starts after the last row seen, which an index finds.
+"""Keyset pagination: a page starts after the last row of the page before, which an index finds.
 
-`created_at` is sorted by `id`, which carries that time and is unique, so the default order needs no
-column but the primary key.
+The id carries the time of creation and is unique, so the default order by `created_at` needs only the primary key.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,8 +32,8 @@ class Filter(NamedTuple):
 
     Attributes:
         clause: the condition.
-        pins: the column that it compares with one value, if that is what it does.
-        ranges: the column that it bounds, if that is what it does.
+        pins: the column that must equal one value, if any.
+        ranges: the column that has a bound, if any.
     """
 
     clause: ColumnElement[bool]
@@ -43,7 +42,7 @@ class Filter(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """A compiled page: where the columns of its order stand in a row, and whether an index seek finds it."""
+    """A compiled page: the positions of its sort columns in a row, and whether an index seek finds it."""
 
     order: "Order"
     statement: Statement
@@ -52,7 +51,7 @@ class _Plan(NamedTuple):
 
 
 class Pages[T]:
-    """The pages of one table. Statements are compiled once for each combination of filters and order."""
+    """Reads pages of one table. Statements are compiled once for each combination of filters and order."""
 
     def __init__(
         self,
@@ -63,13 +62,13 @@ class Pages[T]:
         filters: Mapping[str, Filter],
         aliases: Mapping[str, str],
     ) -> None:
-        """Compile nothing yet.
+        """Prepare to read pages.
 
         Args:
             columns: the columns of a row, all of one table.
             value_of: makes an item of a row that starts with these columns.
             filters: the conditions that a list may have.
-            aliases: fields that are sorted by another column.
+            aliases: fields that are sorted by a column of another name.
         """
         self._database = database
         self._columns = columns
@@ -85,7 +84,7 @@ class Pages[T]:
         names = tuple(given)
         plan = self._plan(names, listing.sort, listing.after is not None)
         parameters = {"limit": listing.limit + 1, "offset": listing.offset, **plan.order.parameters(listing.after)}
-        # What may have to read or sort a whole table must not run where short reads run.
+        # A page that may have to read or sort a whole table must not delay short reads.
         fetch = self._database.read if plan.is_seek and not listing.offset else self._database.scan
         rows = await fetch(plan.statement(**given, **parameters))
         total = (await self._database.scan(self._count(names)(**given)))[0][0] if listing.count else None
@@ -98,7 +97,7 @@ class Pages[T]:
     def _make_plan(self, names: tuple[str, ...], sort: tuple[SortKey, ...], is_continued: bool) -> _Plan:
         order = Order(self._table, sort, self._aliases)
         stored = [column.name for column in self._columns]
-        # An order may need columns that an item does not hold; they stand at the end of the row.
+        # An order may need columns that an item does not have. They are at the end of the row.
         more = [name for name in order.columns if name not in stored]
         columns = [*self._columns, *[self._table.c[name] for name in more]]
         wanted = select(*columns).where(*[self._filters[name].clause for name in names])
@@ -112,7 +111,7 @@ class Pages[T]:
         return Statement(select(func.count()).select_from(self._table).where(*clauses), self._database.dialect)
 
     def _is_seek(self, names: Sequence[str], order: "Order") -> bool:
-        """Return whether one index leads to the first row of a page, and on to the others in their order."""
+        """Return whether one index leads to the first row of a page, and then to the others in their order."""
         filters = [self._filters[name] for name in names]
         pinned = {each.pins for each in filters if each.pins is not None}
         ranged = {each.ranges for each in filters if each.ranges is not None}
@@ -126,9 +125,9 @@ class Pages[T]:
 
 
 def _leads(index: Sequence[str], pinned: set[str], order: Sequence[str], *, is_unique: bool) -> bool:
-    """Return whether an index starts with the pinned columns, in any order, and goes on with those of the order.
+    """Return whether an index starts with the pinned columns, in any order, and continues with the sort columns.
 
-    Nothing has to follow the columns of a unique index: no two rows are equal in them.
+    A unique index need not have all sort columns, because no two rows are equal in it.
     """
     first, rest = index[: len(pinned)], index[len(pinned) :]
     if set(first) != pinned or list(rest) != list(order[: len(rest)]):
@@ -161,7 +160,7 @@ class Order:
         keys = (*sort, SortKey("id", sort[-1].descending))
         for key, following in zip_longest(keys, keys[1:]):
             alias = aliases.get(key.field, key.field)
-            # The id stands for a time only where it decides between equal times as well.
+            # The id replaces a time only if it also decides between equal times.
             stands_in = alias != "id" or following == SortKey("id", key.descending)
             column = table.c[alias if stands_in else key.field]
             self._terms.append((column, key.descending))
@@ -184,7 +183,7 @@ class Order:
     def _behind(self) -> ColumnElement[bool]:
         bounds = [bindparam(f"p{index}", type_=column.type) for index, (column, _) in enumerate(self._terms)]
         if self.is_uniform:
-            # A row comparison is what both databases turn into one index seek.
+            # Both databases turn a row comparison into one index seek.
             ours, theirs = tuple_(*[column for column, _ in self._terms]), tuple_(*bounds)
             return ours < theirs if self._terms[0][1] else ours > theirs
         return or_(

@@ -1,4 +1,4 @@
-"""Pieces of statements that several tables need."""
+"""Parts of statements that several tables need."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from kingpost.storage.functions import is_listed
 from kingpost.storage.writes import Parameters
 
 type Versions = tuple[int, ...] | None
-"""The versions that a write names; None stands for any."""
+"""The versions that a write accepts; None accepts any."""
 
 
 def typed(columns: Sequence[Column[Any]], shape: Hashable = None) -> Mapping[str, TypeEngine[Any]]:
@@ -18,14 +18,16 @@ def typed(columns: Sequence[Column[Any]], shape: Hashable = None) -> Mapping[str
     types = {column.name: column.type for column in columns}
     match shape:
         case "one version":
-            return types | {"version_named": BigInteger()}  # A client may name a version that no column would hold.
+            return types | {
+                "version_named": BigInteger()
+            }  # A client may name a version that is too large for the column.
         case "versions":
             return types | {"versions_named": Text()}
     return types
 
 
 def versions_shape(versions: Versions) -> Hashable:
-    """Return what writes that name versions must have in common. Most name one, which is the cheapest to find."""
+    """Return the shape of a write that names versions. Most name one, which is the cheapest to compare."""
     return None if versions is None else "one version" if len(versions) == 1 else "versions"
 
 
@@ -37,7 +39,7 @@ def versions_row(versions: Versions) -> tuple[Any, ...]:
 
 
 def versions_in(column: ColumnElement[int], row: Parameters) -> Sequence[ColumnElement[bool]]:
-    """Return the condition that a version is one of those named; none if any will do."""
+    """Return the condition that a version is one of those named; none if any is accepted."""
     match row.shape:
         case "one version":
             return [column == row.version_named]

@@ -28,7 +28,7 @@ class Commits:
         dialect: Dialect,
         run: Callable[[Query, float | None], Awaitable[Sequence[Row]]],
         transact: Transact,
-        patience: float,
+        query_timeout: float,
     ) -> None:
         """Make it.
 
@@ -36,12 +36,12 @@ class Commits:
             dialect: PostgreSQL's.
             run: runs one statement as a transaction of its own, within so many seconds.
             transact: runs a script as one transaction, and undoes it at its end if it is told to.
-            patience: seconds after which a unit that has not been committed is `Unavailable`.
+            query_timeout: the seconds after which an uncommitted unit raises `Unavailable`.
         """
         self._dialect = dialect
         self._run = run
         self._transact = transact
-        self._patience = patience
+        self._query_timeout = query_timeout
         self._coalescers: dict[Forms, Coalescer[Part, Outcome]] = {}
         self._joined: Callable[[Forms], JoinedStatement] = lru_cache(maxsize=SHAPES)(self._make_joined)
         self._lock: Callable[[Table], Statement] = lru_cache(maxsize=SHAPES)(self._make_lock)
@@ -64,7 +64,7 @@ class Commits:
         part = Part(division.layouts[0], unit.rows)
         if division.may_share:
             return self._coalescer(part.layout.forms).call(part)
-        return self._run_alone(part, self._patience)
+        return self._run_alone(part, self._query_timeout)
 
     async def drain(self) -> None:
         """Return when no unit waits or is under way."""
@@ -102,12 +102,12 @@ class Commits:
         statement = self._joined(parts[0].layout.forms)
         return statement.outcomes(parts, await self._run(statement.query(parts), None))
 
-    async def _run_alone(self, part: Part, patience: float | None = None) -> Outcome:
+    async def _run_alone(self, part: Part, time_limit: float | None = None) -> Outcome:
         (form, *others), ((position, *more), *_), _ = part.layout
         if others or more or form.then:
             statement = self._joined(part.layout.forms)
-            return statement.outcomes([part], await self._run(statement.query([part]), patience))[0]
-        rows = await self._run(form.query(part.rows[position]), patience)
+            return statement.outcomes([part], await self._run(statement.query([part]), time_limit))[0]
+        rows = await self._run(form.query(part.rows[position]), time_limit)
         if not form.must_hit:
             return {}
         return {position: rows[0]} if rows else form.refusal(position)
@@ -117,7 +117,7 @@ class Commits:
         if found is None:
             if len(self._coalescers) >= SHAPES:
                 self._coalescers = {forms: some for forms, some in self._coalescers.items() if some.is_busy}
-            found = Coalescer(self._run_many, self._run_alone, patience=self._patience, keys=_keys)
+            found = Coalescer(self._run_many, self._run_alone, time_limit=self._query_timeout, keys=_keys)
             self._coalescers[forms] = found
         return found
 

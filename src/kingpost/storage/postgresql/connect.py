@@ -14,9 +14,9 @@ from kingpost.storage.postgresql.jsonb import jsonb_text
 
 type PostgreSQL = asyncpg.Connection[asyncpg.Record]
 
-CONNECT_PATIENCE = 5.0
-NAME = {"application_name": "kingpost"}
-# The server gives up a little before we do. JIT costs more than it saves with statements as short as ours.
+CONNECT_TIMEOUT = 5.0
+APPLICATION_NAME = {"application_name": "kingpost"}
+# The server times out a little before we do. JIT costs more than it saves with statements as short as ours.
 SETTINGS = {"statement_timeout": "9s", "idle_in_transaction_session_timeout": "15s", "jit": "off"}
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # PostgreSQL's
@@ -25,10 +25,12 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 class Connector(NamedTuple):
-    """How to reach one server.
+    """Opens connections to one server.
 
-    `pooled`: behind it stands a pooler that may send each transaction to another server process. Then no
-    prepared statement outlives its transaction, and settings are made within each.
+    Attributes:
+        url: in libpq's form.
+        pooled: whether the URL leads to a pooler, which may send each transaction to another server process. Prepared
+            statements then end with their transaction, and each transaction sets its own settings.
     """
 
     url: str
@@ -36,38 +38,38 @@ class Connector(NamedTuple):
 
     @property
     def begin(self) -> str:
-        """The command, in one round trip, that begins a transaction."""
+        """The command that begins a transaction, in one round trip."""
         begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
         if not self.pooled:
             return begin
         return "; ".join([begin, *[f"SET LOCAL {name} = '{value}'" for name, value in SETTINGS.items()]])
 
     async def connect(self) -> PostgreSQL:
-        """A new connection, on which ids, times and documents are text."""
+        """Open a connection that returns ids, times and documents as text."""
         connection = await asyncpg.connect(
             self.url,
-            timeout=CONNECT_PATIENCE,
+            timeout=CONNECT_TIMEOUT,
             statement_cache_size=0 if self.pooled else 256,
             max_cached_statement_lifetime=0,
-            # A pooler refuses parameters at the start that it does not know.
-            server_settings=NAME if self.pooled else NAME | SETTINGS,
+            # A pooler refuses a connection with start-up parameters that it does not know.
+            server_settings=APPLICATION_NAME if self.pooled else APPLICATION_NAME | SETTINGS,
         )
         try:
-            await _speak_text(connection)
+            await _set_codecs(connection)
         except BaseException:
             connection.terminate()
             raise
         return connection
 
 
-async def find_way(url: str) -> Connector:
-    """Try to connect, and find out whether a pooler stands between.
+async def find_connector(url: str) -> Connector:
+    """Connect once, and detect whether the URL leads to a pooler.
 
     Raises:
-        CannotOpen: the server cannot be reached, or refuses.
+        CannotOpen: the server cannot be reached, or refuses the connection.
     """
     try:
-        async with asyncio.timeout(2 * CONNECT_PATIENCE):
+        async with asyncio.timeout(2 * CONNECT_TIMEOUT):
             return Connector(url, await _is_pooled(url))
     except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError) as error:
         raise CannotOpen("PostgreSQL refuses the user or the password in KINGPOST_DATABASE_URL.") from error
@@ -82,9 +84,11 @@ async def find_way(url: str) -> Connector:
 
 
 async def _is_pooled(url: str) -> bool:
-    connection = await asyncpg.connect(url, timeout=CONNECT_PATIENCE, statement_cache_size=0, server_settings=NAME)
+    connection = await asyncpg.connect(
+        url, timeout=CONNECT_TIMEOUT, statement_cache_size=0, server_settings=APPLICATION_NAME
+    )
     try:
-        # A pooler introduces itself with a number of its own instead of the server process's.
+        # A pooler announces a number of its own instead of the process id of the server.
         async with connection.transaction():
             process = await connection.fetchval("SELECT pg_backend_pid()")
         return bool(process != connection.get_server_pid())
@@ -92,7 +96,7 @@ async def _is_pooled(url: str) -> bool:
         connection.terminate()
 
 
-async def _speak_text(connection: PostgreSQL) -> None:
+async def _set_codecs(connection: PostgreSQL) -> None:
     async def codec(name: str, encoder: object, decoder: object, form: str) -> None:
         await connection.set_type_codec(name, schema="pg_catalog", encoder=encoder, decoder=decoder, format=form)
 
@@ -101,7 +105,7 @@ async def _speak_text(connection: PostgreSQL) -> None:
     await codec("timestamptz", _encode_time, _decode_time, "tuple")
 
 
-@lru_cache(maxsize=256)  # Most rows have the same time in several columns, as do rows that are written together.
+@lru_cache(maxsize=256)  # Most rows have the same time in several columns, and so do rows that are written together.
 def _encode_time(text: str) -> tuple[int]:
     return ((datetime.fromisoformat(text) - EPOCH) // MICROSECOND,)
 

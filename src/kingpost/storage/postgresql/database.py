@@ -1,7 +1,7 @@
 """PostgreSQL as a `Database`, on asyncpg.
 
-Connections come from a fair pool (`pool.py`); point reads that wait at the same moment share one
-statement (`coalescing.py`), and so do writes (`postgresql_commits.py`).
+Connections come from a fair pool (`pool.py`). Concurrent point reads share one statement (`coalescing.py`), and so do
+writes (`commits.py`).
 """
 
 import asyncio
@@ -13,57 +13,59 @@ from sqlalchemy.engine import Dialect
 
 from kingpost.problems import Unavailable
 from kingpost.storage.coalescing import Coalescer
-from kingpost.storage.database import PATIENCE, Lookup, Query, Row, Script
+from kingpost.storage.database import QUERY_TIMEOUT, Lookup, Query, Row, Script
 from kingpost.storage.postgresql.commits import Commits
-from kingpost.storage.postgresql.connect import Connector, PostgreSQL, find_way
+from kingpost.storage.postgresql.connect import Connector, PostgreSQL, find_connector
 from kingpost.storage.postgresql.errors import is_outage, translated
 from kingpost.storage.postgresql.pool import Pool
 from kingpost.storage.writes import Unit
 
-CONNECTIONS = 16
-SCANS = 4
+MAX_CONNECTIONS = 16
+MAX_SCANS = 4
 
 
 class PostgreSQLDatabase:
     """`kingpost.storage.database.Database` on one PostgreSQL database."""
 
-    def __init__(self, connector: Connector, *, connections: int = CONNECTIONS, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, connector: Connector, *, connections: int = MAX_CONNECTIONS, query_timeout: float = QUERY_TIMEOUT
+    ) -> None:
         self.dialect: Dialect = sqlalchemy_asyncpg.dialect()  # type: ignore[no-untyped-call]
         self._connector = connector
         self._pool: Pool[PostgreSQL] = Pool(connector.connect, connections)
-        self._patience = patience
-        self._scans = asyncio.Semaphore(SCANS)  # Long reads leave connections to the short ones.
+        self._query_timeout = query_timeout
+        self._scans = asyncio.Semaphore(MAX_SCANS)  # Long reads must leave connections to the short ones.
         self._lookups: dict[str, Coalescer[str, Row | None]] = {}
-        self._commits = Commits(self.dialect, self._run, self.transact, patience)
+        self._commits = Commits(self.dialect, self._run, self.transact, query_timeout)
 
     @classmethod
     async def open(
-        cls, url: str, *, connections: int = CONNECTIONS, patience: float = PATIENCE
+        cls, url: str, *, connections: int = MAX_CONNECTIONS, query_timeout: float = QUERY_TIMEOUT
     ) -> "PostgreSQLDatabase":
         """Connect to a server.
 
         Args:
-            url: as libpq takes it, `postgresql://user:password@host:5432/name`.
-            connections: how many to open at most.
-            patience: seconds after which whatever has not been answered is `Unavailable`.
+            url: in libpq's form, `postgresql://user:password@host:5432/name`.
+            connections: the maximum number of connections.
+            query_timeout: the seconds after which an unanswered call raises `Unavailable`.
 
         Raises:
-            CannotOpen: it cannot be reached, or refuses.
+            CannotOpen: the server cannot be reached, or refuses the connection.
         """
-        return cls(await find_way(url), connections=connections, patience=patience)
+        return cls(await find_connector(url), connections=connections, query_timeout=query_timeout)
 
     async def read(self, query: Query) -> Sequence[Row]:
-        return await self._run(query, self._patience)
+        return await self._run(query, self._query_timeout)
 
     async def scan(self, query: Query) -> Sequence[Row]:
         try:
-            async with asyncio.timeout(self._patience), self._scans:
+            async with asyncio.timeout(self._query_timeout), self._scans:
                 return await self._run(query, None)
         except TimeoutError as error:
             raise translated(error) from error
 
     async def lookup(self, lookup: Lookup, key: str) -> Row | None:
-        """As promised by `Database`; the key must be written as the database writes it."""
+        """As for `Database`. The key must have the form in which the database returns it."""
         coalescer = self._lookups.get(lookup.many)
         if coalescer is None:
             coalescer = self._lookups[lookup.many] = self._coalesced_lookup(lookup)
@@ -73,15 +75,15 @@ class PostgreSQLDatabase:
         return self._commits.commit(unit, dry_run=dry_run)
 
     async def write(self, query: Query) -> Sequence[Row]:
-        return await self._run(query, self._patience)
+        return await self._run(query, self._query_timeout)
 
     async def transact[T](
-        self, script: Callable[[], Script[T]], patience: float | None = PATIENCE, *, undo: bool = False
+        self, script: Callable[[], Script[T]], time_limit: float | None = QUERY_TIMEOUT, *, undo: bool = False
     ) -> T:
         async def play(connection: PostgreSQL) -> T:
             return await self._in_transaction(connection, lambda: _play(connection, script()), undo=undo)
 
-        return await self._use(play, patience and min(patience, self._patience))
+        return await self._use(play, time_limit and min(time_limit, self._query_timeout))
 
     async def ping(self) -> None:
         rows = await self.read(Query("SELECT current_setting('transaction_read_only')", ()))
@@ -104,9 +106,9 @@ class PostgreSQLDatabase:
             rows = await self._run(Query(lookup.one, (key,)), None)
             return rows[0] if rows else None
 
-        return Coalescer(many, one, patience=self._patience)
+        return Coalescer(many, one, time_limit=self._query_timeout)
 
-    async def _run(self, query: Query, patience: float | None) -> Sequence[Row]:
+    async def _run(self, query: Query, time_limit: float | None) -> Sequence[Row]:
         """Run one statement as a transaction of its own."""
 
         async def fetch(connection: PostgreSQL) -> Sequence[Row]:
@@ -115,27 +117,27 @@ class PostgreSQLDatabase:
                 return await self._in_transaction(connection, lambda: _fetch(connection, query))
             return await _fetch(connection, query)
 
-        return await self._use(fetch, patience)
+        return await self._use(fetch, time_limit)
 
-    async def _use[T](self, work: Callable[[PostgreSQL], Awaitable[T]], patience: float | None) -> T:
-        """Do work with a connection. One whose state is in doubt is never used again."""
+    async def _use[T](self, work: Callable[[PostgreSQL], Awaitable[T]], time_limit: float | None) -> T:
+        """Call `work` with a connection. A connection in an unknown state is never used again."""
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(time_limit):
                 connection = await self._pool.acquire()
                 try:
                     return await work(connection)
                 except BaseException as error:
-                    # Cancelled in the middle of a statement: its answer would come to the next one.
+                    # After a cancellation, the next statement would receive the answer of this one.
                     if is_outage(error) or not isinstance(error, Exception):
                         connection.terminate()
                     raise
                 finally:
                     self._pool.release(connection)
         except Exception as error:
-            meaning = translated(error)
-            if meaning is error:
+            translation = translated(error)
+            if translation is error:
                 raise
-            raise meaning from error
+            raise translation from error
 
     async def _in_transaction[T](
         self, connection: PostgreSQL, work: Callable[[], Awaitable[T]], *, undo: bool = False
@@ -158,7 +160,7 @@ async def _play[T](connection: PostgreSQL, script: Script[T]) -> T:
                 rows = await _fetch(connection, query)
             except asyncpg.IntegrityConstraintViolationError as error:
                 script.throw(translated(error))
-                raise  # The script went on, which it cannot.
+                raise  # A script must not go on after a failed step.
             query = script.send(rows)
     except StopIteration as end:
         value: T = end.value

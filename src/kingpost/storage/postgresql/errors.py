@@ -1,4 +1,4 @@
-"""What an error of asyncpg means to the SQL package."""
+"""Translates errors of asyncpg."""
 
 import logging
 
@@ -31,13 +31,16 @@ OUTAGES = (
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database could not do its work now, and the connection had better not be used again."""
-    # asyncpg raises values that it cannot send as a ValueError too: that is a mistake of ours.
+    """Return whether an error is an outage. The connection should not be used again."""
+    # asyncpg raises a ValueError for values that it cannot send, which is a bug of ours.
     return isinstance(error, OUTAGES) and not isinstance(error, ValueError)
 
 
 def translated(error: Exception) -> Exception:
-    """`Unavailable` for an outage (logged with its cause), our own exception for a broken rule, else the error."""
+    """Translate an error: an outage (which is logged) to `Unavailable`, a violation to our own exception.
+
+    Any other error is returned unchanged.
+    """
     if isinstance(error, asyncpg.UniqueViolationError):
         return UniqueViolation()
     if isinstance(error, asyncpg.ForeignKeyViolationError):

@@ -1,8 +1,7 @@
-"""What PostgreSQL's jsonb would not give back as it was.
+"""Writes numbers so that PostgreSQL's jsonb returns them unchanged.
 
-jsonb keeps a number as a decimal and prints it without exponent: 1e300 comes back as an integer of 301
-digits, which no client can send again since integers are limited. With one decimal it comes back as the
-same float.
+jsonb stores a number as a decimal and prints it without exponent: 1e300 comes back as an integer of 301 digits, which
+no client can send again, because integers are limited. With one decimal place it comes back as the same float.
 """
 
 import re
@@ -15,9 +14,9 @@ _STRING_OR_EXPONENT = re.compile(r'"(?:[^"\\]++|\\.)*+"|-?[0-9]++(?:\.[0-9]++)?[
 
 
 def jsonb_text(text: str) -> str:
-    """A JSON text whose numbers survive jsonb: large floats become fixed-point numbers with one decimal.
+    """Return a JSON text whose numbers survive jsonb: large floats become fixed-point numbers with one decimal place.
 
-    The text must be valid JSON. Strings, integers and all other numbers stay as they are.
+    The text must be valid JSON. Strings, integers and all other numbers do not change.
     """
     if _HAS_EXPONENT.search(text) is None:
         return text
@@ -33,6 +32,6 @@ def _fixed(match: re.Match[str]) -> str:
         return "0.0"  # jsonb refuses 0e99999 and 1e-99999.
     if abs(value) < EXACT:
         return token
-    # The shortest decimal that is this float.
+    # The shortest decimal that equals this float.
     digits = format(Decimal(repr(value)), "f")
     return digits if "." in digits else digits + ".0"

@@ -1,4 +1,4 @@
-"""A fair pool of connections: who has waited longest is served first, and nothing is reset between uses."""
+"""A fair pool of connections: first come, first served. Connections are not reset between uses."""
 
 import asyncio
 from collections import deque
@@ -7,12 +7,12 @@ from typing import Protocol
 
 from kingpost.problems import Unavailable
 
-WAITING = 4096
-CLOSING = 1.0  # seconds that a connection may take to say goodbye
+MAX_WAITING = 4096
+CLOSE_TIMEOUT = 1.0
 
 
 class Connection(Protocol):
-    """What the pool asks of a connection."""
+    """The interface that the pool needs from a connection."""
 
     def is_closed(self) -> bool: ...
     def terminate(self) -> None: ...
@@ -20,10 +20,10 @@ class Connection(Protocol):
 
 
 class Pool[C: Connection]:
-    """Up to `size` connections, opened when first needed, replaced when they have died.
+    """Up to `size` connections, which are opened on demand and replaced when they close.
 
-    A connection is handed over to the first who waits, never put back for a newcomer to snatch. So
-    either nobody waits or none is idle. The pool itself never gives up waiting: its user sets a time-out.
+    A released connection goes to the first waiter, so a newcomer cannot take it: while a caller waits, no connection is
+    idle. The pool itself does not time out. Its callers do.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[C]], size: int) -> None:
@@ -43,16 +43,16 @@ class Pool[C: Connection]:
         return self._open - len(self._idle)
 
     async def acquire(self) -> C:
-        """A connection for the caller alone, until it calls `release`.
+        """Return a connection for the caller alone, until it calls `release`.
 
         Raises:
-            Unavailable: too many wait already, or the pool is closed.
-            Exception: whatever opening a new connection raised.
+            Unavailable: too many callers are waiting, or the pool is closed.
+            Exception: opening a new connection failed.
         """
-        if self._closed or len(self._waiters) >= WAITING:
-            raise Unavailable("Too many wait for the database")
+        if self._closed or len(self._waiters) >= MAX_WAITING:
+            raise Unavailable("Too many requests are waiting for the database")
         while self._idle:
-            connection = self._idle.pop()  # The one used last: its server process is the warmest.
+            connection = self._idle.pop()  # The one used last: its server process has the warmest caches.
             if not connection.is_closed():
                 return connection
             self._open -= 1
@@ -62,14 +62,14 @@ class Pool[C: Connection]:
         return await self._wait() or await self._opened()
 
     def release(self, connection: C | None) -> None:
-        """Give a connection back. One that is closed, or None, gives back only its place."""
+        """Return a connection to the pool. If it is closed or None, another one may be opened in its place."""
         if connection is not None and self._closed:
             connection.terminate()
         usable = None if connection is None or connection.is_closed() else connection
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
-                # With None the waiter gets the place, and opens its own connection.
+                # A waiter that receives None opens a connection.
                 waiter.set_result(usable)
                 return
         if usable is None:
@@ -78,7 +78,7 @@ class Pool[C: Connection]:
             self._idle.append(usable)
 
     async def close(self) -> None:
-        """Close the idle connections; those in use are closed when they come back."""
+        """Close the idle connections. Those in use are closed when they are released."""
         self._closed = True
         idle, self._idle = self._idle, []
         self._open -= len(idle)
@@ -86,7 +86,7 @@ class Pool[C: Connection]:
             if not waiter.done():
                 waiter.set_exception(Unavailable("The database is being closed"))
         self._waiters.clear()
-        await asyncio.gather(*[c.close(timeout=CLOSING) for c in idle], return_exceptions=True)
+        await asyncio.gather(*[c.close(timeout=CLOSE_TIMEOUT) for c in idle], return_exceptions=True)
 
     async def _wait(self) -> C | None:
         waiter: asyncio.Future[C | None] = asyncio.get_running_loop().create_future()
@@ -95,7 +95,7 @@ class Pool[C: Connection]:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.release(waiter.result())  # It was handed over in the very moment of the cancellation.
+                self.release(waiter.result())  # It was handed over at the moment of the cancellation.
             raise
 
     async def _opened(self) -> C:

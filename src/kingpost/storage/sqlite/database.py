@@ -16,7 +16,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
 from kingpost.problems import Unavailable
-from kingpost.storage.database import PATIENCE, ForeignKeyViolation, Lookup, Query, Row, Script, UniqueViolation
+from kingpost.storage.database import QUERY_TIMEOUT, ForeignKeyViolation, Lookup, Query, Row, Script, UniqueViolation
 from kingpost.storage.sqlite.file import SCANNERS, STEPS_BETWEEN_CHECKS, SQLiteFile, translated
 from kingpost.storage.sqlite.writer import Writer
 from kingpost.storage.writes import Refused, Unit
@@ -62,7 +62,7 @@ class SQLiteDatabase:
         if self._closed or self._scans_waiting >= MAX_WAITING_SCANS:
             raise Unavailable("Too many long reads are waiting")
         self._scans_waiting += 1
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + QUERY_TIMEOUT
         work = asyncio.get_running_loop().run_in_executor(self._scans, self._scan, query, deadline)
         work.add_done_callback(self._scan_ended)
         return await work
@@ -81,17 +81,17 @@ class SQLiteDatabase:
     async def commit(self, unit: Unit, *, dry_run: bool = False) -> Sequence[Row | None]:
         if unit.plan.is_single and not dry_run:
             try:
-                return unit.outcome(await self._writer.submit(unit.query, PATIENCE))
+                return unit.outcome(await self._writer.submit(unit.query, QUERY_TIMEOUT))
             except (UniqueViolation, ForeignKeyViolation) as violation:
                 raise Refused(0, violation) from violation
-        done = self._writer.submit(unit.play, PATIENCE, size=len(unit.rows), undo=dry_run)
+        done = self._writer.submit(unit.play, QUERY_TIMEOUT, size=len(unit.rows), undo=dry_run)
         return cast(Sequence[Row | None], await done)
 
     async def write(self, query: Query) -> Sequence[Row]:
-        return cast(Sequence[Row], await self._writer.submit(query, PATIENCE))
+        return cast(Sequence[Row], await self._writer.submit(query, QUERY_TIMEOUT))
 
-    async def transact[T](self, script: Callable[[], Script[T]], patience: float | None = PATIENCE) -> T:
-        return cast(T, await self._writer.submit(script, patience))
+    async def transact[T](self, script: Callable[[], Script[T]], time_limit: float | None = QUERY_TIMEOUT) -> T:
+        return cast(T, await self._writer.submit(script, time_limit))
 
     async def ping(self) -> None:
         await asyncio.to_thread(self._file.connections)

@@ -12,14 +12,14 @@ import apsw
 
 from kingpost.problems import Unavailable
 from kingpost.storage import CannotOpen
-from kingpost.storage.database import PATIENCE, ForeignKeyViolation, Query, Row, UniqueViolation
+from kingpost.storage.database import QUERY_TIMEOUT, ForeignKeyViolation, Query, Row, UniqueViolation
 
 log = logging.getLogger("kingpost.storage")
 
 type Identity = tuple[int, int]
 
 UNIQUE = {apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_ROWID}
-# Mistakes in our own statements: they are no outage, and waiting does not help.
+# Bugs in our own statements: not an outage, so a retry does not help.
 MISTAKES = (apsw.SQLError, apsw.MisuseError, apsw.MismatchError, apsw.RangeError, apsw.TooBigError, apsw.BindingsError)
 CACHE_KIB = 8192
 SCANNERS = 4
@@ -28,12 +28,15 @@ MAX_READ_TIME = 0.002
 """Seconds after which a read on the event loop is interrupted."""
 STEPS_BETWEEN_CHECKS = 10_000
 """Instructions of SQLite's virtual machine between two looks at the clock: less than a millisecond."""
-JOURNAL_LIMIT = 64 * 1024 * 1024
+MAX_JOURNAL_SIZE = 64 * 1024 * 1024
 UNAVAILABLE = "The database is not available right now"
 
 
 def translated(error: Exception) -> Exception:
-    """`Unavailable` for an outage (logged with its cause), our own exception for a broken rule, else the error."""
+    """Translate an error: an outage (which is logged) to `Unavailable`, a violation to our own exception.
+
+    Any other error is returned unchanged.
+    """
     if isinstance(error, apsw.ConstraintError):
         if error.extendedresult in UNIQUE:  # type: ignore[attr-defined]
             return UniqueViolation()
@@ -55,7 +58,7 @@ class Connections:
         self.writer = _connect(path)
         _use_wal(self.writer)
         self.writer.execute(
-            f"PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {JOURNAL_LIMIT}"
+            f"PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {MAX_JOURNAL_SIZE}"
         ).fetchall()
         self._tables()  # A damaged file raises here, rather than in the first request.
         self._reader = _connect_to_read(path)
@@ -102,34 +105,34 @@ class Connections:
         return self.writer.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
 
     def resembles(self, other: "Connections") -> bool:
-        """Whether both hold the same tables as of now."""
+        """Return whether both files have the same tables now."""
         return self._tables() == other._tables()
 
 
 class SQLiteFile:
     """A database file that may be moved away, deleted or replaced while it is open.
 
-    SQLite goes on reading and writing a file that has lost its name, and all that is written is lost
-    with it. So whoever is about to write asks for the connections anew.
+    SQLite keeps reading and writing a file that has lost its name, and everything written to it is lost. So call
+    `connections` again before each transaction.
     """
 
     def __init__(self, path: str) -> None:
         """Open or create the file.
 
         Raises:
-            CannotOpen: it cannot be used.
+            CannotOpen: the file cannot be used.
         """
         self.path = path
         self._lock = threading.Lock()
         self.is_gone = False
-        """Whether there was no usable file when `connections` was last asked: too dear to find out for each read."""
+        """Whether `connections` found no usable file the last time. Checking before each read would cost too much."""
         self.current = _opened(path)
 
     def connections(self) -> Connections:
-        """The connections to the file that stands at the path now. Safe to call from any thread.
+        """Return the connections to the file that is at the path now. Safe to call from any thread.
 
         Raises:
-            Unavailable: there is none, or it is another one and no Kingpost database.
+            Unavailable: there is no file, or another file that is not a Kingpost database.
         """
         with self._lock:
             if identity(self.path) != self.current.identity:
@@ -144,7 +147,7 @@ class SQLiteFile:
             log.error("SQLite: the file %s is gone", self.path)
             raise gone
         if self.current.journal is not None and identity(self.path + "-wal") == self.current.journal:
-            # SQLite would replay the journal of the old file into the new one, and corrupt it.
+            # SQLite would replay the journal of the old file into the new one, which would corrupt it.
             log.error("SQLite: %s was replaced beside the journal of the old file; stop the server first", self.path)
             raise gone
         try:
@@ -161,7 +164,7 @@ class SQLiteFile:
 
 
 def identity(path: str) -> Identity | None:
-    """What tells a file from all others, whatever its name; None where there is no file."""
+    """Return what identifies a file regardless of its name; None if there is no file."""
     try:
         status = os.stat(path)
     except OSError:
@@ -171,7 +174,7 @@ def identity(path: str) -> Identity | None:
 
 def _connect(path: str) -> apsw.Connection:
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=256)
-    connection.set_busy_timeout(int(PATIENCE * 1000))
+    connection.set_busy_timeout(int(QUERY_TIMEOUT * 1000))
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
 
@@ -183,8 +186,8 @@ def _connect_to_read(path: str) -> apsw.Connection:
 
 
 def _use_wal(connection: apsw.Connection) -> None:
-    # Of several that turn an empty file into one with a journal at once, SQLite refuses some without waiting.
-    deadline = time.monotonic() + PATIENCE
+    # If several processes switch a new file to WAL at once, SQLite refuses some of them without waiting.
+    deadline = time.monotonic() + QUERY_TIMEOUT
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
@@ -201,7 +204,7 @@ def _opened(path: str) -> Connections:
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise CannotOpen(f"The database file {path} cannot be created: its folder does not exist.")
     try:
-        # Only for its owner: password hashes live in it. SQLite gives its journal the same rights.
+        # Only its owner may read it: it contains password hashes. SQLite gives the journal the same permissions.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         return Connections(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Grouped commits: all writes that wait at the same moment share one transaction and one `fsync`."""
+"""Group commit: concurrent writes share one transaction and one `fsync`."""
 
 import asyncio
 import threading
@@ -13,22 +13,22 @@ from kingpost.problems import Unavailable
 from kingpost.storage.database import Query, Row, Script
 from kingpost.storage.sqlite.file import UNAVAILABLE, SQLiteFile, log, translated
 
-GROUP = 256
-"""How many writes share a transaction at most. A task with more of them has a transaction of its own."""
-WAITING = 4096
+MAX_GROUP = 256
+"""Maximum number of writes in a transaction. A task with more writes has its own transaction."""
+MAX_WAITING = 4096
 
 type Work = Query | Callable[[], Script[Any]]
 
 
 class Task(NamedTuple):
-    """Work that waits.
+    """Work that waits for the writer.
 
     Attributes:
-        work: one statement, or a function that returns a fresh script each time.
+        work: one statement, or a function that returns a new script for each call.
         future: receives the rows of the statement, or the value of the script.
-        deadline: by the monotonic clock, until when it may wait for the file's lock; None sets no limit.
-        size: how many writes it counts for.
-        undo: whether to undo the work at its end and return what it would have done.
+        deadline: how long it may wait for the lock of the file, by the monotonic clock; None sets no limit.
+        size: the number of writes that it counts for.
+        undo: whether to roll the work back at its end, and return its value all the same.
     """
 
     work: Work
@@ -39,7 +39,7 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a task: its value, or the error."""
+    """The outcome of a task: its value, or the error."""
 
     future: asyncio.Future[Any]
     value: Any
@@ -47,14 +47,14 @@ class Outcome(NamedTuple):
 
 
 class LeftChanges(Exception):
-    """A task failed after it had changed something, which nothing but a rollback of its group undoes."""
+    """A task failed after it had changed something. Only a rollback of its group undoes that."""
 
 
 class Writer:
-    """A thread that writes: the only one of this process that does.
+    """The only thread of this process that writes.
 
-    Each task is done as a whole or not at all, and no failing task harms another one in the same transaction.
-    Outcomes are reported once the transaction is on the disk.
+    Each task is atomic, and a failing task does not affect another one in the same transaction. Outcomes are reported
+    when the transaction is on the disk.
     """
 
     def __init__(self, file: SQLiteFile) -> None:
@@ -65,21 +65,21 @@ class Writer:
         self._thread.start()
         self._closed = False
 
-    def submit(self, work: Work, patience: float | None, *, size: int = 1, undo: bool = False) -> asyncio.Future[Any]:
-        """Queue a task, see `Task`. `patience` is in seconds; None sets no limit.
+    def submit(self, work: Work, time_limit: float | None, *, size: int = 1, undo: bool = False) -> asyncio.Future[Any]:
+        """Enqueue a task (see `Task`). `time_limit` is in seconds; None sets no limit.
 
         Raises:
             Unavailable: too many tasks are waiting, or the writer is closed.
         """
-        if self._closed or self._queue.qsize() >= WAITING:
+        if self._closed or self._queue.qsize() >= MAX_WAITING:
             raise Unavailable("Too many writes are waiting")
         future = self._loop.create_future()
-        deadline = None if patience is None else time.monotonic() + patience
+        deadline = None if time_limit is None else time.monotonic() + time_limit
         self._queue.put(Task(work, future, deadline, size, undo))
         return future
 
     async def close(self) -> None:
-        """Finish the writes that wait, then end the thread."""
+        """Finish the waiting writes, and end the thread."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
@@ -91,17 +91,17 @@ class Writer:
             try:
                 self._loop.call_soon_threadsafe(_deliver, outcomes)
             except RuntimeError:
-                return  # The loop has ended, and all who waited with it.
+                return  # The event loop has ended, and all callers with it.
 
     def _groups(self) -> Iterator[Sequence[Task]]:
-        """Yield the tasks that wait at the same moment, `GROUP` writes at a time, until the writer is closed."""
+        """Yield the waiting tasks in groups of up to `MAX_GROUP` writes, until the writer is closed."""
         task = self._queue.get()
         while task is not None:
             group, size, is_more = [task], task.size, False
-            while not (self._queue.empty() or is_more):  # This thread alone takes from the queue.
+            while not (self._queue.empty() or is_more):  # Only this thread takes tasks from the queue.
                 task = self._queue.get()
                 size += 0 if task is None else task.size
-                is_more = task is None or size > GROUP
+                is_more = task is None or size > MAX_GROUP
                 if task is not None and not is_more:
                     group.append(task)
             yield group
@@ -122,23 +122,23 @@ class Writer:
 
 
 def _commit(connection: apsw.Connection, group: Sequence[Task], *, apart: bool = False) -> Sequence[Outcome]:
-    """Run a group as one transaction, its tasks behind a savepoint each if they are to be kept `apart`.
+    """Run a group as one transaction. If `apart`, each task has a savepoint.
 
     Raises:
-        LeftChanges: a task failed and left changes behind, which is possible only if they are not kept apart.
-        Exception: the whole group failed. In either case nothing has happened.
+        LeftChanges: a task without a savepoint failed and left changes behind.
+        Exception: the whole group failed. In both cases, nothing was written.
     """
-    # The first has waited longest; the others give up with it, since what it waits for holds up them too.
+    # The first has waited longest. The others time out with it, because they wait for the same lock.
     deadline = group[0].deadline
-    patience = 3600.0 if deadline is None else max(deadline - time.monotonic(), 0)
-    connection.set_busy_timeout(int(patience * 1000))
+    time_limit = 3600.0 if deadline is None else max(deadline - time.monotonic(), 0)
+    connection.set_busy_timeout(int(time_limit * 1000))
     try:
         connection.execute("BEGIN IMMEDIATE")
         schema = _schema_version(connection)
         step = _step_apart if apart else _step
-        cursor = connection.cursor()  # One for all statements: making it takes as long as a short statement.
+        cursor = connection.cursor()  # One for all statements: creating a cursor takes as long as a short statement.
         outcomes = [step(cursor, task) for task in group if not task.future.cancelled()]
-        # Changes of the schema, which a migration makes, are not among those that `_step` counts.
+        # `_step` does not count changes of the schema, which a migration makes.
         if not apart and schema != _schema_version(connection) and any(outcome.error for outcome in outcomes):
             raise LeftChanges
         connection.execute("COMMIT")
@@ -150,7 +150,7 @@ def _commit(connection: apsw.Connection, group: Sequence[Task], *, apart: bool =
 
 
 def _step(cursor: apsw.Cursor, task: Task) -> Outcome:
-    """Do a task without a savepoint.
+    """Run a task without a savepoint.
 
     Raises:
         LeftChanges: it failed after it had changed rows.
@@ -158,12 +158,12 @@ def _step(cursor: apsw.Cursor, task: Task) -> Outcome:
     if task.undo:
         return _step_apart(cursor, task)
     connection = cursor.connection
-    before = connection.total_changes()  # A statement that failed does not count: SQLite undoes it by itself.
+    before = connection.total_changes()  # A failed statement does not count: SQLite rolls it back by itself.
     try:
         return Outcome(task.future, _do(cursor, task.work), None)
     except Exception as error:
         if not connection.in_transaction:
-            raise  # A full disk, for one, undoes the whole transaction.
+            raise  # SQLite has rolled back the whole transaction, because the disk is full, for example.
         if connection.total_changes() != before:
             raise LeftChanges from error
         return Outcome(task.future, None, translated(error))
@@ -175,7 +175,7 @@ def _schema_version(connection: apsw.Connection) -> int:
 
 
 def _step_apart(cursor: apsw.Cursor, task: Task) -> Outcome:
-    """Do a task behind a savepoint, so that it can be undone by itself."""
+    """Run a task in a savepoint, so that it can be rolled back by itself."""
     cursor.execute("SAVEPOINT task")
     error: Exception | None = None
     value: Any = None
@@ -205,7 +205,7 @@ def _play[T](cursor: apsw.Cursor, script: Script[T]) -> T:
                 rows: Sequence[Row] = cursor.execute(*query).fetchall()
             except apsw.ConstraintError as error:
                 script.throw(translated(error))
-                raise  # The script went on, which it cannot.
+                raise  # A script must not go on after a failed step.
             query = script.send(rows)
     except StopIteration as end:
         value: T = end.value
