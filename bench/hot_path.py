@@ -1,6 +1,6 @@
 """Where the time of a request goes: `python3 dev.py python -m bench.hot_path`, on SQLite, without a socket.
 
-It calls the whole application in a loop, as uvicorn would, and then its parts one by one.
+It profiles the whole application in a loop (`bench/asgi.py`), and then times its parts one by one.
 """
 
 import argparse
@@ -16,85 +16,39 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench import databases, samples
-from kingpost import main as composition
-from kingpost import settings
-from kingpost.accounts.registration.service import NewAccount
-from kingpost.auth.api_keys.service import NewAPIKey
+from bench import asgi, samples
+from bench.asgi import RESOURCES, Client
 from kingpost.http.app import application as http
-from kingpost.http.app.application import Application
 from kingpost.http.app.input import parse_query
 from kingpost.http.app.router import Endpoint, Router
 from kingpost.jsontools.strict import decode
 from kingpost.main import ROUTES, Running
-from kingpost.model import DEFAULT_ROLES, SYSTEM, Context, Principal
 from kingpost.resources.schemas import ResourceQuery
 
-PATH = "/api/v1/resources"
-EMAIL, PASSWORD = "bench@example.com", "a long and unusual sentence"
-
-
-class Driver:
-    """Calls the application with one request, over and over."""
-
-    def __init__(self, app: Application, token: str) -> None:
-        self._app = app
-        self._headers = [(b"host", b"127.0.0.1:8000"), (b"authorization", f"Bearer {token}".encode())]
-        self.status = 0
-        self.size = 0
-
-    async def call(self, method: str, path: str, query: bytes = b"", body: bytes = b"") -> None:
-        headers = list(self._headers)
-        if body:
-            headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        scope = {
-            "type": "http", "method": method, "scheme": "http", "path": path, "query_string": query,
-            "headers": headers, "server": ("127.0.0.1", 8000), "client": ("127.0.0.1", 9), "state": {},
-        }  # fmt: skip
-        message = {"type": "http.request", "body": body, "more_body": False}
-
-        async def receive() -> dict[str, Any]:
-            return message
-
-        await self._app(scope, receive, self._send)
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        self.status = message.get("status", self.status)
-        self.size = len(message.get("body", b""))
+EXISTING = 1_000
+"""Resources that are there before anything is measured."""
 
 
 async def main(count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="kingpost-bench-") as name:
-        url = f"sqlite:///{name}/bench.db"
-        given = {"DATABASE_URL": url, "SECRET": "bench " * 8, "RATE_LIMIT_LOGIN": "off"}
-        environment = {f"KINGPOST_{name}": value for name, value in given.items()}
-        loaded = settings.load(environment, Path(name))
-        async with composition.running(loaded) as kingpost:
-            owner = await kingpost.accounts.registration.create(SYSTEM, NewAccount(EMAIL, PASSWORD), DEFAULT_ROLES)
-            stored = list(samples.resources(20_000, owner.id))
-            databases.fill(url, stored)
-            grant = await kingpost.auth.sessions.login(Context(), EMAIL, PASSWORD, None)
-            driver = Driver(kingpost.application, grant.access_token)
-            body = next(samples.bodies(1)).encode()
-            await _whole("get", lambda: driver.call("GET", f"{PATH}/{stored[7].id}"), count, driver)
-            machine = Driver(kingpost.application, await _api_key(kingpost, owner.id))
-            path = f"{PATH}/{stored[7].id}"
-            await _whole("get with an API key", lambda: machine.call("GET", path), count, machine)
-            await _whole("list", lambda: driver.call("GET", PATH, b"limit=20"), count, driver)
-            await _whole("create, one at a time", lambda: driver.call("POST", PATH, body=body), count // 20, driver)
-            await _parts(kingpost, grant.access_token, stored[7].id, body, count)
+        async with asgi.running(f"sqlite:///{name}/bench.db", Path(name)) as kingpost:
+            client, token = await asgi.sign_in(kingpost.application)
+            bodies = [body.encode() for body in samples.bodies(EXISTING)]
+            resource_id = (await asgi.create(client, bodies))[7]
+            path = f"{RESOURCES}/{resource_id}"
+            new = {"name": "bench", "scopes": ["resources:read"]}
+            machine = Client(kingpost.application, (await client.post("/api/v1/api-keys", new))["key"])
+            await _whole("get", lambda: client.send("GET", path), count)
+            await _whole("get with an API key", lambda: machine.send("GET", path), count)
+            await _whole("list", lambda: client.send("GET", RESOURCES, query=b"limit=20"), count)
+            create = count // 20
+            await _whole("create, one at a time", lambda: client.send("POST", RESOURCES, body=bodies[0]), create)
+            await _parts(kingpost, token, resource_id, bodies[0], count)
 
 
-async def _api_key(kingpost: Running, user_id: str) -> str:
-    principal = Principal(user_id, None, frozenset(DEFAULT_ROLES))
-    new = NewAPIKey("bench", ("resources:read",))
-    _, text = await kingpost.auth.api_keys.create(Context(principal), new)
-    return text
-
-
-async def _whole(name: str, call: Callable[[], Awaitable[None]], count: int, driver: Driver) -> None:
+async def _whole(name: str, call: Callable[[], Awaitable[bytes]], count: int) -> None:
     taken = await _time(call, count)
-    print(f"\n=== {name}: {taken:.1f} µs in all; status {driver.status}, {driver.size} bytes\n")
+    print(f"\n=== {name}: {taken:.1f} µs in all, {len(await call())} bytes\n")
     profile = cProfile.Profile()
     profile.enable()
     await _time(call, count)
@@ -104,7 +58,7 @@ async def _whole(name: str, call: Callable[[], Awaitable[None]], count: int, dri
 
 async def _parts(kingpost: Running, token: str, resource_id: str, body: bytes, count: int) -> None:
     router = Router([Endpoint(route, None, None) for route in ROUTES])
-    path = f"{PATH}/{resource_id}"
+    path = f"{RESOURCES}/{resource_id}"
     resource = await kingpost.stores.resources.find(resource_id)
     document = msgspec.json.decode(body)
 
@@ -131,14 +85,14 @@ async def _parts(kingpost: Running, token: str, resource_id: str, body: bytes, c
 
 
 async def _time(call: Callable[[], Awaitable[Any]], count: int) -> float:
-    """Microseconds a call, as the best of three loops."""
+    """Return the microseconds a call, as the best of three loops."""
     best = float("inf")
     for _ in range(3):
         began = time.perf_counter()
         for number in range(count):
             await call()
             if number % 100 == 0:
-                await asyncio.sleep(0)  # the poll for ended sessions runs beside, as it would in the server
+                await asyncio.sleep(0)  # lets the poll for ended sessions run, as it does in the server
         best = min(best, time.perf_counter() - began)
     return best / count * 1e6
 
