@@ -134,7 +134,7 @@ def test_a_new_password_is_chosen_with_the_keyboard_alone(server: Server, visit:
 def test_a_link_that_was_cut_off_is_told_and_sends_nothing(server: Server, visit: Visit, path: str) -> None:
     for query in ("", "?token="):
         visit.page.goto(f"{server.url}{path}{query}")
-        visit.says("not complete")
+        visit.says("is incomplete")
         assert visit.page.get_by_role("button").count() == 0
     assert not [url for url in visit.asked if "/api/" in url]
     assert visit.told == []
@@ -154,7 +154,7 @@ def test_without_scripts_the_page_says_what_it_needs(server: Server, browser: Br
     with browser.new_context(java_script_enabled=False) as context:
         page = context.new_page()
         page.goto(f"{server.url}{path}?token=x")
-        assert "needs JavaScript" in page.inner_text("main")
+        assert "requires JavaScript" in page.inner_text("main")
         assert not page.get_by_role("button").is_visible()
 
 
