@@ -129,7 +129,10 @@ def test_an_account_through_all_that_an_operator_does(operator: Operator, serve:
 
     assert operator.run("end-sessions", made["id"])[0] == f"{made['id']} is signed out. Sessions ended: 1.\n"
     assert refused_within_a_second(client)
-    assert operator.refusal("delete", made["id"], "--yes") == "The last active administrator must stay one."
+    assert (
+        operator.refusal("delete", made["id"], "--yes")
+        == "This is the last active administrator: make another account one first."
+    )
     operator.run("create-admin", "root@example.com", "--password-stdin", stdin=PASSWORD)
     client.log_in("ada@example.com", OTHER_PASSWORD)
     assert operator.run("delete", "ada@example.com", "--yes")[0] == f"Ada@example.com ({made['id']}) is deleted.\n"
@@ -162,7 +165,10 @@ def test_the_last_administrator_stays(operator: Operator) -> None:
     assert admin["roles"] == ["user", "admin"]
     for arguments in (["suspend"], ["set-roles", "user"], ["delete", "--yes"]):
         command, *rest = arguments
-        assert operator.refusal(command, admin["id"], *rest) == "The last active administrator must stay one."
+        assert (
+            operator.refusal(command, admin["id"], *rest)
+            == "This is the last active administrator: make another account one first."
+        )
     assert operator.document("show", admin["id"]) == admin
 
 

@@ -45,8 +45,8 @@ class SQLAuditLog:
         gone = or_(
             _is_gone(audit.c.actor_id), and_(audit.c.target_type == literal("user"), _is_gone(audit.c.target_id))
         )
-        told = update(audit).where(FILTERS["since"].clause, audit.c.address.is_not(None), gone)
-        self._forget_addresses = Statement(told.values(address=None), database.dialect)
+        of_deleted = update(audit).where(FILTERS["since"].clause, audit.c.address.is_not(None), gone)
+        self._forget_addresses = Statement(of_deleted.values(address=None), database.dialect)
 
     async def add(self, *entries: AuditEntry) -> None:
         await self._writes.commit((), entries)

@@ -7,7 +7,7 @@ from kingpost.model import AuditEntry
 from kingpost.storage.columns import Document, Identifier, Name, Time, metadata
 from kingpost.storage.database import Row
 
-# Append-only: triggers (see the migration) let nobody change or delete a row, but for forgetting its `address`.
+# Append-only: triggers (see the migration) reject all updates and deletes, except clearing `address`.
 audit = Table(
     "audit",
     metadata,

@@ -72,7 +72,7 @@ class SQLJobs:
         await self._writes.commit((), jobs)
 
     async def claim(self, most: int, lease: int) -> Sequence[ClaimedJob]:
-        # Asked again and again, mostly in vain: a read takes no lock and writes nothing.
+        # Most polls find no due job, so look with a read first: it takes no lock.
         if not await self._database.read(self._is_any_due()):
             return []
         rows = await self._database.write(self._claim(most=most, lease=lease))

@@ -1,7 +1,7 @@
 """One-time tokens on SQL.
 
-Whatever writes tokens locks their account first, as changes of the account do: so none waits for another in a
-circle, and a token that is issued while the account changes belongs to what the account is afterwards.
+All writes of tokens first lock the account, as changes of the account do. So no two transactions deadlock, and a token
+that is issued during a change of the account is stored for its new state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ class SQLOneTimeTokens:
     """`kingpost.accounts.one_time_tokens.store.OneTimeTokenStore` on SQL."""
 
     def __init__(self, database: Database, writes: Writes, owned: Sequence[Owned]) -> None:
-        """`owned` is what the other rooms store about accounts."""
+        """`owned` describes the rows of accounts in the tables of other features."""
         self._database = database
         self._writes = writes
         dialect = database.dialect
@@ -116,11 +116,11 @@ class SQLOneTimeTokens:
     async def renew(
         self, token: OneTimeToken, effects: Effects = NO_EFFECTS, *, allowance: Allowance | None = None
     ) -> bool:
-        wanted = {"user_id": token.user_id, "purpose": token.purpose, "email_key": token.email_key}
+        key = {"user_id": token.user_id, "purpose": token.purpose, "email_key": token.email_key}
 
         def script() -> Script[bool]:
             yield from self._lock(token.user_id)
-            if not (yield self._find_living(**wanted, at=token.created_at)):
+            if not (yield self._find_living(**key, at=token.created_at)):
                 return False
             yield from self._store(token, effects, allowance)
             return True
@@ -169,7 +169,7 @@ class SQLOneTimeTokens:
         await self._database.write(self._forget(before=before))
 
     def _distrust_before_proof(self, user_id: str, *, was_proved: bool) -> Script[None]:
-        """Delete the credentials that were created before the account's owner proved to read its mail."""
+        """Delete the credentials that were created before the account's address was verified for the first time."""
         before = None
         if was_proved:
             proofs = yield self._find_proof(user_id=user_id)
@@ -184,7 +184,10 @@ class SQLOneTimeTokens:
             raise NotFound()
 
     def _store(self, token: OneTimeToken, effects: Effects, allowance: Allowance | None) -> Script[None]:
-        """Store the token and the rest, as far as the allowance goes. The account must be locked."""
+        """Store the token and the effects, or only a `FinishJob` if the allowance is used up.
+
+        The account must be locked.
+        """
         if allowance is not None and (yield from self._is_used_up(token.user_id, allowance)):
             yield from self._writes.steps([effect for effect in effects if isinstance(effect, FinishJob)])
         else:
@@ -198,18 +201,18 @@ class SQLOneTimeTokens:
         return counted >= allowance.most
 
     def _consume(self, token_hash: bytes, at: str, purposes: Sequence[Purpose]) -> Script[OneTimeToken | None]:
-        """Lock the account of a living token of these purposes, and use the token up. None if there is none."""
+        """Lock the account of a valid token with one of these purposes, and use the token up. None if there is none."""
         rows = yield self._find_to_use(token_hash=token_hash, at=at)
         if not rows:
             return None
         token = OneTimeToken(*rows[0][: len(TOKEN)])
         if token.purpose not in purposes:
             return None
-        # Whoever had the lock before may have used the token, or killed it.
+        # A transaction that held the lock before may have used or revoked the token.
         return token if (yield self._use(token_hash=token_hash)) else None
 
     async def export(self, user_id: str) -> Sequence[ExportedToken]:
-        # There may be many: a script may sign in all day.
+        # There can be many rows, because scripts may call all day.
         rows = await self._database.scan(self._export(user_id=user_id))
         return [ExportedToken(*row) for row in rows]
 

@@ -33,7 +33,7 @@ class SQLUsers:
     """`kingpost.accounts.users.store.UserStore` on SQL."""
 
     def __init__(self, database: Database, writes: Writes, owned: Sequence[Owned]) -> None:
-        """`owned` is what the other rooms store about accounts."""
+        """`owned` describes the rows of accounts in the tables of other features."""
         self._database = database
         self._writes = writes
         dialect = database.dialect
@@ -135,7 +135,7 @@ class SQLUsers:
         return await self._writes.transact(script, effects)
 
     def _find_changeable(self, user_id: str, versions: Sequence[int] | None, demotes: bool) -> Script[User]:
-        """Lock the account, and before it all that could leave no administrator, if this could."""
+        """Lock the account. If `demotes`, first take the lock that serialises changes of administrators."""
         if demotes:
             yield self._administrators_in_turn()
         rows = yield self._find_to_change(id=user_id)
@@ -148,7 +148,7 @@ class SQLUsers:
 
     def _keep_an_admin(self) -> Script[None]:
         if not (yield self._some_admin()):
-            raise Conflict("The last active administrator must stay one")
+            raise Conflict("This is the last active administrator: make another account one first")
 
     def _make_update(self, names: tuple[str, ...]) -> Statement:
         values: dict[str, Any] = {name: bindparam(name, type_=users.c[name].type) for name in names}

@@ -57,7 +57,7 @@ class SQLAPIKeys:
                 raise Unauthenticated("The account is gone or suspended")
             rows = yield self._count(user_id=key.user_id)
             if rows[0][0] >= most:
-                raise Conflict(f"An account has {most} API keys at most: revoke one that is not needed any more")
+                raise Conflict(f"An account can have at most {most} API keys: revoke one first")
             yield self._insert(**columns)
             yield from self._writes.steps(effects)
 

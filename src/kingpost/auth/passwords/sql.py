@@ -37,7 +37,7 @@ class SQLCredentials:
             .returning(users.c.id),
             dialect,
         )
-        # Anyone who knew the old password may have asked for another address, and waits to confirm it.
+        # A person who knew the old password may have requested a change of address, and not confirmed it yet.
         is_theirs = one_time_tokens.c.user_id == bindparam("user_id")
         hands_over = one_time_tokens.c.purpose.in_([literal("reset-password"), literal("change-email")])
         self._kill_tokens_that_hand_over = Statement(delete(one_time_tokens).where(is_theirs, hands_over), dialect)

@@ -108,9 +108,9 @@ class SecondFactors:
             attempt.succeed()
         codes = recovery_codes.new_codes()
         hashes = [self._codes.hash(user.id, code) for code in codes]
-        told = self._told(context, "second_factor.enabled", "second-factor-enabled", user)
+        effects = self._effects(context, "second_factor.enabled", "second-factor-enabled", user)
         await self._stored.confirm(
-            user.id, factor.sealed, step, hashes, clock.now(), [*told, RequireSession(caller.own_session)]
+            user.id, factor.sealed, step, hashes, clock.now(), [*effects, RequireSession(caller.own_session)]
         )
         return codes
 
@@ -166,8 +166,8 @@ class SecondFactors:
     async def _remove(self, context: Context, user: User | None) -> None:
         if user is None:
             raise NotFound()
-        told = self._told(context, "second_factor.disabled", "second-factor-disabled", user)
-        if not await self._stored.remove(user.id, told):
+        effects = self._effects(context, "second_factor.disabled", "second-factor-disabled", user)
+        if not await self._stored.remove(user.id, effects):
             raise _none()
 
     async def _use(self, context: Context, factor: SecondFactor, otp: str) -> bool:
@@ -187,7 +187,7 @@ class SecondFactors:
             return None
         return totp.matching_step(secret, otp, self._seconds())
 
-    def _told(self, context: Context, action: Action, template: TemplateName, user: User) -> Effects:
+    def _effects(self, context: Context, action: Action, template: TemplateName, user: User) -> Effects:
         """Return the effects of a change: an audit entry, and a mail to the owner."""
         entry = audit.entry(context, action, "user", user.id)
         return [entry, self._messages.job(template, user.email, user.id)]

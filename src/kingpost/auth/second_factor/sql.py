@@ -83,10 +83,10 @@ class SQLSecondFactors:
         effects: Effects = NO_EFFECTS,
     ) -> None:
         def script() -> Script[None]:
-            # The start of a session locks the account as well, and looks for a second factor after that.
+            # Starting a session also locks the account before it reads the second factor.
             yield self._lock_account(user_id=user_id)
             if not (yield self._confirm(user_id=user_id, sealed=sealed, step=step, at=at)):
-                raise Conflict("This enrolment has been confirmed or replaced meanwhile")
+                raise Conflict("This enrolment has been confirmed or replaced by another request")
             for code_hash in code_hashes:
                 yield self._insert_code(user_id=user_id, code_hash=code_hash)
             yield from self._writes.steps(effects)
@@ -125,7 +125,7 @@ class SQLSecondFactors:
 
 
 def _begin(*, is_postgresql: bool) -> Executable:
-    """Store an enrolment, or put it in the place of one that is not confirmed; a row comes back if so."""
+    """Return the statement that stores an enrolment or replaces an unconfirmed one; it returns a row if it did."""
     names = ("user_id", "sealed", "created_at")
     insert_into = postgresql.insert if is_postgresql else sqlite.insert
     statement = insert_into(second_factors).values({name: bindparam(name) for name in names})

@@ -149,17 +149,17 @@ class Sessions:
         session = Session(session_id, user.id, origin.device, origin.address, now, now, expires_at)
         token = self._refresh_tokens.first(session_id)
         signed_in = Context(Principal(user.id, session_id, frozenset(user.roles)), origin)
-        told = self._entry(signed_in, "session.started", user.id, session_id=session_id)
+        effects = self._entry(signed_in, "session.started", user.id, session_id=session_id)
         sealed = None if factor is None else factor.sealed
         try:
-            await self._sessions.create(session, token.hash, credentials.password_hash, told, second_factor=sealed)
+            await self._sessions.create(session, token.hash, credentials.password_hash, effects, second_factor=sealed)
         except Unauthenticated:
             # A concurrent login may have upgraded the hash of the same password.
             present = await self._credentials.find_password_hash(user.id)
             if present == credentials.password_hash or not await self._hasher.verify(present, password):
                 raise InvalidCredentials() from None
             try:
-                await self._sessions.create(session, token.hash, present, told, second_factor=sealed)
+                await self._sessions.create(session, token.hash, present, effects, second_factor=sealed)
             except Unauthenticated:
                 raise InvalidCredentials() from None
         return self._grant(user, session, token)
@@ -280,14 +280,14 @@ class Sessions:
 
     async def _end(self, context: Context, session_id: str, user_id: str) -> bool:
         """End one session; return whether this call ended it."""
-        told = self._entry(context, "session.ended", user_id, session_id=session_id)
-        has_ended = await self._sessions.end(session_id, user_id, told) is not None
+        effects = self._entry(context, "session.ended", user_id, session_id=session_id)
+        has_ended = await self._sessions.end(session_id, user_id, effects) is not None
         self._revocations.add([session_id])
         return has_ended
 
     async def _end_all(self, context: Context, user_id: str, kept: str | None = None) -> None:
-        told = self._entry(context, "session.ended", user_id, sessions="all" if kept is None else "others")
-        self._revocations.add(await self._sessions.end_all(user_id, keep_session=kept, effects=told))
+        effects = self._entry(context, "session.ended", user_id, sessions="all" if kept is None else "others")
+        self._revocations.add(await self._sessions.end_all(user_id, keep_session=kept, effects=effects))
 
     def _entry(self, context: Context, action: audit.Action, user_id: str, **details: str) -> Effects:
         """Return an audit entry about a session, as an effect.

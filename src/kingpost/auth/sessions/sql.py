@@ -104,11 +104,11 @@ class SQLSessions:
         def script() -> Script[None]:
             rows = yield self._lock_active_user(user_id=session.user_id)
             if not rows or password_hash not in (None, rows[0][-1]):
-                raise Unauthenticated("The account is gone or suspended, or has got another password")
+                raise Unauthenticated("The account is gone or suspended, or its password has changed")
             if password_hash is not None:
                 factors = yield self._find_second_factor(user_id=session.user_id)
                 if [bytes(row[0]) for row in factors] != ([] if second_factor is None else [second_factor]):
-                    raise Unauthenticated("The account has got another second factor")
+                    raise Unauthenticated("The second factor of the account has changed")
             yield self._insert(token_hash=token_hash, **msgspec.structs.asdict(session))
             yield from self._writes.steps(effects)
 
@@ -177,6 +177,6 @@ class SQLSessions:
         await self._database.write(self._forget(before=before))
 
     async def export(self, user_id: str) -> Sequence[ExportedSession]:
-        # There may be many: a script may sign in all day.
+        # There can be many rows, because scripts may sign in all day.
         rows = await self._database.scan(self._export(user_id=user_id))
         return [ExportedSession(*row) for row in rows]

@@ -61,6 +61,6 @@ class SQLSigningKeys:
         return await self._writes.transact(script, effects)
 
     def _ids_in_turn(self) -> Script[Sequence[str]]:
-        """Keep out all other writers of keys until the transaction ends, and tell the ids, oldest key first."""
+        """Lock out other writers of keys until the transaction ends; return the ids of the keys, oldest first."""
         yield self._in_turn()
         return [row[0] for row in (yield self._list())]
