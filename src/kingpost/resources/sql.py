@@ -83,7 +83,7 @@ class SQLResources:
                 raise
             problem = await self._problem(writes[refused.index], refused)
             raise (problem if len(writes) == 1 else Refused(refused.index, problem)) from refused
-        return [_outcome(write, row) for write, row in zip(writes, rows, strict=True)]
+        return [*map(_outcome, writes, rows)]
 
     async def find(self, resource_id: str) -> Resource | None:
         row = await self._database.lookup(self._lookup, resource_id)
@@ -118,14 +118,11 @@ def _columns(resource: Resource) -> tuple[Any, ...]:
 
 
 def _outcome(write: ResourceWrite, row: Row | None) -> Resource | None:
-    match write:
-        case CreateResource(resource):
-            return resource
-        case ReplaceResource():
-            assert row is not None
-            return resource_of(row)
-        case DeleteResource():
-            return None
+    if isinstance(write, CreateResource):
+        return write.resource
+    if row is None or isinstance(write, DeleteResource):
+        return None
+    return resource_of(row)
 
 
 def _is_it(row: Parameters) -> Sequence[ColumnElement[bool]]:

@@ -4,14 +4,15 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from kingpost.problems import Unavailable
 
 WAITING = 4096
 
 
-class _Call[K, R](NamedTuple):
+class _Call[K, R](Struct, frozen=True):
     key: K
     conflicts: Sequence[object]
     future: asyncio.Future[R]
@@ -112,7 +113,8 @@ class Coalescer[K, R]:
         self._tasks.discard(task)
         self._free += 1
         for call in batch:
-            self._busy.difference_update(call.conflicts)
+            if call.conflicts:
+                self._busy.difference_update(call.conflicts)
         self._start()
 
     async def _run(self, batch: Sequence[_Call[K, R]]) -> None:

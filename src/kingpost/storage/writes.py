@@ -18,6 +18,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from msgspec import Struct
 from sqlalchemy import Column, ColumnElement, Delete, Insert, Select, Table, Update, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
@@ -154,12 +155,11 @@ class Form:
         names = (*self.types, *[parameter.key for parameter in written.values()])
         self.then = [Statement(follow(row, origin), dialect).for_rows(names) for follow in kind.then]
         """Return the inserts that follow a write: the row of parameters goes in, and the row that was hit."""
-        places = [list(self.types).index(name) for name in kind.key]
-        self._key_of: Callable[[tuple[Any, ...]], Any] | None = itemgetter(*places) if places else None
+        self._key = itemgetter(*[list(self.types).index(name) for name in kind.key] or [0])
 
-    def key_of(self, row: tuple[Any, ...]) -> tuple[Table, Any] | None:
-        """Return what no two writes of one statement may have in common; None if nothing stands in the way."""
-        return None if self._key_of is None else (self.table, self._key_of(row))
+    def key_of(self, row: tuple[Any, ...]) -> tuple[Table, Any]:
+        """Return what no two writes of one statement may have in common. The kind must have a key."""
+        return self.table, self._key(row)
 
     def refusal(self, position: int) -> Exception:
         """Return the exception that says that no row was hit."""
@@ -193,7 +193,7 @@ def _ordered(forms: Sequence[Form], writes: int) -> Sequence[int]:
     return [*guards, *planned[:conditions], *early, *planned[conditions:], *late]
 
 
-class Unit(NamedTuple):
+class Unit(Struct, frozen=True, gc=False):
     """Writes that are done together or not at all: a plan, and a row of parameters for each of its forms."""
 
     plan: Plan
@@ -301,13 +301,15 @@ class Writes:
         return outcome
 
     def _unit(self, writes: Sequence[Any], effects: Sequence[Any]) -> Unit:
-        shapes, rows = [], []
-        for write in (*writes, *effects):
-            write_type = type(write)
-            kind = self._kinds[write_type]
-            shapes.append(write_type if kind.shape is None else (write_type, kind.shape(write)))
-            rows.append(kind.row(write))
-        return Unit(self._plan(tuple(shapes), len(writes)), rows)
+        if len(writes) == 1 and not effects:  # The most frequent unit, for which lists would be the greater part.
+            kind = self._kinds[type(writes[0])]
+            return Unit(self._plan((_shape(kind, writes[0]),), 1), (kind.row(writes[0]),))
+        values = [*writes, *effects]
+        kinds = [self._kinds[type(value)] for value in values]
+        shapes = tuple(map(_shape, kinds, values))
+        return Unit(
+            self._plan(shapes, len(writes)), [kind.row(value) for kind, value in zip(kinds, values, strict=True)]
+        )
 
     def _make_plan(self, shapes: tuple[Shape, ...], writes: int) -> Plan:
         return Plan([self._form(shape) for shape in shapes], writes)
@@ -315,3 +317,7 @@ class Writes:
     def _make_form(self, shape: Shape) -> Form:
         write_type, common = shape if isinstance(shape, tuple) else (shape, None)
         return Form(self._kinds[write_type], common, self._database.dialect)
+
+
+def _shape(kind: Kind[Any], write: Any) -> Shape:
+    return type(write) if kind.shape is None else (type(write), kind.shape(write))

@@ -48,23 +48,25 @@ class Commits:
 
     async def commit(self, unit: Unit, *, dry_run: bool) -> Sequence[Row | None]:
         """Do a unit, as promised by `Database`."""
+        division = divide(unit)
         try:
-            outcome = await self._run_joined(unit, divide(unit), undo=dry_run)
+            if division.may_share and not dry_run:
+                layout = division.layouts[0]
+                outcome = await self._coalescer(layout.forms).call(Part(layout, unit.rows))
+            else:
+                parts = [Part(layout, unit.rows) for layout in division.layouts]
+                outcome = await self._run_by_itself(division, parts, undo=dry_run)
         except (UniqueViolation, ForeignKeyViolation):
             # Which write was it? They are done one by one, unless the reason has gone meanwhile.
             return await self._transact(unit.play, undo=dry_run)
         if isinstance(outcome, Exception):
             raise outcome
-        return [outcome.get(position) for position in range(unit.plan.writes)]
+        return [*map(outcome.get, range(unit.plan.writes))]
 
-    def _run_joined(self, unit: Unit, division: Division, *, undo: bool) -> Awaitable[Outcome]:
+    def _run_by_itself(self, division: Division, parts: Sequence[Part], *, undo: bool) -> Awaitable[Outcome]:
         if undo or division.leaves_traces:
-            parts = [Part(layout, unit.rows) for layout in division.layouts]
             return self._transact(lambda: self._play(parts), undo=undo)
-        part = Part(division.layouts[0], unit.rows)
-        if division.may_share:
-            return self._coalescer(part.layout.forms).call(part)
-        return self._run_alone(part, self._query_timeout)
+        return self._run_alone(parts[0], self._query_timeout)
 
     async def drain(self) -> None:
         """Return when no unit waits or is under way."""
@@ -93,9 +95,11 @@ class Commits:
         """
         times: dict[Table, int] = {}
         ids: dict[Table, set[str]] = {}
-        for form, rows in [item for part in parts for item in part.items() if item[0].locks]:
-            times[form.table] = times.get(form.table, 0) + 1
-            ids.setdefault(form.table, set()).update(key[1] for key in map(form.key_of, rows) if key)
+        for part in parts:
+            for form, positions in part.layout.locking:
+                times[form.table] = times.get(form.table, 0) + 1
+                found = [form.key_of(part.rows[position])[1] for position in positions]
+                ids.setdefault(form.table, set()).update(found)
         return [self._lock(table)(ids=list(ids[table])) for table in ids if times[table] > 1]
 
     async def _run_many(self, parts: Sequence[Part]) -> Sequence[Outcome]:
@@ -117,7 +121,7 @@ class Commits:
         if found is None:
             if len(self._coalescers) >= SHAPES:
                 self._coalescers = {forms: some for forms, some in self._coalescers.items() if some.is_busy}
-            found = Coalescer(self._run_many, self._run_alone, time_limit=self._query_timeout, keys=_keys)
+            found = Coalescer(self._run_many, self._run_alone, time_limit=self._query_timeout, keys=Part.keys)
             self._coalescers[forms] = found
         return found
 
@@ -128,9 +132,3 @@ class Commits:
         (column,) = table.primary_key
         ids = bindparam("ids", type_=ARRAY(column.type))
         return Statement(select(column).where(column == any_(ids)).order_by(column).with_for_update(), self._dialect)
-
-
-def _keys(part: Part) -> Sequence[object]:
-    if not part.layout.has_keys:
-        return ()
-    return [key for form, rows in part.items() if form.kind.key for key in map(form.key_of, rows)]

@@ -8,11 +8,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from msgspec import Struct
 from sqlalchemy import (
     CTE,
     ColumnElement,
     Integer,
     Select,
+    Table,
     Text,
     bindparam,
     column,
@@ -42,24 +44,24 @@ class Layout(NamedTuple):
     Attributes:
         forms: in the order in which the statement needs them.
         positions: for each form, those of its rows in the unit.
-        has_keys: whether any of the forms has a key.
+        locking: those of its forms that lock rows by their keys, with their positions.
     """
 
     forms: tuple[Form, ...]
     positions: tuple[Sequence[int], ...]
-    has_keys: bool
+    locking: Sequence[tuple[Form, Sequence[int]]]
 
 
-class Part(NamedTuple):
+class Part(Struct, frozen=True, gc=False):
     """Those rows of a unit that one statement does."""
 
     layout: Layout
     rows: Sequence[tuple[Any, ...]]
 
-    def items(self) -> Sequence[tuple[Form, Sequence[tuple[Any, ...]]]]:
-        """Return each form and its rows."""
-        forms = zip(self.layout.forms, self.layout.positions, strict=True)
-        return [(form, [self.rows[position] for position in positions]) for form, positions in forms]
+    def keys(self) -> Sequence[tuple[Table, Any]]:
+        """Return the keys of the rows that it locks, which no two parts of one statement may have in common."""
+        rows = self.rows
+        return [form.key_of(rows[position]) for form, positions in self.layout.locking for position in positions]
 
 
 class Division(NamedTuple):
@@ -68,7 +70,7 @@ class Division(NamedTuple):
     Attributes:
         layouts: as few as possible.
         leaves_traces: whether something may have happened already when the unit is refused.
-        may_share: whether the only statement may be shared with other units, which all wait if one of them does.
+        may_share: whether it is one statement that may be shared with other units, which all wait if one of them does.
     """
 
     layouts: Sequence[Layout]
@@ -86,7 +88,8 @@ def divide(unit: Unit) -> Division:
     keys_matter, division = _divide_plan(unit.plan)
     if not keys_matter:
         return division
-    return _divide(unit.plan, [form.key_of(row) for form, row in zip(unit.plan.forms, unit.rows, strict=True)])
+    forms = zip(unit.plan.forms, unit.rows, strict=True)
+    return _divide(unit.plan, [form.key_of(row) if form.kind.key else None for form, row in forms])
 
 
 @lru_cache(maxsize=SHAPES)
@@ -112,12 +115,13 @@ def _divide(plan: Plan, keys: Sequence[Hashable]) -> Division:
     conditions = sum(len(positions) for part in parts for form, positions in part.items() if _rank(form) == 1)
     leaves_traces = len(parts) > 1 or conditions > 1
     is_guarded = any(form.is_guard for form in plan.forms)
-    return Division([_layout(part) for part in parts], leaves_traces, plan.writes <= 1 and not is_guarded)
+    may_share = plan.writes <= 1 and not (leaves_traces or is_guarded)
+    return Division([_layout(part) for part in parts], leaves_traces, may_share)
 
 
 def _layout(part: Mapping[Form, Sequence[int]]) -> Layout:
     forms = tuple(sorted(part, key=_rank))
-    return Layout(forms, tuple(part[form] for form in forms), any(form.kind.key for form in forms))
+    return Layout(forms, tuple(part[form] for form in forms), [(form, part[form]) for form in forms if form.locks])
 
 
 def _takes(part: Mapping[Form, Sequence[int]], form: Form) -> bool:

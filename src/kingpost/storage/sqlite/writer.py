@@ -5,9 +5,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 import apsw
+from msgspec import Struct
 
 from kingpost.problems import Unavailable
 from kingpost.storage.database import Query, Row, Script
@@ -20,7 +21,7 @@ MAX_WAITING = 4096
 type Work = Query | Callable[[], Script[Any]]
 
 
-class Task(NamedTuple):
+class Task(Struct, frozen=True):
     """Work that waits for the writer.
 
     Attributes:
@@ -38,7 +39,7 @@ class Task(NamedTuple):
     undo: bool
 
 
-class Outcome(NamedTuple):
+class Outcome(Struct, frozen=True):
     """The outcome of a task: its value, or the error."""
 
     future: asyncio.Future[Any]
@@ -139,7 +140,7 @@ def _commit(connection: apsw.Connection, group: Sequence[Task], *, apart: bool =
         cursor = connection.cursor()  # One for all statements: creating a cursor takes as long as a short statement.
         outcomes = [step(cursor, task) for task in group if not task.future.cancelled()]
         # `_step` does not count changes of the schema, which a migration makes.
-        if not apart and schema != _schema_version(connection) and any(outcome.error for outcome in outcomes):
+        if not apart and any(outcome.error for outcome in outcomes) and schema != _schema_version(connection):
             raise LeftChanges
         connection.execute("COMMIT")
     except BaseException:
@@ -215,10 +216,10 @@ def _play[T](cursor: apsw.Cursor, script: Script[T]) -> T:
 
 
 def _deliver(outcomes: Sequence[Outcome]) -> None:
-    for future, value, error in outcomes:
-        if future.done():
+    for outcome in outcomes:
+        if outcome.future.done():
             continue  # Its caller was cancelled.
-        if error is None:
-            future.set_result(value)
+        if outcome.error is None:
+            outcome.future.set_result(outcome.value)
         else:
-            future.set_exception(error)
+            outcome.future.set_exception(outcome.error)
