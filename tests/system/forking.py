@@ -23,8 +23,8 @@ LONGEST = 200_000
 PRELOADED = (
     "kingpost.cli",
     "kingpost.main",
-    "kingpost.storage.sql.postgresql",
-    "kingpost.storage.sql.sqlite",
+    "kingpost.storage.postgresql.database",
+    "kingpost.storage.sqlite.database",
     "alembic.command",
     "alembic.config",
     "rich.table",
