@@ -6,7 +6,6 @@ What each kind must look like to be refused is in `test_tokens.py`; here it coun
 import asyncio
 import hashlib
 import hmac
-import inspect
 import json
 import time
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from kingpost.storage.database import Database
 from tests.api.forging import Members, encode, parts, segment, signed_by_us
 from tests.api.stack import NOBODY, Caller, Stack, assert_problem
 
-QUESTIONS = ["read", "scan", "lookup", "insert", "write", "transact"]
+QUERY_METHODS = ["read", "scan", "lookup", "commit", "write", "transact"]
 STATEMENTS: ContextVar[list[str]] = ContextVar("STATEMENTS")
 """What a request has asked the database, where a test counts it. Work in the background does not belong to any."""
 
@@ -35,7 +34,7 @@ def asked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Fills with what this test's requests ask the database, at the driver."""
     driver = type(_driver(stack))
     asked: list[str] = []
-    for name in QUESTIONS:
+    for name in QUERY_METHODS:
         monkeypatch.setattr(driver, name, _counting(name, getattr(driver, name)))
     STATEMENTS.set(asked)
     return asked
@@ -46,11 +45,9 @@ def _driver(stack: Stack) -> Database:
 
 
 def _counting(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    assert inspect.iscoroutinefunction(method)
-
-    async def counted(*args: Any, **named: Any) -> Any:
+    def counted(*args: Any, **named: Any) -> Any:
         STATEMENTS.get([]).append(name)
-        return await method(*args, **named)
+        return method(*args, **named)
 
     return counted
 
