@@ -165,7 +165,7 @@ async def test_nobody_waits_longer_than_the_patience(size: int) -> None:
 
 
 async def test_too_many_waiting_calls_are_shed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coalescing, "WAITING", 3)
+    monkeypatch.setattr(coalescing, "MAX_WAITING", 3)
     calls = coalescer(Backend())
     waiting = [calls.call(n) for n in (0, 2, 4)]
     with pytest.raises(Unavailable):

@@ -1,4 +1,4 @@
-"""Joining calls that wait at the same moment into one."""
+"""Coalesces concurrent calls into batches."""
 
 import asyncio
 from collections import deque
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from kingpost.problems import Unavailable
 
-WAITING = 4096
+MAX_WAITING = 4096
 
 
 class _Call[K, R](Struct, frozen=True):
@@ -20,10 +20,10 @@ class _Call[K, R](Struct, frozen=True):
 
 
 class Coalescer[K, R]:
-    """Runs calls in batches: what arrives while two batches are under way becomes the next one.
+    """Runs calls in batches. Calls that arrive while two batches are running form the next one.
 
-    Each call gets its own answer or its own error. A batch that fails is run again call by call, so that
-    only the guilty one fails; when the database is `Unavailable`, it is so for the whole batch.
+    Each call has its own result or error. The calls of a failed batch run again one by one, so that only the faulty one
+    fails. If the database is `Unavailable`, all calls of the batch fail.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class Coalescer[K, R]:
         size: int = 100,
         keys: Callable[[K], Sequence[object]] = lambda call: (),
     ) -> None:
-        """Make it.
+        """Use these functions.
 
         Args:
-            many: answers calls, in their order.
-            one: answers one call.
-            time_limit: after so many seconds a call is `Unavailable`.
-            batches: how many batches may be under way at the same moment.
-            size: how many calls a batch has at most.
-            keys: returns what no two calls that are under way may have in common; the later one waits.
+            many: returns the results of several calls, in the same order.
+            one: returns the result of one call.
+            time_limit: the seconds after which a call raises `Unavailable`.
+            batches: the maximum number of concurrent batches.
+            size: the maximum number of calls in a batch.
+            keys: returns the keys of a call. A call waits while another one with the same key is running.
         """
         self._many = many
         self._one = one
@@ -52,32 +52,32 @@ class Coalescer[K, R]:
         self._free = batches
         self._size = size
         self._keys = keys
-        self._busy: set[object] = set()  # the keys of the calls that are under way
+        self._busy: set[object] = set()  # the keys of running calls
         self._calls: deque[_Call[K, R]] = deque()
         self._scheduled = False
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def call(self, key: K) -> asyncio.Future[R]:
-        """Start a call. A cancelled one harms no other, and may or may not have run."""
-        if len(self._calls) >= WAITING:
+        """Start a call. Cancelling it does not affect other calls; it may or may not have run."""
+        if len(self._calls) >= MAX_WAITING:
             raise Unavailable("Too many calls are waiting")
         loop = self._loop
         future: asyncio.Future[R] = loop.create_future()
         self._calls.append(_Call(key, self._keys(key), future, loop.time() + self._patience))
         if self._free and not self._scheduled:
-            # Not at once: others that are ready to run in this turn of the loop shall be in the batch.
+            # Wait for the next turn of the loop, so that other tasks that are ready now join the batch.
             self._scheduled = True
             loop.call_soon(self._start)
         return future
 
     @property
     def is_busy(self) -> bool:
-        """Whether calls wait or are under way."""
+        """Whether calls are waiting or running."""
         return bool(self._calls or self._tasks)
 
     async def drain(self) -> None:
-        """Return when nothing is waiting or under way."""
+        """Return when no call is waiting or running."""
         while self.is_busy:
             await asyncio.gather(*self._tasks, asyncio.sleep(0))
 
@@ -93,7 +93,7 @@ class Coalescer[K, R]:
             task.add_done_callback(partial(self._ended, batch))
 
     def _take(self) -> Sequence[_Call[K, R]]:
-        """Take the next batch from the calls that wait, and leave those that have a key in common with a call of it."""
+        """Take the next batch from the waiting calls, except those with the key of a running call."""
         batch: list[_Call[K, R]] = []
         left: list[_Call[K, R]] = []
         while self._calls and len(batch) < self._size:
@@ -119,7 +119,7 @@ class Coalescer[K, R]:
 
     async def _run(self, batch: Sequence[_Call[K, R]]) -> None:
         try:
-            # The first has waited longest; the others give up with it.
+            # The first has waited longest. The others time out with it.
             async with asyncio.timeout_at(batch[0].deadline):
                 await self._answer(batch)
         except (TimeoutError, Unavailable):
@@ -131,7 +131,7 @@ class Coalescer[K, R]:
             answers = await self._many([call.key for call in batch]) if len(batch) > 1 else ()
         except Unavailable:
             raise
-        except Exception:  # Whose fault it was shows when they run alone.
+        except Exception:  # Run alone, the calls show which of them is at fault.
             answers = ()
         if answers:
             for call, answer in zip(batch, answers, strict=True):

@@ -1,14 +1,14 @@
-"""Writes as values: planned outside of the transaction, decided in the statement.
+"""Writes as values: planned before the transaction, decided in the statement.
 
-A write is a plain value, such as "replace version 3 of this resource". What happens if it is written is described once
-for each type of write, by a `Kind`. From that come a statement for one write, which SQLite and scripts use, and a
-statement for many writes at once, which PostgreSQL uses (`joined_writes.py`).
+A write is a plain value, such as "replace version 3 of this resource". A `Kind` describes once for each type of write
+how it is stored. It yields a statement for one write, which SQLite and scripts use, and a statement for many writes at
+once, which PostgreSQL uses (`joined_writes.py`).
 
 The steps of a unit are ordered so that most refusals come before the first change:
 
-1. the effects that must hit a row, such as "this session is alive";
-2. the writes that must hit a row, as far as no other write stands before them;
-3. the effects that come `early`, such as the receipt of an idempotent request, of which a second one fails;
+1. the effects that must match a row, such as "this session is active";
+2. the writes that must match a row, up to the first write that need not;
+3. the `early` effects, such as the receipt of an idempotent request, which fails if there is one already;
 4. the other writes, in their order;
 5. the other effects, in their order.
 """
@@ -26,35 +26,35 @@ from sqlalchemy.types import TypeEngine
 
 from kingpost.storage.database import Database, ForeignKeyViolation, Query, Row, Script, Statement, UniqueViolation
 
-SHAPES = 256
-"""How many shapes of statements are kept compiled."""
+MAX_SHAPES = 256
+"""Maximum number of compiled statements that are kept."""
 
 type Description = Insert | Update | Delete | Select[Any]
 type Builder = Callable[["Parameters"], Description]
 type Shape = type | tuple[type, Hashable]
-"""The type of a write, and what its kind calls its shape, if anything."""
+"""The type of a write, and its shape if its kind has shapes."""
 type Follower = Callable[["Parameters", "Parameters"], Insert]
 type UpsertableInsert = postgresql.Insert | sqlite.Insert
 
 
 class Kind[W](NamedTuple):
-    """How the writes of one type are done.
+    """How writes of one type are stored.
 
     Attributes:
         row: returns the parameters of a write, in the order of `parameters`.
         parameters: returns the names and types of the parameters of a shape.
         build: describes the statement for one row of parameters. An insert comes from `Parameters.insert`; an update
             or delete has a condition on `key`; a guard is a `select … with_for_update(read=True, of=table)`.
-        shape: returns what two writes must have in common to share a statement, such as how many versions they name;
-            None: they need nothing in common.
-        key: the columns by which the table's row is found, or is unique, and the parameters of the same names. Writes
-            with one key are never in one statement, and rows are locked in the order of their keys.
-        returning: the columns of the row that the write must hit; the outcome of the write. Where empty, the write
-            need not hit a row, and has no outcome. An insert always hits.
-        refusal: returns the exception to raise if no row is hit; None: `Refused`.
-        early: whether, as an effect, it comes before the writes that need not hit a row.
+        shape: returns what two writes must have in common to share a statement, such as whether they name one version
+            or several; None if all writes of the type can share one.
+        key: the columns that identify the row, and the parameters of the same names. Two writes with the same key never
+            share a statement, and rows are locked in the order of their keys.
+        returning: the columns of the row that the write must match, which are its outcome. If empty, the write need not
+            match a row and has no outcome. An insert always matches.
+        refusal: returns the exception to raise if no row matches; None stands for `Refused`.
+        early: whether, as an effect, it comes before the writes that need not match a row.
         then: describe inserts that follow the write, from its parameters and the columns of `returning` (from its
-            parameters again if `returning` is empty).
+            parameters twice if `returning` is empty).
     """
 
     row: Callable[[W], tuple[Any, ...]]
@@ -71,17 +71,17 @@ class Kind[W](NamedTuple):
 def insertion[W](
     table: Table, row: Callable[[W], tuple[Any, ...]], columns: Sequence[Column[Any]], **values: ColumnElement[Any]
 ) -> Kind[W]:
-    """Return the kind of a plain insert: `row` has the values of `columns`; `values` are the same for all rows."""
+    """Return the kind of a plain insert. `row` returns the values of `columns`; `values` are the same for all rows."""
     types = {column.name: column.type for column in columns}
     return Kind(row, lambda shape: types, lambda given: given.insert(table, **{n: given[n] for n in types}, **values))
 
 
 class Refused(Exception):
-    """A unit was not written, and nothing has happened.
+    """A unit was rolled back because of one of its writes.
 
     Attributes:
-        index: the position of the write at fault; effects are counted behind the writes.
-        reason: the rule that it would have broken; None if it did not hit the row that it must hit.
+        index: the position of that write. Effects come after the writes.
+        reason: the constraint that it would have violated; None if it did not match the row that it needs.
     """
 
     def __init__(self, index: int, reason: UniqueViolation | ForeignKeyViolation | None = None) -> None:
@@ -93,8 +93,8 @@ class Refused(Exception):
 class Parameters:
     """One row of parameters as SQL expressions, by name: `row.id`, or `row["id"]`.
 
-    In a statement for one write they are bound parameters. In a statement for many writes they are columns of `source`,
-    and a row counts only under the conditions `given`.
+    In a statement for one write they are bound parameters. In a statement for many writes they are columns of the rows
+    to write.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Parameters:
         insert_into: Callable[[Table], UpsertableInsert] = sqlite.insert,
         narrow: Callable[[Select[Any]], Select[Any]] | None = None,
     ) -> None:
-        """Make it. `narrow` takes a select of expressions and adds where the rows come from."""
+        """Use these expressions. `narrow` adds the source of the rows to a select of expressions."""
         self._expressions = expressions
         self.shape = shape
         self._insert_into = insert_into
@@ -120,7 +120,7 @@ class Parameters:
             raise AttributeError(name) from None
 
     def insert(self, table: Table, **values: ColumnElement[Any]) -> UpsertableInsert:
-        """Describe the insert of a row with these values."""
+        """Return the insert of a row with these values."""
         statement = self._insert_into(table)
         if self._narrow is None:
             return statement.values(values)
@@ -128,7 +128,7 @@ class Parameters:
 
 
 class Form:
-    """A kind at one shape, with the statements that do one write."""
+    """A kind in one shape, with the statements for a single write."""
 
     def __init__(self, kind: Kind[Any], shape: Hashable, dialect: Dialect) -> None:
         self.kind = kind
@@ -138,42 +138,42 @@ class Form:
         insert_into = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
         row = Parameters(expressions, shape, insert_into)
         statement = kind.build(row)
-        self.must_hit = bool(kind.returning)
+        self.must_match = bool(kind.returning)
         self.is_guard = isinstance(statement, Select)
         table = statement.get_final_froms()[0] if isinstance(statement, Select) else statement.table
         assert isinstance(table, Table)
         self.table = table
         self.locks = bool(kind.key) and isinstance(statement, Update | Delete)
-        """Whether many writes must lock their rows in the order of their keys before they change them."""
-        assert not (self.must_hit and isinstance(statement, Insert)), "An insert hits always"
-        if self.must_hit and not isinstance(statement, Select):
+        """Whether several writes must lock their rows, in the order of their keys, before they change them."""
+        assert not (self.must_match and isinstance(statement, Insert)), "An insert always matches"
+        if self.must_match and not isinstance(statement, Select):
             statement = statement.returning(*kind.returning)
         self.query = Statement(statement, dialect).for_rows(tuple(self.types))
-        """Returns the statement that does one write."""
+        """Returns the statement for one row of parameters."""
         written = {column.name: bindparam(f"written_{column.name}", type_=column.type) for column in kind.returning}
-        origin = Parameters(written, shape) if self.must_hit else row
+        origin = Parameters(written, shape) if self.must_match else row
         names = (*self.types, *[parameter.key for parameter in written.values()])
         self.then = [Statement(follow(row, origin), dialect).for_rows(names) for follow in kind.then]
-        """Return the inserts that follow a write: the row of parameters goes in, and the row that was hit."""
+        """Return the inserts that follow a write, from its row of parameters and the row that it matched."""
         self._key = itemgetter(*[list(self.types).index(name) for name in kind.key] or [0])
 
     def key_of(self, row: tuple[Any, ...]) -> tuple[Table, Any]:
-        """Return what no two writes of one statement may have in common. The kind must have a key."""
+        """Return the key, which must be unique among the writes of a statement. The kind must have one."""
         return self.table, self._key(row)
 
     def refusal(self, position: int) -> Exception:
-        """Return the exception that says that no row was hit."""
+        """Return the exception to raise if no row matches."""
         return Refused(position) if self.kind.refusal is None else self.kind.refusal()
 
 
 class Plan:
-    """What all units of one shape have in common.
+    """The common part of all units of one shape.
 
     Attributes:
         forms: the forms of the writes, then those of the effects.
-        writes: how many of them are writes.
-        order: their positions, in the order in which they are done one after another.
-        is_single: whether one statement for one write is all of it.
+        writes: the number of writes.
+        order: the positions of all forms, in the order in which they run.
+        is_single: whether it is one statement for one write.
     """
 
     def __init__(self, forms: Sequence[Form], writes: int) -> None:
@@ -185,16 +185,16 @@ class Plan:
 
 def _ordered(forms: Sequence[Form], writes: int) -> Sequence[int]:
     planned, caused = range(writes), range(writes, len(forms))
-    conditions = next((position for position in planned if not forms[position].must_hit), writes)
-    guards = [position for position in caused if forms[position].must_hit]
+    conditions = next((position for position in planned if not forms[position].must_match), writes)
+    guards = [position for position in caused if forms[position].must_match]
     guards.sort(key=lambda position: not forms[position].is_guard)
     early = [position for position in caused if forms[position].kind.early]
-    late = [position for position in caused if not (forms[position].must_hit or forms[position].kind.early)]
+    late = [position for position in caused if not (forms[position].must_match or forms[position].kind.early)]
     return [*guards, *planned[:conditions], *early, *planned[conditions:], *late]
 
 
 class Unit(Struct, frozen=True, gc=False):
-    """Writes that are done together or not at all: a plan, and a row of parameters for each of its forms."""
+    """Writes and effects that commit together or not at all: a plan, and a row of parameters for each form."""
 
     plan: Plan
     rows: Sequence[tuple[Any, ...]]
@@ -205,21 +205,21 @@ class Unit(Struct, frozen=True, gc=False):
         return self.plan.forms[0].query(self.rows[0])
 
     def outcome(self, rows: Sequence[Row]) -> Sequence[Row | None]:
-        """Return the outcomes of the writes of a plan that `is_single`, whose statement returned rows.
+        """Return the outcomes of a plan that `is_single`, from the rows that its statement returned.
 
         Raises:
-            Exception: as `play`.
+            Exception: as for `play`.
         """
         form = self.plan.forms[0]
-        if form.must_hit and not rows:
+        if form.must_match and not rows:
             raise form.refusal(0)
-        return [rows[0] if form.must_hit else None] if self.plan.writes else []
+        return [rows[0] if form.must_match else None] if self.plan.writes else []
 
     def play(self) -> Script[Sequence[Row | None]]:
-        """Do one step after another, and return the outcomes of the writes.
+        """Run one step after another, and return the outcomes of the writes.
 
         Raises:
-            Refused: a step did not hit the row that it must hit, or would have broken a rule.
+            Refused: a step did not match the row that it needs, or would have violated a constraint.
             Exception: the refusal of a kind that has one.
         """
         outcomes: list[Row | None] = [None] * len(self.rows)
@@ -227,7 +227,7 @@ class Unit(Struct, frozen=True, gc=False):
             form, row = self.plan.forms[position], self.rows[position]
             try:
                 rows = yield form.query(row)
-                if form.must_hit:
+                if form.must_match:
                     if not rows:
                         raise form.refusal(position)
                     outcomes[position] = rows[0]
@@ -243,27 +243,29 @@ async def _nothing() -> Sequence[Row | None]:
 
 
 class Writes:
-    """Commits writes of all known kinds to one database."""
+    """Commits writes to one database, which knows their kinds."""
 
     def __init__(self, database: Database, kinds: Mapping[type, Kind[Any]]) -> None:
         self._database = database
         self._kinds = kinds
         self._callbacks: dict[type, Callable[[], None]] = {}
-        self._form: Callable[[Shape], Form] = lru_cache(maxsize=SHAPES)(self._make_form)
-        self._plan: Callable[[tuple[Shape, ...], int], Plan] = lru_cache(maxsize=SHAPES)(self._make_plan)
+        self._form: Callable[[Shape], Form] = lru_cache(maxsize=MAX_SHAPES)(self._make_form)
+        self._plan: Callable[[tuple[Shape, ...], int], Plan] = lru_cache(maxsize=MAX_SHAPES)(self._make_plan)
 
     def commit(
         self, writes: Sequence[Any], effects: Sequence[Any] = (), *, dry_run: bool = False
     ) -> Awaitable[Sequence[Row | None]]:
-        """Do all of it or nothing, and return the outcome of each write: the row it hit, or None if it need not.
+        """Commit writes and their effects, or nothing.
+
+        Return the outcome of each write: the row that it matched, or None if it need not match a row.
 
         Args:
-            writes: values of the registered types.
-            effects: more of them, stored only if all writes are.
-            dry_run: undo everything at its end, and return what would have been.
+            writes: values of the types in `kinds`.
+            effects: more values of these types, which have no outcome.
+            dry_run: roll everything back at the end, and return the outcomes all the same.
 
         Raises:
-            Refused: a write or effect did not hit the row that it must hit, or would have broken a rule.
+            Refused: a write or effect did not match the row that it needs, or would have violated a constraint.
             Exception: the refusal of a kind that has one.
         """
         if not writes and not effects:
@@ -272,15 +274,15 @@ class Writes:
         return self._then_call_back(committing, effects) if effects and not dry_run else committing
 
     async def transact[T](self, script: Callable[[], Script[T]], effects: Sequence[Any]) -> T:
-        """Run a script that stores these effects with `steps`, as one transaction. Fails as `Database.transact`."""
+        """Run a script, which stores these effects with `steps`, as `Database.transact` does."""
         return await self._then_call_back(self._database.transact(script), effects)
 
     def steps(self, effects: Sequence[Any]) -> Script[None]:
-        """Store effects inside of a script.
+        """Store effects as a part of a script.
 
         Raises:
-            UniqueViolation, ForeignKeyViolation: an effect would have broken this rule.
-            Refused: an effect did not hit the row that it must hit.
+            UniqueViolation, ForeignKeyViolation: an effect would have violated this constraint.
+            Refused: an effect did not match the row that it needs.
             Exception: the refusal of a kind that has one.
         """
         try:
@@ -291,7 +293,7 @@ class Writes:
             raise refused.reason from refused
 
     def after_commit(self, effect_type: type, callback: Callable[[], None]) -> None:
-        """Call back after each commit of this process that may have stored an effect of a type."""
+        """Call `callback` after each commit of this process that may have stored an effect of this type."""
         self._callbacks[effect_type] = callback
 
     async def _then_call_back[T](self, committing: Awaitable[T], effects: Sequence[Any]) -> T:
@@ -301,7 +303,7 @@ class Writes:
         return outcome
 
     def _unit(self, writes: Sequence[Any], effects: Sequence[Any]) -> Unit:
-        if len(writes) == 1 and not effects:  # The most frequent unit, for which lists would be the greater part.
+        if len(writes) == 1 and not effects:  # The most frequent unit: building lists would take most of the time.
             kind = self._kinds[type(writes[0])]
             return Unit(self._plan((_shape(kind, writes[0]),), 1), (kind.row(writes[0]),))
         values = [*writes, *effects]

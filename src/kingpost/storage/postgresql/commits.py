@@ -1,4 +1,4 @@
-"""Committing units of writes to PostgreSQL: in as few statements as possible, which callers share where they can."""
+"""Commits units of writes to PostgreSQL in few statements, which concurrent callers share if possible."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
@@ -11,7 +11,7 @@ from sqlalchemy.engine import Dialect
 from kingpost.storage.coalescing import Coalescer
 from kingpost.storage.database import ForeignKeyViolation, Query, Row, Script, Statement, UniqueViolation
 from kingpost.storage.postgresql.joined_writes import Division, JoinedStatement, Outcome, Part, divide
-from kingpost.storage.writes import SHAPES, Form, Unit
+from kingpost.storage.writes import MAX_SHAPES, Form, Unit
 
 type Forms = tuple[Form, ...]
 
@@ -30,12 +30,12 @@ class Commits:
         transact: Transact,
         query_timeout: float,
     ) -> None:
-        """Make it.
+        """Use one database.
 
         Args:
             dialect: PostgreSQL's.
-            run: runs one statement as a transaction of its own, within so many seconds.
-            transact: runs a script as one transaction, and undoes it at its end if it is told to.
+            run: runs one statement as its own transaction, within a number of seconds.
+            transact: runs a script as one transaction, and rolls it back at the end if `undo` is true.
             query_timeout: the seconds after which an uncommitted unit raises `Unavailable`.
         """
         self._dialect = dialect
@@ -43,11 +43,11 @@ class Commits:
         self._transact = transact
         self._query_timeout = query_timeout
         self._coalescers: dict[Forms, Coalescer[Part, Outcome]] = {}
-        self._joined: Callable[[Forms], JoinedStatement] = lru_cache(maxsize=SHAPES)(self._make_joined)
-        self._lock: Callable[[Table], Statement] = lru_cache(maxsize=SHAPES)(self._make_lock)
+        self._joined: Callable[[Forms], JoinedStatement] = lru_cache(maxsize=MAX_SHAPES)(self._make_joined)
+        self._lock: Callable[[Table], Statement] = lru_cache(maxsize=MAX_SHAPES)(self._make_lock)
 
     async def commit(self, unit: Unit, *, dry_run: bool) -> Sequence[Row | None]:
-        """Do a unit, as promised by `Database`."""
+        """Commit a unit, as `Database.commit` promises."""
         division = divide(unit)
         try:
             if division.may_share and not dry_run:
@@ -55,26 +55,26 @@ class Commits:
                 outcome = await self._coalescer(layout.forms).call(Part(layout, unit.rows))
             else:
                 parts = [Part(layout, unit.rows) for layout in division.layouts]
-                outcome = await self._run_by_itself(division, parts, undo=dry_run)
+                outcome = await self._run_unshared(division, parts, undo=dry_run)
         except (UniqueViolation, ForeignKeyViolation):
-            # Which write was it? They are done one by one, unless the reason has gone meanwhile.
+            # Run the writes one by one to find out which it was. The violation may have gone meanwhile.
             return await self._transact(unit.play, undo=dry_run)
         if isinstance(outcome, Exception):
             raise outcome
         return [*map(outcome.get, range(unit.plan.writes))]
 
-    def _run_by_itself(self, division: Division, parts: Sequence[Part], *, undo: bool) -> Awaitable[Outcome]:
+    def _run_unshared(self, division: Division, parts: Sequence[Part], *, undo: bool) -> Awaitable[Outcome]:
         if undo or division.leaves_traces:
             return self._transact(lambda: self._play(parts), undo=undo)
         return self._run_alone(parts[0], self._query_timeout)
 
     async def drain(self) -> None:
-        """Return when no unit waits or is under way."""
+        """Return when no unit is waiting or running."""
         for coalescer in self._coalescers.values():
             await coalescer.drain()
 
     def _play(self, parts: Sequence[Part]) -> Script[Outcome]:
-        """Do parts one after another in one transaction."""
+        """Run parts one after another in one transaction."""
         found: dict[int, Row] = {}
         # A script receives rows where it yields, which `yield from` a list cannot.
         for lock in self._locks(parts):  # noqa: UP028
@@ -89,9 +89,9 @@ class Commits:
         return found
 
     def _locks(self, parts: Sequence[Part]) -> Sequence[Query]:
-        """Return what locks the rows of tables in which several statements change rows, in the order of their ids.
+        """Return queries that lock the rows of each table that several statements change, in the order of their ids.
 
-        One statement does so by itself.
+        A single statement locks its rows by itself.
         """
         times: dict[Table, int] = {}
         ids: dict[Table, set[str]] = {}
@@ -112,14 +112,14 @@ class Commits:
             statement = self._joined(part.layout.forms)
             return statement.outcomes([part], await self._run(statement.query([part]), time_limit))[0]
         rows = await self._run(form.query(part.rows[position]), time_limit)
-        if not form.must_hit:
+        if not form.must_match:
             return {}
         return {position: rows[0]} if rows else form.refusal(position)
 
     def _coalescer(self, forms: Forms) -> Coalescer[Part, Outcome]:
         found = self._coalescers.get(forms)
         if found is None:
-            if len(self._coalescers) >= SHAPES:
+            if len(self._coalescers) >= MAX_SHAPES:
                 self._coalescers = {forms: some for forms, some in self._coalescers.items() if some.is_busy}
             found = Coalescer(self._run_many, self._run_alone, time_limit=self._query_timeout, keys=Part.keys)
             self._coalescers[forms] = found

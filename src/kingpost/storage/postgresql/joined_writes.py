@@ -1,7 +1,7 @@
-"""One statement of PostgreSQL for the writes of any number of units: `WITH w0 AS (UPDATE … FROM unnest(…)), w1 AS …`.
+"""One PostgreSQL statement for the writes of many units: `WITH w0 AS (UPDATE … FROM unnest(…)), w1 AS …`.
 
-All of it sees the database as it was before the statement, and happens as one. So a write whose condition is not met
-can keep the other writes of its unit from happening, without a transaction that is rolled back.
+The statement is atomic, and all of it sees the database as it was before. So if the condition of a write is false, the
+other writes of its unit can depend on that and do nothing, without rolling back a transaction.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -29,22 +29,22 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import String, TypeEngine
 
 from kingpost.storage.database import Query, Row, Statement
-from kingpost.storage.writes import SHAPES, Form, Parameters, Plan, Unit
+from kingpost.storage.writes import MAX_SHAPES, Form, Parameters, Plan, Unit
 
 UNIT, PLACE = "unit", "place"
-"""Columns beside the parameters of a row: the number of its unit, and of its array's element (from 1)."""
+"""More columns of a row of parameters: the number of its unit, and its position in the arrays (from 1)."""
 
 type Outcome = dict[int, Row] | Exception
-"""What became of a part: the rows that were hit, by position, or why nothing of it has happened."""
+"""The outcome of a part: the rows that it matched, by position in the unit, or the reason why it did nothing."""
 
 
 class Layout(NamedTuple):
-    """What one statement does.
+    """The contents of one statement.
 
     Attributes:
-        forms: in the order in which the statement needs them.
-        positions: for each form, those of its rows in the unit.
-        locking: those of its forms that lock rows by their keys, with their positions.
+        forms: the forms of its rows, in the order of the statement.
+        positions: for each form, the positions of its rows in the unit.
+        locking: the forms that lock rows by their keys, with the same positions.
     """
 
     forms: tuple[Form, ...]
@@ -53,13 +53,13 @@ class Layout(NamedTuple):
 
 
 class Part(Struct, frozen=True, gc=False):
-    """Those rows of a unit that one statement does."""
+    """The rows of a unit that belong to one statement."""
 
     layout: Layout
     rows: Sequence[tuple[Any, ...]]
 
     def keys(self) -> Sequence[tuple[Table, Any]]:
-        """Return the keys of the rows that it locks, which no two parts of one statement may have in common."""
+        """Return the keys of the rows that it locks, which must be unique in a statement."""
         rows = self.rows
         return [form.key_of(rows[position]) for form, positions in self.layout.locking for position in positions]
 
@@ -68,9 +68,9 @@ class Division(NamedTuple):
     """How a unit is divided into statements, which run one after another.
 
     Attributes:
-        layouts: as few as possible.
-        leaves_traces: whether something may have happened already when the unit is refused.
-        may_share: whether it is one statement that may be shared with other units, which all wait if one of them does.
+        layouts: the statements, as few as possible.
+        leaves_traces: whether a refused unit may have changed rows already, and needs a transaction to roll back.
+        may_share: whether it is one statement that it may share with other units.
     """
 
     layouts: Sequence[Layout]
@@ -81,9 +81,9 @@ class Division(NamedTuple):
 def divide(unit: Unit) -> Division:
     """Divide a unit.
 
-    A statement has no two rows with a common key, since PostgreSQL would do only one of them, and at most one form
-    that changes rows on a condition. A row comes later than those before it with the same key, and an effect never
-    earlier than a write.
+    No two rows of a statement have the same key, because PostgreSQL would write only one of them. A statement has at
+    most one form that changes rows on a condition. Rows with the same key keep their order, and no effect runs before
+    a write.
     """
     keys_matter, division = _divide_plan(unit.plan)
     if not keys_matter:
@@ -92,9 +92,9 @@ def divide(unit: Unit) -> Division:
     return _divide(unit.plan, [form.key_of(row) if form.kind.key else None for form, row in forms])
 
 
-@lru_cache(maxsize=SHAPES)
+@lru_cache(maxsize=MAX_SHAPES)
 def _divide_plan(plan: Plan) -> tuple[bool, Division]:
-    """Divide a unit as if all keys were different, and return whether some could be the same."""
+    """Divide a unit as if all keys were different, and return whether some might be equal."""
     tables = [form.table for form in plan.forms if form.kind.key]
     return len(tables) > len(set(tables)), _divide(plan, [None] * len(plan.forms))
 
@@ -129,8 +129,8 @@ def _takes(part: Mapping[Form, Sequence[int]], form: Form) -> bool:
 
 
 def _rank(form: Form) -> int:
-    """Guards come first in a statement, then what changes rows on a condition, then what depends on both."""
-    return 0 if form.is_guard else 1 if form.must_hit else 2
+    """Return the order in a statement: guards, then changes on a condition, then what depends on both."""
+    return 0 if form.is_guard else 1 if form.must_match else 2
 
 
 class JoinedStatement:
@@ -138,13 +138,13 @@ class JoinedStatement:
 
     def __init__(self, forms: Sequence[Form], dialect: Dialect) -> None:
         self._forms = forms
-        self._is_numbered = any(form.must_hit for form in forms)
+        self._is_numbered = any(form.must_match for form in forms)
         self._guards = [form for form in forms if form.is_guard]
         self._names = [[f"r{number}_{name}" for name in [*form.types, UNIT]] for number, form in enumerate(forms)]
         self._statement = Statement(self._describe(), dialect)
 
     def query(self, parts: Sequence[Part]) -> Query:
-        """Return the statement for parts of different units. No two rows of them may have a common key."""
+        """Return the statement for parts of different units. All keys must be different."""
         parameters: dict[str, Any] = {}
         for number, names in enumerate(self._names):
             rows = [part.rows[position] for part in parts for position in part.layout.positions[number]]
@@ -154,10 +154,10 @@ class JoinedStatement:
         return self._statement(**parameters)
 
     def outcomes(self, parts: Sequence[Part], rows: Sequence[Row]) -> Sequence[Outcome]:
-        """Return what became of each part, from the rows that the statement has returned for them."""
+        """Return the outcome of each part from the rows that the statement returned."""
         outcomes: list[Outcome] = [{} for _ in parts]
         for number, form in enumerate(self._forms):
-            if form.must_hit:
+            if form.must_match:
                 hits = self._hits(number, rows)
                 places = [(unit, p) for unit, part in enumerate(parts) for p in part.layout.positions[number]]
                 for place, (unit, position) in enumerate(places, 1):
@@ -171,7 +171,7 @@ class JoinedStatement:
         return outcomes
 
     def _hits(self, number: int, rows: Sequence[Row]) -> Mapping[int, Row]:
-        """Return the rows that a form has hit, by their place in its arrays. Those of a guard are empty."""
+        """Return the rows that a form matched, by their position in its arrays. Those of a guard are empty."""
         guards = len(self._guards)
         if number < guards:
             return dict.fromkeys(rows[0][number] or (), ())
@@ -185,7 +185,7 @@ class JoinedStatement:
             given: list[ColumnElement[bool]] = [source.c[UNIT].in_(select(hit.c[UNIT])) for hit in hits]
             row = _parameters(form, source, given)
             statement = form.kind.build(row)
-            if form.must_hit:
+            if form.must_match:
                 place = source.c[UNIT], source.c[PLACE]
                 if isinstance(statement, Select):
                     statement = statement.with_only_columns(*place)
@@ -193,21 +193,21 @@ class JoinedStatement:
                     statement = statement.returning(*place, *form.kind.returning)
             if not isinstance(statement, postgresql.Insert):
                 statement = statement.where(*given)  # type: ignore[union-attr]
-            if len(self._forms) == 1 and not form.must_hit and not form.kind.then:
+            if len(self._forms) == 1 and not form.must_match and not form.kind.then:
                 return statement
             cte = statement.cte(f"w{number}")
             ctes.append(cte)
-            if form.must_hit:
+            if form.must_match:
                 hits.append(cte)
                 given = [cte.c[PLACE] == source.c[PLACE]]
             for place_of, follow in enumerate(form.kind.then):
                 following = _parameters(form, source, given)
-                written = Parameters({c.name: cte.c[c.name] for c in form.kind.returning}) if form.must_hit else row
+                written = Parameters({c.name: cte.c[c.name] for c in form.kind.returning}) if form.must_match else row
                 ctes.append(follow(following, written).cte(f"w{number}_{place_of}"))
         return self._result(hits).add_cte(*ctes)
 
     def _source(self, number: int, form: Form) -> CTE:
-        """Describe the rows of a form: the elements of its arrays, and the locks on the rows that they are about."""
+        """Describe the rows of a form: the elements of its arrays, and the locks on the rows that they change."""
         names = self._names[number]
         columns = [column(name, type_) for name, type_ in form.types.items()]
         types: list[TypeEngine[Any]] = [*form.types.values()]
@@ -225,7 +225,7 @@ class JoinedStatement:
         return source.cte(f"r{number}")
 
     def _result(self, hits: Sequence[CTE]) -> Select[Any]:
-        """Describe the result: for each guard the rows that it let pass, then the rows that were hit otherwise."""
+        """Describe the result: the positions that each guard matched, then the rows that the changes matched."""
         if not hits:
             return select(literal_column("1")).where(false())
         count = len(self._guards)
@@ -242,7 +242,7 @@ def _parameters(form: Form, source: CTE, given: Sequence[ColumnElement[bool]]) -
     keys = [source.c[name] for name in form.kind.key]
 
     def narrow(selected: Select[Any]) -> Select[Any]:
-        # Who inserts the same unique values in another order could wait for this statement, and this one for it.
+        # Statements that insert the same unique values in different orders could deadlock.
         return selected.select_from(source).where(*given).order_by(*keys)
 
     return Parameters({name: source.c[name] for name in form.types}, form.shape, postgresql.insert, narrow)
