@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kingpost.clock import new_id
-from kingpost.storage.database import Database, ForeignKeyViolation, Script, UniqueViolation
+from kingpost.storage.database import Database, ForeignKeyViolation, Query, Script, UniqueViolation
 from kingpost.storage.postgresql.database import PostgreSQLDatabase
 from kingpost.storage.postgresql.joined_writes import JoinedStatement, divide
 from kingpost.storage.sqlite.database import SQLiteDatabase
@@ -386,14 +386,30 @@ async def test_batches_that_overlap_in_any_order_all_take_effect(nodes: list[Led
     assert sum(row[3] - 1 for row in await nodes[0].rows(documents)) == CALLERS * 11
 
 
-async def test_receipts_that_overlap_in_any_order_do_not_block_each_other(nodes: list[Ledger]) -> None:
-    keys = [f"key {n}" for n in range(40)]
-    for turn in range(4):
+async def test_receipts_that_overlap_in_opposite_order_do_not_deadlock(fresh_postgresql_url: str) -> None:
+    async with AsyncExitStack() as stack:
+        nodes = []
+        for _ in range(3):
+            database = await PostgreSQLDatabase.open(fresh_postgresql_url)
+            stack.push_async_callback(database.close)
+            nodes.append(Ledger(database))
+        await nodes[0].prepare()
+
+        def in_the_middle() -> Script[None]:
+            yield from nodes[2].writes.steps([Receipt("key 20", NOTHING)])
+            yield Query("SELECT pg_sleep(0.5)::text", ())
+            raise Closed
+
+        # Both nodes have inserted half of their receipts when they meet the one that is in the middle.
+        held = asyncio.ensure_future(nodes[2].database.transact(in_the_middle))
+        await asyncio.sleep(0.2)
         calls = []
-        for node, order in ((nodes[0], keys), (nodes[1], keys[::-1])):
-            calls += [node.writes.commit([new_document()], [Receipt(f"{turn} {key}", NOTHING)]) for key in order]
-        assert tally(await race(*calls)) == {"won": len(keys), "Refused": len(keys)}
-    assert len(await nodes[0].rows(receipts)) == 4 * len(keys)
+        for node, order in ((nodes[0], range(10, 30)), (nodes[1], range(29, 9, -1))):
+            calls += [node.writes.commit([new_document()], [Receipt(f"key {n}", NOTHING)]) for n in order]
+        assert tally(await race(*calls)) == {"won": 20, "Refused": 20}
+        with pytest.raises(Closed):
+            await held
+        assert await nodes[0].counts() == {"documents": 20, "history": 20, "receipts": 20}
 
 
 async def test_cancelled_callers_harm_nobody(nodes: list[Ledger]) -> None:
