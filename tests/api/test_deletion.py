@@ -14,10 +14,8 @@ from kingpost.model import OPERATOR
 from kingpost.storage.opening import open_database
 from tests.api import stack as stacks
 from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem
-from tests.storage.traces import places_of
+from tests.storage.traces import REMAINS, places_of
 
-REMAINS = {"audit.actor_id", "audit.target_id", "sessions.user_id"}
-"""Where the id of a deleted account may stand."""
 ADDRESS = "203.0.113.77"
 NAME, TOLD = "Augusta Ada Byron", "words of her own alone"
 AGENT = "Analytical Engine/1837"

@@ -12,7 +12,6 @@ import msgspec
 from kingpost import clock
 from kingpost.accounts.one_time_tokens.store import OneTimeToken
 from kingpost.audit.store import AuditListing
-from kingpost.auth.api_keys.store import APIKey
 from kingpost.auth.revocations.store import RequireSession
 from kingpost.jobs.store import Claim, FinishJob, SealedJob
 from kingpost.model import ADMIN, ActorType, AuditEntry, Resource, Session, SortKey, Status, User
@@ -161,11 +160,6 @@ async def entries_of(storage: Node, **wanted: Any) -> list[AuditEntry]:
     """The audit log, or what is wanted of it, oldest first."""
     listing = AuditListing((SortKey("id"),), 1000, **wanted)
     return (await storage.audit.list(listing)).items
-
-
-def new_api_key(user_id: str, name: str = "A key") -> APIKey:
-    key_id, now = id_and_time()
-    return APIKey(key_id, user_id, name, ("users:read",), "kp_12345", now, None, None)
 
 
 def effects_of(

@@ -1,8 +1,5 @@
 """The contract of `APIKeys`, sentence by sentence, on every database and from two nodes at once."""
 
-import secrets
-from typing import Any
-
 import pytest
 from msgspec.structs import replace
 
@@ -14,36 +11,28 @@ from kingpost.model import AuditEntry, User
 from kingpost.problems import Conflict, Unauthenticated
 from kingpost.storage.effects import Effects
 from tests.nodes import Node
+from tests.storage.api_keys import MOST, add_key, new_key
+from tests.storage.one_time_tokens import add_token
 from tests.storage.samples import (
     WRITERS,
     add_admin,
     add_user,
+    create_resource,
     effects_of,
     entries_of,
-    id_and_time,
     new_entry,
     new_job,
+    new_resource,
+    new_session,
     race,
     takes_turns,
     tally,
 )
+from tests.storage.traces import REMAINS, leave_traces, places_of
 
 NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 AT = "2026-11-22T10:00:00.000Z"
 LATER = "2026-11-22T10:00:00.001Z"
-MOST = 100
-
-
-def new_key(user_id: str, **members: Any) -> APIKey:
-    key_id, now = id_and_time()
-    key = APIKey(key_id, user_id, "nightly 'import' 🦊", ("resources:write", "users:read"), "kp_5fQx", now, None, None)
-    return replace(key, **members)
-
-
-async def add_key(storage: Node, user_id: str, key_hash: bytes | None = None, **members: Any) -> APIKey:
-    key = new_key(user_id, **members)
-    await storage.api_keys.create(key, key_hash or secrets.token_bytes(32), MOST)
-    return key
 
 
 def told() -> Effects:
@@ -244,3 +233,33 @@ async def test_keys_go_with_their_account(nodes: list[Node]) -> None:
     await nodes[0].users.delete(user.id, None)
     assert await nodes[1].api_keys.find(b"a hash", AT) is None
     assert await nodes[1].api_keys.find(b"another hash", AT) is not None
+
+
+async def test_keys_and_all_else_that_is_made_during_a_deletion_leave_nothing(nodes: list[Node]) -> None:
+    marker = "Mrs. Lovelace"
+    await add_admin(nodes[0])
+    for _ in range(4):
+        user = await add_user(nodes[0])
+        await leave_traces(nodes[0].database, user.id, marker)
+        writers = takes_turns(nodes, WRITERS)
+        creations = [create_resource(node, new_resource(user.id, {"told": marker})) for node in writers]
+        sign_ins = [node.sessions.create(new_session(user.id), b"%d" % n) for n, node in enumerate(writers)]
+        keys = [add_key(node, user.id, name=marker) for node in writers]
+        before, after = [*creations[:8], *sign_ins[:8], *keys[:8]], [*creations[8:], *sign_ins[8:], *keys[8:]]
+        outcomes = await race(*before, nodes[1].users.delete(user.id, None), *after)
+        assert tally(outcomes).keys() <= {"won", "Unauthenticated"}
+        assert not isinstance(outcomes[len(before)], BaseException)
+        assert await places_of(nodes[0].database, user.id) == REMAINS
+        assert await places_of(nodes[0].database, marker) <= {"sessions.token_hash", "sessions.parent_hash"}
+
+
+@pytest.mark.parametrize("was_proved", [False, True])
+async def test_the_first_proof_of_an_address_drops_keys_of_before(nodes: list[Node], was_proved: bool) -> None:
+    storage = nodes[0]
+    user = await add_user(storage)
+    if was_proved:
+        await storage.users.change(user.id, UserChange(email_verified=True), AT, None)
+    await add_key(storage, user.id)
+    token = await add_token(storage, user, "reset-password")
+    assert await storage.one_time_tokens.reset_password(token.token_hash, "new hash", AT) is not None
+    assert len(await nodes[1].api_keys.list(user.id)) == int(was_proved)

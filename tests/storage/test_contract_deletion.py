@@ -20,7 +20,6 @@ from tests.storage.samples import (
     create_resource,
     effects_of,
     entries_of,
-    new_api_key,
     new_entry,
     new_job,
     new_resource,
@@ -29,12 +28,10 @@ from tests.storage.samples import (
     takes_turns,
     tally,
 )
-from tests.storage.traces import TABLES_OF_ACCOUNTS, leave_traces, places_of, unclassified_columns
+from tests.storage.traces import REMAINS, TABLES_OF_ACCOUNTS, leave_traces, places_of, unclassified_columns
 
 MARKER = "Mrs. Lovelace"
 EMAIL = "Ada.King@Example.com"
-REMAINS = {"audit.actor_id", "audit.target_id", "sessions.user_id"}
-"""Where the id of a deleted account may stand."""
 
 
 @pytest.fixture
@@ -103,7 +100,7 @@ async def test_an_entry_that_was_on_its_way_loses_its_address_when_the_log_is_sw
     kept = [
         new_entry("session.refused", target_id=other.id),
         new_entry("session.refused"),
-        msgspec.structs.replace(new_entry(actor_id=other.id, target_id=ada.id), target_type="api_key"),
+        msgspec.structs.replace(new_entry(actor_id=other.id, target_id=ada.id), target_type="signing_key"),
     ]
     await nodes[0].audit.add(old, *late, *kept)
     outcomes = await race(*[node.audit.forget_addresses_of_deleted(late[0].created_at) for node in takes_turns(nodes)])
@@ -142,8 +139,7 @@ async def test_what_is_made_meanwhile_goes_too_or_is_refused(nodes: list[Node], 
         writers = takes_turns(nodes, WRITERS)
         creations = [create_resource(node, new_resource(ada.id, {"told": MARKER})) for node in writers]
         sign_ins = [node.sessions.create(new_session(ada.id), b"%d" % n) for n, node in enumerate(writers)]
-        keys = [node.api_keys.create(new_api_key(ada.id, MARKER), b"%d" % n, 100) for n, node in enumerate(writers)]
-        before, after = [*creations[:8], *sign_ins[:8], *keys[:8]], [*creations[8:], *sign_ins[8:], *keys[8:]]
+        before, after = [*creations[:8], *sign_ins[:8]], [*creations[8:], *sign_ins[8:]]
         outcomes = await race(*before, nodes[1].users.delete(ada.id, None), *after)
         assert tally(outcomes).keys() <= {"won", "Unauthenticated"}
         assert not isinstance(outcomes[len(before)], BaseException)

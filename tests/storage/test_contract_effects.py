@@ -10,6 +10,7 @@ from kingpost.model import User
 from kingpost.problems import Conflict, NotFound, Unauthenticated, VersionMismatch
 from kingpost.storage.effects import Effects
 from tests.nodes import Node
+from tests.storage.api_keys import new_key
 from tests.storage.samples import (
     add_admin,
     add_session,
@@ -17,7 +18,6 @@ from tests.storage.samples import (
     effects_of,
     entries_of,
     id_and_time,
-    new_api_key,
     new_entry,
     new_job,
     new_session,
@@ -50,7 +50,7 @@ WRITES: dict[str, Write] = {
     "users.delete": lambda s, u, c: s.users.delete(u.id, None, c),
     "sessions.create": lambda s, u, c: s.sessions.create(new_session(u.id), b"hash", None, c),
     "sessions.end": end_one,
-    "api_keys.create": lambda s, u, c: s.api_keys.create(new_api_key(u.id), b"hash", 10, c),
+    "api_keys.create": lambda s, u, c: s.api_keys.create(new_key(u.id), b"hash", 10, c),
     "sessions.end_all": lambda s, u, c: s.sessions.end_all(u.id, effects=c),
 }
 
@@ -210,9 +210,9 @@ async def test_a_write_for_a_session_that_has_ended_elsewhere_is_undone(nodes: l
     session = await add_session(nodes[0], user.id)
     entry = new_entry()
     effects = effects_of((entry,), session_id=session.id)
-    await nodes[0].api_keys.create(new_api_key(user.id), b"first", 10, effects)
+    await nodes[0].api_keys.create(new_key(user.id), b"first", 10, effects)
     await nodes[1].sessions.end(session.id, None)
     with pytest.raises(Unauthenticated):
-        await nodes[0].api_keys.create(new_api_key(user.id), b"second", 10, effects)
+        await nodes[0].api_keys.create(new_key(user.id), b"second", 10, effects)
     assert len(await nodes[1].api_keys.list(user.id)) == 1
     assert len(await entries_of(nodes[1])) == 1

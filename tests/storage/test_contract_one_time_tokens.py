@@ -1,7 +1,5 @@
 """The contract of `OneTimeTokens`, sentence by sentence, on every database and from two nodes at once."""
 
-import secrets
-
 import pytest
 
 from kingpost import clock
@@ -12,6 +10,7 @@ from kingpost.model import User
 from kingpost.problems import Conflict, NotFound
 from kingpost.storage.effects import Effects
 from tests.nodes import Node
+from tests.storage.one_time_tokens import AT, PURPOSES, SOON, add_token, new_token
 from tests.storage.samples import (
     LONG_AGO,
     WRITERS,
@@ -20,7 +19,6 @@ from tests.storage.samples import (
     add_user,
     effects_of,
     entries_of,
-    new_api_key,
     new_entry,
     new_job,
     plain,
@@ -29,24 +27,8 @@ from tests.storage.samples import (
     tally,
 )
 
-AT = "2026-11-22T10:15:30.123Z"
-SOON = "2026-11-22T11:15:30.123Z"
 LATE = "2026-11-23T10:15:30.123Z"
 NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
-PURPOSES: tuple[Purpose, ...] = ("verify-email", "change-email", "reset-password")
-
-
-def new_token(user: User, purpose: Purpose = "verify-email", *, email: str | None = None) -> OneTimeToken:
-    email = email or user.email
-    return OneTimeToken(user.id, purpose, secrets.token_bytes(32), email, email.lower(), AT, SOON)
-
-
-async def add_token(
-    storage: Node, user: User, purpose: Purpose = "verify-email", *, email: str | None = None
-) -> OneTimeToken:
-    token = new_token(user, purpose, email=email)
-    await storage.one_time_tokens.issue(token)
-    return token
 
 
 async def is_alive(storage: Node, token: OneTimeToken) -> bool:
@@ -333,20 +315,6 @@ async def test_a_reset_sets_the_hash_verifies_the_address_and_ends_all_sessions(
     assert [await is_alive(nodes[0], token) for token in tokens] == [False] * 3
     assert [stored.id for stored in await entries_of(nodes[0])] == [entry.id]
     assert [claimed.job for claimed in await nodes[0].jobs.claim(10, 60)] == [job]
-
-
-@pytest.mark.parametrize("was_proved", [False, True])
-async def test_the_first_proof_of_an_address_drops_what_somebody_else_may_have_left(
-    nodes: list[Node], was_proved: bool
-) -> None:
-    storage = nodes[0]
-    user = await add_user(storage)
-    if was_proved:
-        await storage.users.change(user.id, UserChange(email_verified=True), AT, None)
-    await storage.api_keys.create(new_api_key(user.id), b"key hash", 10)
-    token = await add_token(storage, user, "reset-password")
-    assert await storage.one_time_tokens.reset_password(token.token_hash, "new hash", AT) is not None
-    assert len(await nodes[1].api_keys.list(user.id)) == int(was_proved)
 
 
 async def test_of_many_uses_of_one_token_for_a_password_exactly_one_wins(nodes: list[Node]) -> None:

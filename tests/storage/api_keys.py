@@ -1,0 +1,24 @@
+"""API keys for the storage tests."""
+
+import secrets
+from typing import Any
+
+from msgspec.structs import replace
+
+from kingpost.auth.api_keys.store import APIKey
+from tests.nodes import Node
+from tests.storage.samples import id_and_time
+
+MOST = 100
+
+
+def new_key(user_id: str, **members: Any) -> APIKey:
+    key_id, now = id_and_time()
+    key = APIKey(key_id, user_id, "nightly 'import' 🦊", ("resources:write", "users:read"), "kp_5fQx", now, None, None)
+    return replace(key, **members)
+
+
+async def add_key(storage: Node, user_id: str, key_hash: bytes | None = None, **members: Any) -> APIKey:
+    key = new_key(user_id, **members)
+    await storage.api_keys.create(key, key_hash or secrets.token_bytes(32), MOST)
+    return key
