@@ -6,8 +6,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from kingpost.auth.api_keys.store import APIKey
+from kingpost.model import User
 from tests.nodes import Node
-from tests.storage.samples import id_and_time
+from tests.storage.samples import Write, id_and_time
 
 MOST = 100
 
@@ -22,3 +23,17 @@ async def add_key(storage: Node, user_id: str, key_hash: bytes | None = None, **
     key = new_key(user_id, **members)
     await storage.api_keys.create(key, key_hash or secrets.token_bytes(32), MOST)
     return key
+
+
+async def creation(storage: Node, user: User) -> Write:
+    return lambda node, effects: node.api_keys.create(new_key(user.id), b"hash", MOST, effects)
+
+
+async def creation_of_one_too_many(storage: Node, user: User) -> Write:
+    await add_key(storage, user.id)
+    return lambda node, effects: node.api_keys.create(new_key(user.id), b"hash", 1, effects)
+
+
+async def deletion(storage: Node, user: User) -> Write:
+    key = await add_key(storage, user.id)
+    return lambda node, effects: node.api_keys.delete(key.id, effects)

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import secrets
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,11 @@ from tests.nodes import Node
 WRITERS = 16
 DAY = 24 * 60 * 60
 LONG_AGO = "2000-01-01T00:00:00.000Z"
+
+type Write = Callable[[Node, Effects], Awaitable[object]]
+"""A write of a store, together with effects."""
+type Given = Callable[[Node, User], Awaitable[Write]]
+"""Stores what a write about an account needs, and returns the write."""
 
 _number = itertools.count()
 _milliseconds = itertools.count(1_700_000_000_000, 10)
