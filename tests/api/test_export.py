@@ -57,7 +57,7 @@ async def test_an_export_is_one_json_document_to_be_kept(stack: Stack) -> None:
     assert document["exported_at"] <= clock.now()
     (session,) = document["sessions"]
     assert (session["id"], session["address"], session["ended_at"]) == (user.session_id, ADDRESS, None)
-    assert document["api_keys"] == document["resources"] == []
+    assert document["resources"] == []
     assert document["second_factor"] is None
 
 
@@ -164,17 +164,3 @@ async def test_a_head_of_an_export_has_no_body(alice: Caller) -> None:
     assert response.status_code == 200
     assert "attachment" in response.headers["content-disposition"]
     assert response.content == b""
-
-
-@pytest.mark.parametrize(
-    ("scopes", "status"),
-    [(["users:read", "resources:read"], 200), (["users:read"], 403), (["resources:read"], 403), (["audit:read"], 403)],
-)
-async def test_an_api_key_exports_only_what_its_scopes_let_it_read(
-    stack: Stack, scopes: list[str], status: int
-) -> None:
-    user = await stack.sign_up()
-    made = await user.http.post("/api/v1/api-keys", json={"name": "backup", "scopes": scopes})
-    assert made.status_code == 201, made.text
-    response = await stack.client(made.json()["key"]).get(f"/api/v1/users/{user.id}/export")
-    assert response.status_code == status

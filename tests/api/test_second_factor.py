@@ -11,7 +11,6 @@ import pytest
 import segno
 
 from kingpost import clock
-from kingpost.main import ROUTES
 from tests.api.enrolling import CONFIRM, TOTP, Watch, disable, enrol, entries_about, log_in, state_of
 from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, Serve, Stack, assert_problem, faults_of
 
@@ -277,8 +276,3 @@ async def test_neither_secret_nor_codes_stand_in_the_database(stack: Stack, watc
     assert enrolled.caller.id.encode() in stored
     for text in (enrolled.secret, *enrolled.codes, *[code.replace("-", "") for code in enrolled.codes]):
         assert text.encode() not in stored
-
-
-def test_none_of_this_is_for_api_keys() -> None:
-    routes = [route for route in ROUTES if route.path.endswith(("/totp", "/totp/confirm"))]
-    assert [route.scope for route in routes] == [None] * 5

@@ -1,0 +1,149 @@
+"""The access matrix: what every route answers to every kind of caller."""
+
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+import httpx
+
+from kingpost.http.app.router import Route
+from tests.api.machines import NEW_KEY, of_key
+from tests.api.stack import PASSWORD, Caller, Stack
+
+CALLERS = ("anonymous", "bad token", "ended session", "stranger", "owner", "admin")
+SLUGS = {401: "unauthenticated", 403: "forbidden", 404: "not-found"}
+
+
+class Entry(NamedTuple):
+    """What a route answers to each of `CALLERS`, and how it is called.
+
+    `target` returns the parameter of the path: the owner, or something new of the owner.
+    """
+
+    statuses: tuple[int, int, int, int, int, int]
+    body: Callable[[Caller], Mapping[str, Any]] | None = None
+    target: Callable[[Caller], Awaitable[str]] | str = ""
+
+    async def target_of(self, owner: Caller) -> str:
+        return self.target if isinstance(self.target, str) else await self.target(owner)
+
+
+async def of_user(owner: Caller) -> str:
+    return owner.id
+
+
+async def of_session(owner: Caller) -> str:
+    return owner.session_id
+
+
+async def of_resource(owner: Caller) -> str:
+    created = await owner.http.post("/api/v1/resources", json={"type": "note", "data": {}})
+    return str(created.json()["id"])
+
+
+def always(**members: Any) -> Callable[[Caller], Mapping[str, Any]]:
+    return lambda owner: members
+
+
+def fresh_account(owner: Caller) -> Mapping[str, Any]:
+    return {"email": f"{next(_numbers)}.{owner.email}", "password": PASSWORD}
+
+
+_numbers = itertools.count()
+PASSWORDS = always(current_password=PASSWORD, new_password="staple battery horse")
+PUBLIC = (200, 200, 200, 200, 200, 200)
+
+# fmt: off
+EXPECTED: Mapping[tuple[str, str], Entry] = {
+    #                                             anonymous, bad token, ended, stranger, owner, admin
+    ("POST", "/api/users"):                  Entry((201, 401, 401, 201, 201, 201), fresh_account),
+    ("GET", "/api/users"):                   Entry((401, 401, 401, 403, 403, 200)),
+    ("GET", "/api/users/me"):                Entry((401, 401, 401, 200, 200, 200)),
+    ("GET", "/api/users/{id}"):              Entry((401, 401, 401, 403, 200, 200), None, of_user),
+    ("PUT", "/api/users/{id}"):              Entry((401, 401, 401, 403, 200, 200),
+                                                   lambda owner: {"email": owner.email}, of_user),
+    ("PATCH", "/api/users/{id}"):            Entry((401, 401, 401, 403, 200, 200), always(name="Ada"), of_user),
+    ("DELETE", "/api/users/{id}"):           Entry((401, 401, 401, 403, 204, 204), None, of_user),
+    ("GET", "/api/users/{id}/export"):       Entry((401, 401, 401, 403, 200, 200), None, of_user),
+    ("PUT", "/api/users/{id}/password"):     Entry((401, 401, 401, 403, 204, 403), PASSWORDS, of_user),
+    # Signing in proves who calls by the body; an access token makes no difference.
+    ("POST", "/api/auth/login"):             Entry(PUBLIC, lambda o: {"email": o.email, "password": PASSWORD}),
+    ("POST", "/api/auth/refresh"):           Entry(PUBLIC, lambda o: {"refresh_token": o.refresh_token}),
+    ("POST", "/api/auth/logout"):            Entry((401, 401, 401, 204, 204, 204)),
+    ("GET", "/api/auth/sessions"):           Entry((401, 401, 401, 200, 200, 200)),
+    ("DELETE", "/api/auth/sessions"):        Entry((401, 401, 401, 204, 204, 204)),
+    ("DELETE", "/api/auth/sessions/{id}"):   Entry((401, 401, 401, 403, 204, 204), None, of_session),
+    ("GET", "/api/users/{id}/sessions"):     Entry((401, 401, 401, 403, 200, 200), None, of_user),
+    ("DELETE", "/api/users/{id}/sessions"):  Entry((401, 401, 401, 403, 204, 204), None, of_user),
+    # Tokens and addresses are the proof, or nobody's; an access token makes a difference where there is no body.
+    ("POST", "/api/auth/email/verify"):      Entry((400, 400, 400, 400, 400, 400), always(token="unknown")),
+    ("POST", "/api/auth/email/resend"):      Entry((401, 401, 401, 202, 202, 202)),
+    ("POST", "/api/auth/password/forgot"):   Entry((202, 202, 202, 202, 202, 202), always(email="who@example.com")),
+    ("POST", "/api/auth/password/reset"):    Entry((400, 400, 400, 400, 400, 400),
+                                                   always(token="unknown", new_password="staple battery horse")),
+    ("GET", "/api/auth/totp"):               Entry((401, 401, 401, 200, 200, 200)),
+    ("POST", "/api/auth/totp"):              Entry((401, 401, 401, 200, 200, 200)),
+    # Too long to be any code, whatever has been begun.
+    ("POST", "/api/auth/totp/confirm"):      Entry((401, 401, 401, 400, 400, 400), always(otp="0" * 65)),
+    # Nobody has a second factor here; tests/api/test_second_factor.py has them.
+    ("DELETE", "/api/auth/totp"):            Entry((401, 401, 401, 404, 404, 404),
+                                                   always(password=PASSWORD, otp="123456")),
+    ("DELETE", "/api/users/{id}/totp"):      Entry((401, 401, 401, 403, 403, 404), None, of_user),
+    ("POST", "/api/api-keys"):               Entry((401, 401, 401, 201, 201, 201), always(**NEW_KEY)),
+    ("GET", "/api/api-keys"):                Entry((401, 401, 401, 200, 200, 200)),
+    ("DELETE", "/api/api-keys/{id}"):        Entry((401, 401, 401, 403, 204, 204), None, of_key),
+    ("GET", "/api/resources"):               Entry((401, 401, 401, 200, 200, 200)),
+    ("POST", "/api/resources"):              Entry((401, 401, 401, 201, 201, 201), always(type="note", data={})),
+    ("GET", "/api/resources/{id}"):          Entry((401, 401, 401, 403, 200, 200), None, of_resource),
+    ("PUT", "/api/resources/{id}"):          Entry((401, 401, 401, 403, 200, 200), always(data={}), of_resource),
+    ("PATCH", "/api/resources/{id}"):        Entry((401, 401, 401, 403, 200, 200), always(data={}), of_resource),
+    ("DELETE", "/api/resources/{id}"):       Entry((401, 401, 401, 403, 204, 204), None, of_resource),
+    ("GET", "/email/verify"):                Entry(PUBLIC),
+    ("GET", "/password/reset"):              Entry(PUBLIC),
+    ("GET", "/mail/{asset}"):                Entry(PUBLIC, None, "page.js"),
+    ("GET", "/api/audit"):                   Entry((401, 401, 401, 403, 403, 200)),
+    ("GET", "/api/audit/export"):            Entry((401, 401, 401, 403, 403, 200)),
+    ("GET", "/livez"):                       Entry(PUBLIC),
+    ("GET", "/readyz"):                      Entry(PUBLIC),
+    ("GET", "/.well-known/jwks.json"):       Entry(PUBLIC),
+    ("GET", "/openapi.json"):                Entry(PUBLIC),
+    ("GET", "/docs"):                        Entry(PUBLIC),
+    ("GET", "/docs/{asset}"):                Entry(PUBLIC, None, "docs.js"),
+    ("GET", "/problems/{slug}"):             Entry(PUBLIC, None, "not-found"),
+}
+# fmt: on
+
+
+def name_of(route: Route[Any]) -> str:
+    return f"{route.method} {route.path}"
+
+
+def path_of(route: Route[Any], target: str) -> str:
+    """The path to call; those of the API alternate between their two names."""
+    head, parameter, tail = route.path.partition("{")
+    path = head if not parameter else head + target + tail.partition("}")[2]
+    return path.replace("/api/", "/api/v1/") if next(_numbers) % 2 else path
+
+
+async def client_of(stack: Stack, kind: str, owner: Caller) -> httpx.AsyncClient:
+    """The HTTP client of a kind of caller, with an account of its own: some routes end all of its sessions."""
+    match kind:
+        case "anonymous":
+            return stack.client()
+        case "bad token":
+            return stack.client(forged(owner.access_token))
+        case "ended session":
+            ended = await stack.log_in(owner.email)
+            await ended.http.post("/api/v1/auth/logout")
+            return ended.http
+        case "stranger":
+            return (await stack.sign_up()).http
+        case "owner":
+            return owner.http
+    return (await stack.sign_up_admin()).http
+
+
+def forged(token: str) -> str:
+    """The same claims under a signature that is none."""
+    head, claims, signature = token.split(".")
+    return f"{head}.{claims}.{signature[::-1]}"
