@@ -7,8 +7,9 @@ their own resource types where they count. Whoever needs other settings, or an e
 
 import shutil
 import uuid
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,14 @@ async def bob(stack: Stack) -> Caller:
     return await stack.sign_up("bob@example.com")
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def second_node(stack: Stack, tmp_path: Path) -> AsyncGenerator[Stack]:
+    """Another node on the same database, whose mail goes to the same place."""
+    settings = stack.kingpost.settings
+    async with stacks.running(tmp_path, DATABASE_URL=settings.database_url, MAIL_URL=settings.mail_url) as node:
+        yield node
+
+
 @pytest.fixture
 def kind() -> str:
     """A resource type that no other test uses."""
@@ -126,3 +135,27 @@ async def serve(tmp_path: Path, migrated_sqlite: Path) -> AsyncGenerator[Serve]:
             return await context.enter_async_context(stacks.running(tmp_path, **options))
 
         yield start
+
+
+QUERY_METHODS = ["read", "scan", "lookup", "commit", "write", "transact"]
+STATEMENTS: ContextVar[list[str]] = ContextVar("STATEMENTS")
+"""What a request has asked the database, where a test counts it. Work in the background does not belong to any."""
+
+
+@pytest.fixture
+def asked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Fills with what this test's requests ask the database, at the driver."""
+    driver = type(stack.kingpost.database)
+    asked: list[str] = []
+    for name in QUERY_METHODS:
+        monkeypatch.setattr(driver, name, _counting(name, getattr(driver, name)))
+    STATEMENTS.set(asked)
+    return asked
+
+
+def _counting(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(*args: Any, **named: Any) -> Any:
+        STATEMENTS.get([]).append(name)
+        return method(*args, **named)
+
+    return counted

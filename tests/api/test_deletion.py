@@ -3,16 +3,10 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator
-from pathlib import Path
-
-import pytest_asyncio
 
 from kingpost.accounts.registration.service import NewAccount
 from kingpost.auth.second_factor.totp import STEP, code_at
 from kingpost.model import OPERATOR
-from kingpost.storage.opening import open_database
-from tests.api import stack as stacks
 from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem
 from tests.storage.traces import REMAINS, places_of
 
@@ -23,31 +17,9 @@ UNTIL_ALL_HAVE_HEARD = 1.0
 """Seconds in which the contract has every node know."""
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def second_node(stack: Stack, tmp_path: Path) -> AsyncGenerator[Stack]:
-    """Another node on the same database."""
-    async with stacks.running(tmp_path, DATABASE_URL=stack.kingpost.settings.database_url) as node:
-        yield node
-
-
-async def places(stack: Stack, needle: str) -> set[str]:
-    """The columns of the whole database in which a text is found."""
-    database = await open_database(stack.kingpost.settings.database_url)
-    try:
-        return await places_of(database, needle)
-    finally:
-        await database.close()
-
-
 async def delete(caller: Caller, user_id: str | None = None) -> None:
     response = await caller.http.delete(f"/api/v1/users/{user_id or caller.id}")
     assert response.status_code == 204, response.text
-
-
-async def make_key(caller: Caller, *scopes: str) -> str:
-    made = await caller.http.post("/api/v1/api-keys", json={"name": "Lovelace's key", "scopes": list(scopes)})
-    assert made.status_code == 201, made.text
-    return str(made.json()["key"])
 
 
 async def live_a_life(stack: Stack, email: str) -> Caller:
@@ -59,7 +31,6 @@ async def live_a_life(stack: Stack, email: str) -> Caller:
     grant = login.json()
     http = stack.client(grant["access_token"], address=ADDRESS, **{"User-Agent": AGENT})
     user = Caller(grant["user"]["id"], email, PASSWORD, grant, http)
-    await make_key(user, "users:read")
     enrolment = (await http.post("/api/v1/auth/totp")).json()
     otp = code_at(enrolment["secret"], int(time.time()) // STEP)
     assert (await http.post("/api/v1/auth/totp/confirm", json={"otp": otp})).is_success
@@ -75,30 +46,23 @@ async def test_nothing_personal_is_left_anywhere_in_the_database(stack: Stack) -
     email = f"Ada.{secrets.token_hex(8)}@Example.com"
     user = await live_a_life(stack, email)
     personal = [email, email.partition("@")[0], NAME, "Ada King", TOLD, ADDRESS, AGENT]
-    personal += ["a note about the engine", "Lovelace's key"]
-    for text in (email, "Ada King", ADDRESS, AGENT, "a note about the engine", "Lovelace's key"):
-        assert await places(stack, text), text
+    personal.append("a note about the engine")
+    for text in (email, "Ada King", ADDRESS, AGENT, "a note about the engine"):
+        assert await places_of(stack.kingpost.database, text), text
     await delete(user)
     for text in personal:
-        assert await places(stack, text) == set(), text
-    assert await places(stack, user.id) == REMAINS
+        assert await places_of(stack.kingpost.database, text) == set(), text
+    assert await places_of(stack.kingpost.database, user.id) == REMAINS
 
 
-async def test_sessions_and_keys_die_at_once_here_and_within_a_second_elsewhere(
-    stack: Stack, second_node: Stack
-) -> None:
+async def test_sessions_die_at_once_here_and_within_a_second_elsewhere(stack: Stack, second_node: Stack) -> None:
     user = await stack.sign_up()
-    key = await make_key(user, "users:read")
-    credentials = (user.access_token, key)
     for node in (stack, second_node):
-        for token in credentials:
-            assert (await node.client(token).get("/api/v1/users/me")).status_code == 200
+        assert (await node.client(user.access_token).get("/api/v1/users/me")).status_code == 200
     await delete(user)
-    for token in credentials:
-        assert_problem(await stack.client(token).get("/api/v1/users/me"), 401, "unauthenticated")
+    assert_problem(await stack.client(user.access_token).get("/api/v1/users/me"), 401, "unauthenticated")
     await asyncio.sleep(UNTIL_ALL_HAVE_HEARD)
-    for token in credentials:
-        assert_problem(await second_node.client(token).get("/api/v1/users/me"), 401, "unauthenticated")
+    assert_problem(await second_node.client(user.access_token).get("/api/v1/users/me"), 401, "unauthenticated")
     for node in (stack, second_node):
         response = await node.client().post("/api/v1/auth/refresh", json={"refresh_token": user.refresh_token})
         assert_problem(response, 401, "unauthenticated")
@@ -135,13 +99,11 @@ async def test_nothing_that_is_made_meanwhile_survives(stack: Stack, second_node
     body = {"type": "note", "data": {"text": "made meanwhile"}}
     clients = [node.client(user.access_token) for node in (stack, second_node)]
     writes = [clients[n % 2].post("/api/v1/resources", json=body) for n in range(16)]
-    key = {"name": "meanwhile", "scopes": ["users:read"]}
-    writes += [clients[n % 2].post("/api/v1/api-keys", json=key) for n in range(4)]
     responses = await asyncio.gather(*writes[:10], user.http.delete(f"/api/v1/users/{user.id}"), *writes[10:])
     assert responses[10].status_code == 204
     assert {response.status_code for response in responses} <= {201, 204, 401}
-    assert await places(stack, user.id) == REMAINS
-    assert await places(stack, "made meanwhile") == set()
+    assert await places_of(stack.kingpost.database, user.id) == REMAINS
+    assert await places_of(stack.kingpost.database, "made meanwhile") == set()
 
 
 async def test_the_audit_log_still_tells_of_it_but_not_from_where(stack: Stack, admin: Caller) -> None:
@@ -173,7 +135,7 @@ async def test_mail_that_waits_for_it_is_never_sent(serve: Serve) -> None:
         f"/api/v1/users/{user.id}/password",
         json={"current_password": PASSWORD, "new_password": "another horse battery"},
     )
-    assert await places(node, user.id) >= {"jobs.user_id"}
+    assert await places_of(node.kingpost.database, user.id) >= {"jobs.user_id"}
     await delete(admin, user.id)
-    assert "jobs.user_id" not in await places(node, user.id)
-    assert await places(node, user.id) <= REMAINS
+    assert "jobs.user_id" not in await places_of(node.kingpost.database, user.id)
+    assert await places_of(node.kingpost.database, user.id) <= REMAINS

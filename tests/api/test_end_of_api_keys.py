@@ -7,8 +7,14 @@ import pytest
 
 from kingpost import clock
 from kingpost.auth.api_keys.service import CACHE_LIFETIME
-from tests.api.machines import KEYS, ME, listed, make_key
+from tests.api.letters import NEW_PASSWORD, RESET, VERIFY, forgot, newest_token, reset, verify
+from tests.api.machines import KEYS, ME, NEW_KEY, listed, make_key
 from tests.api.stack import NOBODY, Caller, Stack, assert_problem, faults_of
+from tests.api.trails import Trail
+from tests.storage.traces import REMAINS, places_of
+
+UNTIL_ALL_HAVE_HEARD = 1.0
+"""Seconds in which every node has heard of what ended."""
 
 # --- last use ------------------------------------------------------------------------------------
 
@@ -111,6 +117,41 @@ async def test_keys_go_with_their_account(stack: Stack, admin: Caller) -> None:
         assert_problem(await admin.http.delete(f"{KEYS}/{machine.id}"), 404, "not-found")
 
 
+async def test_keys_of_a_deleted_account_die_at_once_here_and_within_a_second_elsewhere(
+    stack: Stack, second_node: Stack
+) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner)
+    elsewhere = second_node.client(machine.key)
+    assert [await machine.status(), (await elsewhere.get(ME)).status_code] == [200, 200]
+    assert (await owner.http.delete(f"/api/v1/users/{owner.id}")).status_code == 204
+    assert_problem(await machine.http.get(ME), 401, "unauthenticated")
+    await asyncio.sleep(UNTIL_ALL_HAVE_HEARD)
+    assert_problem(await elsewhere.get(ME), 401, "unauthenticated")
+
+
+async def test_nothing_of_a_key_is_left_of_a_deleted_account(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    name = f"Lovelace's key {owner.id}"
+    await make_key(stack, owner, name=name)
+    assert "api_keys.name" in await places_of(stack.kingpost.database, name)
+    assert (await owner.http.delete(f"/api/v1/users/{owner.id}")).status_code == 204
+    assert await places_of(stack.kingpost.database, name) == set()
+    assert await places_of(stack.kingpost.database, owner.id) <= REMAINS
+
+
+async def test_no_key_that_is_made_during_a_deletion_survives(stack: Stack, second_node: Stack) -> None:
+    owner = await stack.sign_up()
+    note = {"type": "note", "data": {"text": "made meanwhile"}}
+    clients = [node.client(owner.access_token) for node in (stack, second_node)]
+    writes = [clients[n % 2].post("/api/v1/resources", json=note) for n in range(16)]
+    writes += [clients[n % 2].post(KEYS, json=NEW_KEY) for n in range(4)]
+    responses = await asyncio.gather(*writes[:10], owner.http.delete(f"/api/v1/users/{owner.id}"), *writes[10:])
+    assert responses[10].status_code == 204
+    assert {response.status_code for response in responses} <= {201, 204, 401}
+    assert await places_of(stack.kingpost.database, owner.id) == REMAINS
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -133,6 +174,45 @@ async def test_a_change_of_password_leaves_keys_alone(stack: Stack) -> None:
     machine = await make_key(stack, owner)
     passwords = {"current_password": owner.password, "new_password": "staple battery horse"}
     assert (await owner.http.put(f"/api/v1/users/{owner.id}/password", json=passwords)).status_code == 204
+    assert await machine.status() == 200
+
+
+# --- the first proof of an address ----------------------------------------------------------------
+
+
+async def test_who_signed_up_with_anothers_address_keeps_nothing_once_its_owner_comes(stack: Stack) -> None:
+    intruder = await stack.sign_up()
+    key = (await intruder.http.post(KEYS, json={"name": "Mine", "scopes": ["users:read"]})).json()["key"]
+    machine = stack.client(key)
+    assert (await machine.get(ME)).status_code == 200
+    await forgot(stack, intruder.email)
+    assert (await reset(stack, await newest_token(stack, intruder.email, RESET))).status_code == 204
+    assert_problem(await machine.get(ME), 401, "unauthenticated")
+    # Now the address is proved: whoever makes a key is its owner, and forgetting a password stops no machine.
+    owner = await stack.log_in(intruder.email, NEW_PASSWORD)
+    key = (await owner.http.post(KEYS, json={"name": "Mine", "scopes": ["users:read"]})).json()["key"]
+    await forgot(stack, intruder.email)
+    token = await newest_token(stack, intruder.email, RESET)
+    assert (await reset(stack, token, "another battery staple")).status_code == 204
+    assert (await stack.client(key).get(ME)).status_code == 200
+
+
+async def test_keys_of_before_the_first_proof_of_an_address_go_although_it_is_proved_by_now(stack: Stack) -> None:
+    intruder = await stack.sign_up()
+    early = await make_key(stack, intruder)
+    # The owner presses the button of a message that a stranger's sign-up has caused.
+    assert (await verify(stack, await newest_token(stack, intruder.email, VERIFY))).status_code == 204
+    late = await make_key(stack, intruder)
+    await forgot(stack, intruder.email)
+    assert (await reset(stack, await newest_token(stack, intruder.email, RESET))).status_code == 204
+    assert (await early.status(), await late.status()) == (401, 200)
+
+
+async def test_keys_of_an_account_that_was_verified_from_the_start_stay(stack: Stack) -> None:
+    admin = await stack.sign_up_admin()
+    machine = await make_key(stack, admin)
+    await forgot(stack, admin.email)
+    assert (await reset(stack, await newest_token(stack, admin.email, RESET))).status_code == 204
     assert await machine.status() == 200
 
 
@@ -160,3 +240,22 @@ async def test_the_audit_log_tells_of_keys_and_of_what_they_do_and_never_the_key
     (by_key,) = await entries(target=owner.id, action="user.changed")
     assert (by_key["actor_type"], by_key["actor_id"]) == ("api_key", owner.id)
     assert by_key["details"]["api_key_id"] == machine.id
+
+
+async def test_a_key_that_is_refused_leaves_no_entry(stack: Stack, admin: Caller) -> None:
+    trail = Trail(stack, admin)
+    owner = await trail.member()
+    refused = await trail.send(owner, "POST", "/api-keys", name="x", scopes=["everything"])
+    assert refused.status_code == 400
+    listed = await admin.http.get("/api/v1/audit", params={"actor": owner.id, "limit": 100})
+    assert trail.request_id not in [entry["request_id"] for entry in listed.json()["items"]]
+
+
+async def test_an_export_has_the_keys_and_no_key_itself(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    path = f"/api/v1/users/{owner.id}/export"
+    assert (await owner.http.get(path)).json()["api_keys"] == []
+    machine = await make_key(stack, owner)
+    export = await owner.http.get(path)
+    assert export.json()["api_keys"] == await listed(owner)
+    assert machine.key not in export.text

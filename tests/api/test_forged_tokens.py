@@ -9,7 +9,6 @@ import hmac
 import json
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any
 
 import httpx
@@ -19,37 +18,8 @@ from joserfc import jwe
 from joserfc.jwk import ECKey, OctKey
 from joserfc.jws import JWSRegistry
 
-from kingpost.auth.api_keys import key_format
-from kingpost.storage.database import Database
 from tests.api.forging import Members, encode, parts, segment, signed_by_us
 from tests.api.stack import NOBODY, Caller, Stack, assert_problem
-
-QUERY_METHODS = ["read", "scan", "lookup", "commit", "write", "transact"]
-STATEMENTS: ContextVar[list[str]] = ContextVar("STATEMENTS")
-"""What a request has asked the database, where a test counts it. Work in the background does not belong to any."""
-
-
-@pytest.fixture
-def asked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Fills with what this test's requests ask the database, at the driver."""
-    driver = type(_driver(stack))
-    asked: list[str] = []
-    for name in QUERY_METHODS:
-        monkeypatch.setattr(driver, name, _counting(name, getattr(driver, name)))
-    STATEMENTS.set(asked)
-    return asked
-
-
-def _driver(stack: Stack) -> Database:
-    return stack.kingpost.database
-
-
-def _counting(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    def counted(*args: Any, **named: Any) -> Any:
-        STATEMENTS.get([]).append(name)
-        return method(*args, **named)
-
-    return counted
 
 
 class Forger:
@@ -88,12 +58,6 @@ def encrypted(forger: Forger, algorithm: str) -> str:
     key = forger.public if algorithm.startswith("ECDH") else OctKey.generate_key(256)
     header = {"alg": algorithm, "enc": "A256GCM", "kid": forger.header["kid"], "typ": "at+jwt", "cty": "JWT"}
     return jwe.encrypt_compact(header, forger.token.encode(), key, algorithms=[algorithm, "A256GCM"])
-
-
-def api_key() -> str:
-    """What looks like one of our API keys, but whose checksum is not that of the rest."""
-    key = key_format.new_key()
-    return key[:10] + ("A" if key[10] != "A" else "B") + key[11:]
 
 
 NOW = int(time.time())
@@ -146,13 +110,6 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
     "claims in a list": lambda f: f"{segment(f.header)}.{encode(b'[]')}.{f.signature}",
     "claims nested endlessly": lambda f: f"{segment(f.header)}.{encode(b'[' * 2000)}.{f.signature}",
     "a refresh token": lambda f: f.refresh_token,
-    "an API key with a wrong checksum": lambda f: api_key(),
-    "an API key with its checksum cut off": lambda f: key_format.new_key()[:-6],
-    "an API key with a character too many": lambda f: key_format.new_key() + "0",
-    "an API key with spaces": lambda f: "kp_ " + key_format.new_key()[4:],
-    "an API key in capitals": lambda f: key_format.new_key().upper(),
-    "an API key without an end": lambda f: "kp_" + "A" * 4000,
-    "an API key of nothing": lambda f: "kp_",
     "a prefix alone": lambda f: "kp",
     "as long as a header may be": lambda f: f.token + "A" * 14_000,
 }
@@ -196,7 +153,7 @@ async def test_a_token_of_a_megabyte_is_refused_without_a_look_up(
     stack: Stack, forger: Forger, asked: list[str]
 ) -> None:
     started = time.process_time()
-    for token in (forger.token + "A" * 2**20, "kp_" + "A" * 2**20, "." * 2**20, forger.ours(claims={"x": "A" * 2**20})):
+    for token in (forger.token + "A" * 2**20, "." * 2**20, forger.ours(claims={"x": "A" * 2**20})):
         response = await stack.client(token).get("/api/v1/users/me")
         assert_problem(response, 431, "headers-too-large")
     assert asked == []
@@ -219,7 +176,7 @@ async def test_a_forged_refresh_token_costs_no_look_up_either(
 ) -> None:
     token = forger.refresh_token
     changed = [token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :] for place in (0, 30, -10)]
-    for forged in (*changed, "", token[:-1], token + "A", forger.token, api_key(), "A" * 1000):
+    for forged in (*changed, "", token[:-1], token + "A", forger.token, "A" * 1000):
         response = await client.post("/api/v1/auth/refresh", json={"refresh_token": forged})
         assert_problem(response, 401, "unauthenticated")
     assert asked == []

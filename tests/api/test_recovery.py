@@ -2,12 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from tests.api import stack as stacks
 from tests.api.letters import (
@@ -25,20 +23,11 @@ from tests.api.letters import (
     tokens,
     verify,
 )
-from tests.api.machines import make_key
 from tests.api.stack import PASSWORD, Serve, Stack, assert_problem, faults_of
 from tests.timing import assert_within
 
 WITHIN = 1.0
 """Seconds in which every node has heard that a session has ended."""
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def second_node(stack: Stack, tmp_path: Path) -> AsyncGenerator[Stack]:
-    """Another node on the same database."""
-    settings = stack.kingpost.settings
-    async with stacks.running(tmp_path, DATABASE_URL=settings.database_url, MAIL_URL=settings.mail_url) as node:
-        yield node
 
 
 # --- asking --------------------------------------------------------------------------------------
@@ -154,42 +143,6 @@ async def test_a_refused_password_does_not_use_up_the_link(stack: Stack, passwor
         assert faults_of(await reset(stack, token, refused)) == ["/new_password"]
     assert (await caller.http.get("/api/v1/users/me")).status_code == 200
     assert (await reset(stack, token)).status_code == 204
-
-
-async def test_who_signed_up_with_anothers_address_keeps_nothing_once_its_owner_comes(stack: Stack) -> None:
-    intruder = await stack.sign_up()
-    key = (await intruder.http.post("/api/v1/api-keys", json={"name": "Mine", "scopes": ["users:read"]})).json()["key"]
-    machine = stack.client(key)
-    assert (await machine.get("/api/v1/users/me")).status_code == 200
-    await forgot(stack, intruder.email)
-    assert (await reset(stack, await newest_token(stack, intruder.email, RESET))).status_code == 204
-    assert_problem(await machine.get("/api/v1/users/me"), 401, "unauthenticated")
-    # Now the address is proved: whoever makes a key is its owner, and forgetting a password stops no machine.
-    owner = await stack.log_in(intruder.email, NEW_PASSWORD)
-    key = (await owner.http.post("/api/v1/api-keys", json={"name": "Mine", "scopes": ["users:read"]})).json()["key"]
-    await forgot(stack, intruder.email)
-    token = await newest_token(stack, intruder.email, RESET)
-    assert (await reset(stack, token, "another battery staple")).status_code == 204
-    assert (await stack.client(key).get("/api/v1/users/me")).status_code == 200
-
-
-async def test_keys_of_before_the_first_proof_of_an_address_go_although_it_is_proved_by_now(stack: Stack) -> None:
-    intruder = await stack.sign_up()
-    early = await make_key(stack, intruder)
-    # The owner presses the button of a message that a stranger's sign-up has caused.
-    assert (await verify(stack, await newest_token(stack, intruder.email, VERIFY))).status_code == 204
-    late = await make_key(stack, intruder)
-    await forgot(stack, intruder.email)
-    assert (await reset(stack, await newest_token(stack, intruder.email, RESET))).status_code == 204
-    assert (await early.status(), await late.status()) == (401, 200)
-
-
-async def test_keys_of_an_account_that_was_verified_from_the_start_stay(stack: Stack) -> None:
-    admin = await stack.sign_up_admin()
-    machine = await make_key(stack, admin)
-    await forgot(stack, admin.email)
-    assert (await reset(stack, await newest_token(stack, admin.email, RESET))).status_code == 204
-    assert await machine.status() == 200
 
 
 async def test_a_dead_link_and_a_bad_password_are_told_together(stack: Stack) -> None:

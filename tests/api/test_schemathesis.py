@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
         process.wait(10)
 
 
+THINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "resources": ("?owner=me&limit=1", {"type": "note", "data": {}}),
+    "api-keys": ("", {"name": "A key", "scopes": ["users:read"]}),
+}
+"""What an account may have many of: the query for its own ones, and the body that makes one."""
+
+
 class Visitor:
     """Somebody who is signed in, and has things that the ids in paths can name."""
 
@@ -93,14 +100,10 @@ class Visitor:
 
     def something_at(self, path: str) -> str:
         """The id of something that exists and that the visitor may change."""
-        if "/resources/" in path:
-            items = self._client.get("/api/v1/resources?owner=me&limit=1").json()["items"]
-            note = {"type": "note", "data": {}}
-            return str((items or [self._client.post("/api/v1/resources", json=note).json()])[0]["id"])
-        if "/api-keys/" in path:
-            key = {"name": "A key", "scopes": ["users:read"]}
-            items = self._client.get("/api/v1/api-keys").json()["items"]
-            return str((items or [self._client.post("/api/v1/api-keys", json=key).json()])[0]["id"])
+        for collection, (query, body) in THINGS.items():
+            if f"/{collection}/" in path:
+                items = self._client.get(f"/api/v1/{collection}{query}").json()["items"]
+                return str((items or [self._client.post(f"/api/v1/{collection}", json=body).json()])[0]["id"])
         if "/sessions/" in path:
             items = self._client.get("/api/v1/auth/sessions").json()["items"]
             return str(min(items, key=lambda item: bool(item["current"]))["id"])
