@@ -2,93 +2,25 @@
 
 import asyncio
 import base64
-import re
 import secrets
 import subprocess
 import time
 from collections.abc import Generator, Mapping
-from email import message_from_bytes, policy
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kingpost.auth.second_factor import totp
 from tests.servers import BINARIES, PostgreSQLServer, ValkeyServer
+from tests.system import api_keys
 from tests.system.conftest import Serve
-from tests.system.running import Client, Server, eventually, kingpost
+from tests.system.runs import ADA, Run
 from tests.system.searching import Secrets
 
 SECRET = "the master secret " + secrets.token_urlsafe(24)
-ADA, ADMIN = "ada.lovelace@example.com", "admin@example.com"
-TOKEN = re.compile(r"[?&]token=([A-Za-z0-9_-]+)")
+ADMIN = "admin@example.com"
 PRIVATE_KEY = bytes.fromhex("020100301306072a8648ce3d0201")
 """What every private key for P-256 starts with in PKCS #8, after its length."""
-
-
-class Mailbox:
-    """The file outbox: one letter after the other."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._read: set[Path] = set()
-
-    def token(self, to: str) -> str:
-        """The token in the next letter to somebody that has one."""
-        token = eventually(lambda: self._next(to))
-        assert token is not None
-        return token
-
-    def _next(self, to: str) -> str | None:
-        for file in sorted(set(self._directory.glob("*.eml")) - self._read):
-            letter = message_from_bytes(file.read_bytes(), policy=policy.default)
-            if to not in letter["To"]:
-                continue
-            self._read.add(file)
-            text = letter.get_body(("plain",))
-            assert text is not None
-            if match := TOKEN.search(text.get_content()):
-                return match[1]
-        return None
-
-
-class Run:
-    """One run of a server with the secrets that come up in it. `told` is what commands wrote."""
-
-    def __init__(self, server: Server, settings: Mapping[str, str]) -> None:
-        self.server = server
-        self.secrets = Secrets()
-        self.mail = Mailbox(server.directory / "outbox")
-        self.client = server.client()
-        self.told = ""
-        self._settings = settings
-
-    def command(self, *arguments: str, stdin: str = "") -> None:
-        done = kingpost(self.server.directory, *arguments, stdin=stdin, **self._settings)
-        assert done.returncode == 0, done.stderr
-        self.told += done.stdout + done.stderr
-
-    def post(self, path: str, status: int, **body: Any) -> Any:
-        """What a POST to the API answers."""
-        answer = self.client.post(f"/api/v1/{path}", json=body)
-        assert answer.status_code == status, f"{path}: {answer.text}"
-        return answer.json() if answer.content else None
-
-    def log_in(self, email: str, password: str, **more: str) -> Client:
-        """Sign in, and be this one from now on."""
-        granted = self.post("auth/login", 200, email=email, password=password, **more)
-        self.secrets.grant(granted)
-        self.client = self.server.client(granted["access_token"])
-        self.client.tokens = granted
-        return self.client
-
-    def mailed(self, to: str = ADA) -> str:
-        """The token of the next letter."""
-        return self.secrets.random("token in a letter", self.mail.token(to))
-
-    def end_session(self) -> None:
-        """Be a stranger from now on."""
-        self.client = self.server.client()
 
 
 def administer(run: Run) -> None:
@@ -158,16 +90,6 @@ def use_a_second_factor(run: Run, password: str) -> None:
     assert answer.status_code == 204, answer.text
 
 
-def use_an_api_key(run: Run) -> None:
-    """A key that is made, used and left to live on, and one that is revoked."""
-    for is_kept in (True, False):
-        made = run.post("api-keys", 201, name="of the test", scopes=["users:read"])
-        key = run.secrets.add("API key", made["key"], made["key"].removeprefix("kp_").encode())
-        assert run.server.client(key).get("/api/v1/users/me").status_code == 200
-        if not is_kept:
-            assert run.client.delete(f"/api/v1/api-keys/{made['id']}").status_code == 204
-
-
 def change_address_and_password(run: Run, password: str) -> None:
     """A new address, confirmed from there, and a new password."""
     path, new = f"/api/v1/users/{run.client.tokens['user']['id']}", "countess@example.net"
@@ -186,7 +108,7 @@ def live(run: Run) -> None:
     use_sessions(run, password)
     password = recover(run)
     use_a_second_factor(run, password)
-    use_an_api_key(run)
+    api_keys.use_one(run)
     change_address_and_password(run, password)
 
 

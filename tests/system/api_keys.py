@@ -1,0 +1,13 @@
+"""API keys for the system tests."""
+
+from tests.system.runs import Run
+
+
+def use_one(run: Run) -> None:
+    """A key that is made, used and left to live on, and one that is revoked."""
+    for is_kept in (True, False):
+        made = run.post("api-keys", 201, name="of the test", scopes=["users:read"])
+        key = run.secrets.add("API key", made["key"], made["key"].removeprefix("kp_").encode())
+        assert run.server.client(key).get("/api/v1/users/me").status_code == 200
+        if not is_kept:
+            assert run.client.delete(f"/api/v1/api-keys/{made['id']}").status_code == 204
