@@ -78,10 +78,10 @@ class Principal(msgspec.Struct, frozen=True):
         """Return the id of the caller's session.
 
         Raises:
-            Forbidden: the caller is an API key, which has no session.
+            Forbidden: the caller has no session.
         """
         if self.session_id is None:
-            raise Forbidden("This requires an access token: an API key has no session")
+            raise Forbidden("This requires an access token")
         return self.session_id
 
     def may_manage(self, user_id: str) -> bool:

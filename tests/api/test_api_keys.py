@@ -208,6 +208,11 @@ async def test_a_key_anywhere_else_is_no_credential(stack: Stack) -> None:
     assert_problem(await stranger.get(ME, auth=(key, "")), 401, "unauthenticated")
 
 
+async def test_a_request_without_a_credential_is_answered_that_a_key_would_do(client: httpx.AsyncClient) -> None:
+    problem = assert_problem(await client.get(ME), 401, "unauthenticated")
+    assert problem["detail"] == "Send an API key or an access token in the header Authorization: Bearer <token>"
+
+
 async def test_what_is_not_quite_a_key_is_refused(stack: Stack) -> None:
     machine = await make_key(stack, await stack.sign_up())
     key = machine.key

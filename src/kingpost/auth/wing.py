@@ -39,7 +39,7 @@ from kingpost.auth.signing_keys.rotation import KeyRotation
 from kingpost.auth.signing_keys.store import SigningKeyStore
 from kingpost.auth.throttling.counters import AttemptCounters
 from kingpost.auth.throttling.service import Throttle
-from kingpost.http.app.call import Authenticate
+from kingpost.http.app.call import Credential
 from kingpost.http.app.router import Endpoint, Route, bind
 from kingpost.mail import Messages
 from kingpost.secret import MasterSecret
@@ -104,9 +104,12 @@ class Auth:
             *bind(signing_key_routes.ROUTES, self.keys),
         ]
 
-    def credentials(self) -> Sequence[tuple[str, Authenticate]]:
-        """Return the kinds of bearer credentials by prefix. Access tokens have no prefix, so they come last."""
-        return [(API_KEY_PREFIX, self.api_keys.authenticate), ("", self.sessions.authenticate)]
+    def credentials(self) -> Sequence[Credential]:
+        """Return the kinds of bearer credentials. Access tokens have no prefix, so they come last."""
+        return [
+            Credential(API_KEY_PREFIX, "an API key", self.api_keys.authenticate),
+            Credential("", "an access token", self.sessions.authenticate),
+        ]
 
     async def keep_house(self) -> None:
         """Rotate the signing keys if necessary, and delete expired sessions."""

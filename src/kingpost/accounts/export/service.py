@@ -48,12 +48,12 @@ class Exports:
 
         Raises:
             Forbidden: the account is not the caller's own, and the caller is not an administrator; or the caller is
-                an API key without the scope `resources:read`.
+                limited to scopes, and `resources:read` is not among them.
             NotFound: no account has this id.
         """
         principal = context.caller
         if principal.scopes is not None and "resources:read" not in principal.scopes:
-            raise Forbidden("An export contains resources: the API key also needs the scope resources:read")
+            raise Forbidden("An export contains resources: the credential also needs the scope resources:read")
         user = await self._users.find(user_id)
         if user is None:
             raise NotFound()

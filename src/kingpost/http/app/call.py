@@ -1,7 +1,7 @@
 """A request as handlers see it."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -20,18 +20,31 @@ type Authenticate = Callable[[str], Awaitable[Principal]]
 """Return the caller that a credential identifies, or raise `Unauthenticated`."""
 
 
+class Credential(NamedTuple):
+    """A kind of bearer credential.
+
+    Attributes:
+        prefix: the start of all credentials of this kind.
+        name: the kind in a sentence, with its article.
+        authenticate: authenticates a credential of this kind.
+    """
+
+    prefix: str
+    name: str
+    authenticate: Authenticate
+
+
 class Machine(msgspec.Struct, frozen=True):
     """Shared parts of the HTTP layer that every handler can use.
 
     Attributes:
-        credentials: pairs of a prefix and the function that authenticates tokens with this prefix. The first
-            matching prefix is used.
+        credentials: the kinds of credentials. The first one with a matching prefix is used.
         cursors: encodes and decodes the cursors of lists.
         body_limit: maximum size of a body in bytes.
         json_limits: limits of the JSON in a body.
     """
 
-    credentials: Sequence[tuple[str, Authenticate]]
+    credentials: Sequence[Credential]
     cursors: Cursors
     body_limit: int
     json_limits: JSONLimits
@@ -87,27 +100,28 @@ class Call:
         return None if value is None else value.decode("latin-1")
 
     async def authenticate(self) -> Principal:
-        """Identify the caller by an access token or an API key.
+        """Identify the caller by a bearer credential.
 
         The application does this for routes that require a caller. Handlers of other routes call it if credentials are
         optional.
 
         Raises:
             Unauthenticated: the credentials are missing, invalid, expired or revoked.
-            Forbidden: the credential is an API key without the scope of the route.
+            Forbidden: the credential is limited to scopes, and the scope of the route is not among them.
         """
         authorization = self.headers.get(b"authorization")
         if authorization is None:
-            raise Unauthenticated("Send an access token or an API key in the header Authorization: Bearer <token>")
+            names = " or ".join(credential.name for credential in self.machine.credentials)
+            raise Unauthenticated(f"Send {names} in the header Authorization: Bearer <token>")
         scheme, _, token = authorization.partition(b" ")
         if scheme.lower() != b"bearer":
             raise Unauthenticated("The Authorization header must have the form Bearer <token>")
         text = token.strip().decode("latin-1")
-        authenticate = next(read for prefix, read in self.machine.credentials if text.startswith(prefix))
-        principal = await authenticate(text)
+        credential = next(kind for kind in self.machine.credentials if text.startswith(kind.prefix))
+        principal = await credential.authenticate(text)
         if principal.scopes is not None and self.route.scope not in principal.scopes:
             scope = self.route.scope
-            raise Forbidden(f"The API key needs the scope {scope}" if scope else "This requires an access token")
+            raise Forbidden(f"The credential needs the scope {scope}" if scope else "This requires an access token")
         self.principal = principal
         self._context = None
         return principal
