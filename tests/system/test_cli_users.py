@@ -155,7 +155,7 @@ def test_a_second_factor_that_was_lost_is_disabled(operator: Operator, serve: Se
     login = {"email": "ada@example.com", "password": PASSWORD}
     assert client.post("/api/v1/auth/login", json=login).json()["type"] == "/problems/mfa-required"
     out, _ = operator.run("disable-totp", "ada@example.com")
-    assert out == "ada@example.com signs in without a second factor now.\n"
+    assert out == "ada@example.com has no second factor any more.\n"
     client.log_in("ada@example.com")
     assert ("operator", "second_factor.disabled", user_id) in operator.audit()
 
@@ -202,7 +202,7 @@ def test_accounts_are_listed_sorted_filtered_and_counted(operator: Operator) -> 
     assert [line[1] for line in lines[1:]] == ["a@example.com", "b@example.com"]
     assert [len(line[0]) for line in lines[1:]] == [36, 36]
     assert "\x1b" not in out
-    assert err == ["2 of 3: --limit shows more."]
+    assert err == ["Listed 2 of 3 accounts. List more with --limit."]
 
 
 def test_a_list_longer_than_a_page_is_walked(alone: Operator) -> None:
@@ -277,7 +277,7 @@ def at_a_terminal(
 def test_a_person_is_asked_before_an_account_is_deleted(alone: Operator) -> None:
     user = alone.make("ada@example.com")
     code, shown = at_a_terminal(alone, ["delete", "ada@example.com"], (b"[y/N]", b"n\n"))
-    assert (code, f"Delete ada@example.com ({user['id']}) with all that it owns? [y/N]" in shown) == (1, True)
+    assert (code, f"Delete ada@example.com ({user['id']}) and everything it owns? [y/N]" in shown) == (1, True)
     assert alone.document("show", user["id"]) == user
     code, shown = at_a_terminal(alone, ["delete", "ada@example.com"], (b"[y/N]", b"y\n"))
     assert (code, "is deleted" in shown) == (0, True)
@@ -300,14 +300,14 @@ def test_a_password_that_is_typed_is_asked_for_twice_and_not_shown(alone: Operat
         (["list", "--sort", "name"], "created_at, email, id, updated_at"),
         (["list", "--sort", "id,id"], "each once"),
         (["list", "--status", "gone"], "'gone'"),
-        (["list", "--role", "Admin"], "A role has a letter first"),
+        (["list", "--role", "Admin"], "is not a role: write a lower-case letter, then"),
         (["list", "--limit", "0"], "0 is not in the range"),
         (["set-roles", "ada@example.com"], "Missing argument 'ROLE...'"),
-        (["set-roles", "ada@example.com", "user", "a b"], "A role has a letter first"),
+        (["set-roles", "ada@example.com", "user", "a b"], "is not a role: write a lower-case letter, then"),
         (["set-roles", "ada@example.com", *[f"r{number}" for number in range(33)]], "at most 32 roles"),
         (["create", "ada@example.com"], "--password-stdin"),
         (["set-password", "ada@example.com"], "--password-stdin"),
-        (["show"], "Missing argument 'WHO'"),
+        (["show"], "Missing argument 'ACCOUNT'"),
     ],
 )
 def test_wrong_use_ends_with_code_two_and_touches_nothing(alone: Operator, arguments: list[str], told: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Exit code 0 on success, 2 on wrong usage, 1 otherwise."""
+"""The command line. The exit code is 0 on success, 2 on wrong usage and 1 on any other failure."""
 
 import click
 
@@ -6,15 +6,15 @@ from kingpost import __version__
 from kingpost.cli.lazy import LazyGroup
 
 COMMANDS = {
-    "config": "Print the configuration in force, with secrets masked, and all that is wrong with it.",
-    "keys": "Look after the keys that sign access tokens.",
-    "migrate": "Bring the database's schema up to date. Safe from many nodes at once.",
+    "config": "Print the configuration with secrets masked, or all its errors.",
+    "keys": "Manage the keys that sign access tokens.",
+    "migrate": "Bring the database schema up to date.",
     "openapi": "Print the OpenAPI document.",
-    "routes": "List all routes, with who may call them and the functions that handle them.",
+    "routes": "List all routes with their callers, scopes and handlers.",
     "serve": "Serve the API.",
-    "users": "Administer accounts. WHO is an id or an e-mail address.",
+    "users": "Manage accounts.",
 }
-"""The help line of each command. Command `x` is the function `x` of the module `kingpost.cli.x`."""
+"""The help line of each command. The command `x` is the function `x` in the module `kingpost.cli.x`."""
 
 
 @click.group(

@@ -1,8 +1,7 @@
-"""What all commands do: read the configuration, run, and tell in one sentence what went wrong."""
+"""Shared parts of the commands: loading the configuration, running services, reporting errors."""
 
 import asyncio
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -11,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kingpost import settings
 from kingpost.auth.signing_keys.ring import SigningKeyError
 from kingpost.problems import Problem
 from kingpost.secret import SecretFileError
-from kingpost.settings import InvalidSettings, Settings
+from kingpost.settings import InvalidSettings, Settings, load
 from kingpost.storage import CannotOpen
 
 if sys.platform != "win32":
@@ -25,33 +23,26 @@ if TYPE_CHECKING:
     from kingpost.main import Running
 
 
-def load(**flags: Any) -> Settings:
-    """The configuration in force here.
+def load_settings(**flags: Any) -> Settings:
+    """Load the settings from flags, the environment and the working directory.
 
     Raises:
-        InvalidSettings: with all the faults found.
+        InvalidSettings: with all errors found.
     """
-    return settings.load(os.environ, Path.cwd(), **flags)
+    return load(os.environ, Path.cwd(), **flags)
 
 
 def run[T](work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end."""
+    """Run a coroutine on a new event loop and return its result."""
     if sys.platform == "win32":
         return asyncio.run(work)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
 
 
-def log() -> None:
-    """Have servers log."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    for chatty in ("alembic", "uvicorn"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
 @contextlib.contextmanager
-def one_sentence() -> Iterator[None]:
-    """What an operator can mend is told in a plain sentence on standard error, with exit code 1."""
+def reported_errors() -> Iterator[None]:
+    """Print an error that an operator can fix as a sentence on standard error, and exit with code 1."""
     try:
         yield
     except InvalidSettings as error:
@@ -68,21 +59,21 @@ def one_sentence() -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def running(loaded: Settings, *, background: bool = True) -> AsyncIterator["Running"]:
-    """Run all services until the end of the block. Raises as `kingpost.main.running` does."""
-    # This import takes more than half a second, which `--help` and a wrong option need not wait for.
+async def running(settings: Settings, *, background: bool = True) -> AsyncIterator["Running"]:
+    """Run all services until the end of the block. Raises the errors of `kingpost.main.running`."""
+    # This import takes more than half a second. `--help` and a wrong option need not wait for it.
     from kingpost import main  # noqa: PLC0415
 
-    async with main.running(loaded, background=background) as kingpost:
+    async with main.running(settings, background=background) as kingpost:
         yield kingpost
 
 
-@one_sentence()
+@reported_errors()
 def with_kingpost[T](work: "Callable[[Running], Awaitable[T]]") -> T:
-    """Run work with all services, beside the servers that may be running, and return its result."""
+    """Run work with all services and return its result. Servers may run at the same time."""
 
-    async def work_in_place() -> T:
-        async with running(load(), background=False) as kingpost:
+    async def open_and_work() -> T:
+        async with running(load_settings(), background=False) as kingpost:
             return await work(kingpost)
 
-    return run(work_in_place())
+    return run(open_and_work())

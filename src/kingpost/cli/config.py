@@ -3,13 +3,13 @@
 import click
 import msgspec
 
-from kingpost import settings
-from kingpost.cli.common import load, one_sentence
+from kingpost.cli.common import load_settings, reported_errors
+from kingpost.settings import masked
 
 
 @click.command()
 def config() -> None:
-    """Print the configuration in force, with secrets masked, and all that is wrong with it."""
-    with one_sentence():
-        for name, value in settings.masked(load()).items():
+    """Print the configuration with secrets masked, or all its errors."""
+    with reported_errors():
+        for name, value in masked(load_settings()).items():
             click.echo(f"{name} = {msgspec.json.encode(value).decode()}")

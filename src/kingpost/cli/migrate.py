@@ -2,13 +2,16 @@
 
 import click
 
-from kingpost.cli.common import load, one_sentence, run
+from kingpost.cli.common import load_settings, reported_errors, run
 from kingpost.storage import opening
 
 
 @click.command()
 def migrate() -> None:
-    """Bring the database's schema up to date. Safe from many nodes at once."""
-    with one_sentence():
-        run(opening.migrate(load().database_url))
+    """Bring the database schema up to date.
+
+    Several nodes can run this at the same time.
+    """
+    with reported_errors():
+        run(opening.migrate(load_settings().database_url))
         click.echo("The database is up to date.")

@@ -3,7 +3,7 @@
 import click
 
 from kingpost.cli import output
-from kingpost.cli.common import load, one_sentence
+from kingpost.cli.common import load_settings, reported_errors
 from kingpost.http.openapi.document import document
 from kingpost.main import ROUTES
 
@@ -11,5 +11,5 @@ from kingpost.main import ROUTES
 @click.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
-    with one_sentence():
-        output.echo_json(document(ROUTES, load().public_url))
+    with reported_errors():
+        output.echo_json(document(ROUTES, load_settings().public_url))

@@ -1,4 +1,4 @@
-"""How commands talk: tables for people, JSON for scripts, a question before what cannot be undone."""
+"""Output and confirmation: tables for people, JSON for scripts."""
 
 import shutil
 import sys
@@ -12,19 +12,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
-yes = click.option("--yes", is_flag=True, help="Do not ask.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 password_stdin = click.option(
     "--password-stdin", is_flag=True, required=True, help="Read the password from standard input."
 )
 
-UNLIMITED = 100_000
-"""Columns, where nobody looks at a screen."""
+UNLIMITED_WIDTH = 100_000
+"""Columns of a table that is not printed on a terminal."""
 STYLES = {"suspended": "yellow", "signing": "green", "next": "cyan"}
 
 
 def echo_json(value: Any) -> None:
-    """Print a value as one JSON document."""
+    """Print a value as a JSON document."""
     sys.stdout.flush()
     # With PYTHONUNBUFFERED=1, `sys.stdout.buffer` does not finish a long write that a signal cuts short.
     with open(sys.stdout.fileno(), "wb", closefd=False) as stdout:
@@ -32,14 +32,14 @@ def echo_json(value: Any) -> None:
 
 
 def echo_table(rows: Iterable[Sequence[str]], *headings: str) -> None:
-    """Print rows in columns. On a terminal what is too wide is folded; elsewhere a row is a line, in plain text."""
+    """Print rows in columns. On a terminal, wide cells are folded; elsewhere each row is one line of plain text."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(headings))
     for heading in headings:
         table.add_column(heading, overflow="fold", no_wrap=heading == "id")
     for row in rows:
         table.add_row(*[Text(printable(cell), STYLES.get(cell, ""), overflow="fold") for cell in row])
     is_terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if is_terminal else UNLIMITED
+    width = shutil.get_terminal_size().columns if is_terminal else UNLIMITED_WIDTH
     console = Console(file=StringIO(), width=width, force_terminal=is_terminal, legacy_windows=False)
     with console.capture() as captured:
         console.print(table)
@@ -48,34 +48,38 @@ def echo_table(rows: Iterable[Sequence[str]], *headings: str) -> None:
 
 
 def echo(text: str) -> None:
-    """Print a line. What standard output cannot encode is escaped."""
+    """Print a line. Characters that standard output cannot encode are escaped."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def printable(text: str) -> str:
-    """A text that strangers chose, with all escaped that could steer a terminal or hide something."""
+    """Escape the characters of an untrusted text that control a terminal or are invisible."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def must_ask(yes: bool) -> bool:
-    """Whether a person has to agree first.
+def needs_confirmation(yes: bool) -> bool:
+    """Return whether the user must confirm a command that cannot be undone: True unless `--yes` is given.
 
     Raises:
-        UsageError: one has to, and nobody is there.
+        UsageError: confirmation is needed, and standard input is not a terminal.
     """
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("This cannot be undone, and nobody can be asked here: add --yes.")
+        raise click.UsageError("This cannot be undone. To confirm it without a terminal, add --yes.")
     return not yes
 
 
-def ask(question: str) -> None:
-    """Go on only if the person at the terminal agrees."""
+def confirm(question: str) -> None:
+    """Ask a question at the terminal, and abort the command unless the answer is yes."""
     click.confirm(question, abort=True, err=True)
 
 
 def password() -> str:
-    """The first line of standard input; at a terminal it is not shown."""
+    """Return the first line of standard input. On a terminal, ask for it twice and do not show it.
+
+    Raises:
+        ClickException: the line is not UTF-8.
+    """
     if sys.stdin.isatty():
         typed: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         return typed

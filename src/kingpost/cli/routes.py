@@ -33,7 +33,7 @@ needed, and what it allows), `caller` (needs an access token) or `admin` (needs 
 
 
 class RouteSummary(msgspec.Struct, frozen=True):
-    """What is printed about a route."""
+    """The columns of a route."""
 
     method: str
     path: str
@@ -46,7 +46,7 @@ class RouteSummary(msgspec.Struct, frozen=True):
 @output.as_json
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the page docs/routes.md.")
 def routes(as_json: bool, as_markdown: bool) -> None:
-    """List all routes, with who may call them and the functions that handle them."""
+    """List all routes with their callers, scopes and handlers."""
     summaries = [_summary(route) for route in ROUTES]
     if as_json:
         output.echo_json({"items": summaries})
