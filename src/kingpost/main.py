@@ -1,6 +1,6 @@
-"""The composition root: opens the edges, builds the features, and joins their routes.
+"""The composition root: opens the database and the other resources, builds the features, and joins their routes.
 
-It is the only place that picks implementations.
+It is the only module that chooses implementations.
 """
 
 import asyncio
@@ -58,8 +58,8 @@ from kingpost.storage.opening import open_migrated
 from kingpost.storage.owned import Owned
 from kingpost.storage.writes import Kind, Writes
 
-HOUSEKEEPING_EVERY = 5 * 60
-"""Seconds. Every process of every node keeps house; of what several would do at once, one does it."""
+HOUSEKEEPING_INTERVAL = 5 * 60
+"""Seconds between two runs. Every process of every node runs housekeeping. Concurrent runs do the work only once."""
 
 ROUTES: Sequence[Route[Any]] = (
     *accounts_wing.ROUTES,
@@ -82,7 +82,7 @@ OWNED: Sequence[Owned] = (
     jobs_sql.OWNED,
     audit_sql.OWNED,
 )
-"""What the rooms store about accounts, which is deleted with them."""
+"""The rows that the features store about an account. They are deleted with it."""
 
 
 KINDS: Mapping[type, Kind[Any]] = {
@@ -92,7 +92,7 @@ KINDS: Mapping[type, Kind[Any]] = {
     **one_time_tokens_sql.KINDS,
     **revocations_sql.KINDS,
 }
-"""How each type of write is stored."""
+"""The statements for each type of write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def stores_on(database: Database, writes: Writes) -> Stores:
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """Everything assembled, connected and running."""
+    """All services, connected and running."""
 
     settings: Settings
     database: Database
@@ -137,18 +137,18 @@ class Running:
 async def running(
     settings: Settings, *, background: bool = True, hashing_cost: HashingCost = PRODUCTION
 ) -> AsyncIterator[Running]:
-    """Assemble, connect and run everything until the end of the block.
+    """Build and run all services until the end of the block.
 
     Args:
-        settings: the settings in force.
-        background: whether to run jobs and housekeeping. A command leaves both to the servers.
-        hashing_cost: the cost of password hashes. Only tests lower it.
+        settings: the effective configuration.
+        background: whether to run jobs and housekeeping. Commands leave both to the servers.
+        hashing_cost: the cost of password hashes. Only tests reduce it.
 
     Raises:
-        InvalidSettings: an operator's mail template is broken.
+        InvalidSettings: a custom mail template is invalid.
         CannotOpen: the database cannot be used.
-        Unavailable: the database stopped answering meanwhile.
-        SigningKeyError: the master secret does not open the database's keys.
+        Unavailable: the database stopped responding during startup.
+        SigningKeyError: the master secret cannot decrypt the signing keys in the database.
     """
     async with contextlib.AsyncExitStack() as stack:
         database = await open_migrated(settings.database_url)
@@ -157,7 +157,7 @@ async def running(
         if background:
             assembled.jobs.start()
             stack.push_async_callback(assembled.jobs.stop)
-            housekeeping = asyncio.create_task(_keep_house(assembled))
+            housekeeping = asyncio.create_task(_run_housekeeping(assembled))
             stack.callback(housekeeping.cancel)
         yield assembled
 
@@ -206,7 +206,7 @@ async def _assemble(
 
 
 def _secret(settings: Settings, *, is_new: bool) -> MasterSecret:
-    """Return the master secret. Only a new database gets a new one, which would not open what is stored already."""
+    """Return the master secret. Generate one only for a new database: it cannot decrypt existing data."""
     file = Path(SECRET_FILE)
     if settings.secret is None and not is_new and not file.exists():
         raise WrongSecret
@@ -216,7 +216,7 @@ def _secret(settings: Settings, *, is_new: bool) -> MasterSecret:
 async def _attempt_counters(settings: Settings, stack: contextlib.AsyncExitStack) -> AttemptCounters:
     if settings.valkey_url is None:
         return MemoryCounters()
-    # Only its users pay for the import of the client library.
+    # Import the client library only if it is needed.
     from kingpost.auth.throttling.valkey import ValkeyCounters  # noqa: PLC0415
 
     shared = ValkeyCounters(settings.valkey_url)
@@ -225,16 +225,16 @@ async def _attempt_counters(settings: Settings, stack: contextlib.AsyncExitStack
     return shared
 
 
-async def _keep_house(kingpost: Running) -> None:
-    """Rotate keys and delete what has expired, again and again. Doing so twice changes nothing."""
+async def _run_housekeeping(kingpost: Running) -> None:
+    """Rotate keys and delete expired rows periodically. Each step is idempotent."""
     while True:
         try:
-            await kingpost.auth.keep_house()
-            await kingpost.accounts.keep_house()
+            await kingpost.auth.run_housekeeping()
+            await kingpost.accounts.run_housekeeping()
             await kingpost.jobs.sweep()
             await kingpost.audit_log.sweep()
         except Unavailable:
-            logger.warning("housekeeping waits for the database")
+            logger.warning("housekeeping is postponed: the database is not available")
         except Exception:
             logger.exception("housekeeping failed")
-        await asyncio.sleep(HOUSEKEEPING_EVERY)
+        await asyncio.sleep(HOUSEKEEPING_INTERVAL)

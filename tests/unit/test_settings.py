@@ -13,11 +13,11 @@ REFUSED = {
     "database_url": ("mysql://localhost/kingpost", "must be sqlite:///FILE or postgresql://…"),
     "valkey_url": ("http://localhost", "must be redis://host:port/number, or rediss:// for TLS"),
     "rate_limit_login": ("ten a minute", "must be a rate such as 10/minute (or second, or hour), or off"),
-    "secret": ("", "must be a text that is not empty"),
+    "secret": ("", "must be a non-empty string"),
     "public_url": ("api.example.com", "must be an origin such as https://api.example.com"),
-    "trusted_proxies": ("10.0.0.0/33", "must hold addresses or networks such as 10.0.0.0/8, not '10.0.0.0/33'"),
-    "tls_cert": ("", "must be a text that is not empty"),
-    "tls_key": ("", "must be a text that is not empty"),
+    "trusted_proxies": ("10.0.0.0/33", "must contain IP addresses or networks such as 10.0.0.0/8, not '10.0.0.0/33'"),
+    "tls_cert": ("", "must be a non-empty string"),
+    "tls_key": ("", "must be a non-empty string"),
     "cors_origins": ("*", "must be an origin such as https://api.example.com"),
     "signup": ("invited", "must be open or verified or closed"),
     "body_limit": ("1023", "must be 1024 or more"),
@@ -31,7 +31,7 @@ REFUSED = {
         "nobody",
         "must be an address such as no-reply@example.com, or Example <no-reply@example.com>",
     ),
-    "mail_templates": ("", "must be a text that is not empty"),
+    "mail_templates": ("", "must be a non-empty string"),
 }
 EVERY_SETTING = pytest.mark.parametrize("name", SETTINGS)
 
@@ -90,7 +90,7 @@ def test_variables_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) 
 
 def test_a_setting_of_the_file_that_does_not_exist_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "kingpost.toml").write_text("databse_url = 'x'\nhost = '0.0.0.0'\n")
-    assert faults(tmp_path) == [f"kingpost.toml: {name} is not a setting." for name in ("databse_url", "host")]
+    assert faults(tmp_path) == [f"kingpost.toml: {name} is an unknown setting." for name in ("databse_url", "host")]
 
 
 def test_variables_that_are_not_settings_are_found() -> None:

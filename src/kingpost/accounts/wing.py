@@ -94,7 +94,7 @@ class Accounts:
         """Return the handlers of the jobs that the account features enqueue, by kind."""
         return {**self.registration.handlers(), **self.mail_requests.handlers()}
 
-    async def keep_house(self) -> None:
+    async def run_housekeeping(self) -> None:
         """Delete expired one-time tokens."""
         await self.one_time_tokens.forget_expired(clock.now())
 

@@ -111,7 +111,7 @@ class Auth:
             Credential("", "an access token", self.sessions.authenticate),
         ]
 
-    async def keep_house(self) -> None:
+    async def run_housekeeping(self) -> None:
         """Rotate the signing keys if necessary, and delete expired sessions."""
         await self.key_rotation.keep_up()
         await self.sessions.sweep()

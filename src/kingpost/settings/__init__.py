@@ -1,6 +1,7 @@
-"""The configuration: read once, checked whole, frozen.
+"""Read and validate the configuration. The result is immutable.
 
-`table.py` holds one line for each setting, `parsers.py` and `masks.py` what these lines name. `loading.py` reads.
+`table.py` has one line for each setting. These lines name functions of `parsers.py` and `masks.py`. `loading.py` reads
+the configuration.
 """
 
 from kingpost.settings.loading import PREFIX, SECRET_FILE, InvalidSettings, load, unknown_variables

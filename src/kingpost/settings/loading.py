@@ -1,7 +1,7 @@
-"""Reading the configuration: `KINGPOST_*` variables, `kingpost.toml`, and the flags of `serve`.
+"""Read the configuration from `KINGPOST_*` variables, `kingpost.toml`, and the flags of `serve`.
 
-Variables win over the file in the working directory, which wins over the defaults; flags win over all. Every fault is
-reported at once.
+Flags override variables, variables override the file in the working directory, and the file overrides the defaults.
+All errors are reported together.
 """
 
 import tomllib
@@ -19,7 +19,7 @@ MIN_SECRET = 32
 
 
 class InvalidSettings(Exception):
-    """The configuration has faults; `faults` holds a sentence for each."""
+    """The configuration is invalid. `faults` has one sentence for each error."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__(" ".join(faults))
@@ -34,19 +34,19 @@ def load(
     port: int = 8000,
     workers: int = 1,
 ) -> Settings:
-    """Read and check the configuration.
+    """Read and validate the configuration.
 
     Args:
-        environment: the process's environment.
-        directory: where `kingpost.toml` may be.
+        environment: the environment variables of the process.
+        directory: the directory of `kingpost.toml`. The file is optional.
         host, port, workers: the flags of `serve`.
 
     Raises:
-        InvalidSettings: with all the faults found.
+        InvalidSettings: the configuration is invalid. The exception has all errors.
     """
     faults: list[str] = []
     values = {name: setting.default for name, setting in SETTINGS.items()}
-    for source, name, value in _given(environment, directory / FILE, faults):
+    for source, name, value in _configured(environment, directory / FILE, faults):
         try:
             values[name] = SETTINGS[name].parse(value)
         except ValueError as error:
@@ -61,14 +61,14 @@ def load(
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Return the `KINGPOST_*` variables that are not settings, sorted.
 
-    They are no fault: an orchestrator may set some of its own (Kubernetes names one after each service).
+    They are not errors, because an orchestrator may set such variables. Kubernetes names some after each service.
     """
     return sorted(n for n in environment if n.startswith(PREFIX) and n.removeprefix(PREFIX).lower() not in SETTINGS)
 
 
-def _given(environment: Mapping[str, str], file: Path, faults: list[str]) -> list[tuple[str, str, Any]]:
-    """Return what is configured, as (where, name, value), the weakest source first. Add faults of the file."""
-    given: list[tuple[str, str, Any]] = []
+def _configured(environment: Mapping[str, str], file: Path, faults: list[str]) -> list[tuple[str, str, Any]]:
+    """Return the configured values as (source, name, value), lowest precedence first. Append errors of the file."""
+    configured: list[tuple[str, str, Any]] = []
     try:
         entries = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -78,18 +78,18 @@ def _given(environment: Mapping[str, str], file: Path, faults: list[str]) -> lis
         faults.append(f"{FILE} cannot be read: {error}.")
     for name, value in entries.items():
         if name in SETTINGS:
-            given.append((f"{FILE}: {name}", name, value))
+            configured.append((f"{FILE}: {name}", name, value))
         else:
-            faults.append(f"{FILE}: {name} is not a setting.")
+            faults.append(f"{FILE}: {name} is an unknown setting.")
     for name in SETTINGS:
         variable = PREFIX + name.upper()
         if variable in environment:
-            given.append((variable, name, environment[variable]))
-    return given
+            configured.append((variable, name, environment[variable]))
+    return configured
 
 
 def _derive(values: Mapping[str, Any], host: str, port: int, workers: int) -> Settings:
-    """Fill in the defaults that follow from other settings and from the address that `serve` listens on."""
+    """Compute the defaults that depend on other settings and on the address that `serve` listens on."""
     derived = dict(values)
     if values["environment"] is DERIVED:
         derived["environment"] = "development" if is_loopback(host) else "production"
@@ -104,7 +104,7 @@ def _derive(values: Mapping[str, Any], host: str, port: int, workers: int) -> Se
 
 
 def _contradictions(settings: Settings) -> list[str]:
-    """Return a sentence for each fault that lies in more than one setting."""
+    """Return one sentence for each error that involves more than one setting."""
     faults = []
     if bool(settings.tls_cert) != bool(settings.tls_key):
         faults.append("KINGPOST_TLS_CERT and KINGPOST_TLS_KEY must be set together.")
@@ -118,22 +118,22 @@ def _contradictions(settings: Settings) -> list[str]:
 def _production_faults(settings: Settings) -> list[str]:
     faults = []
     if settings.secret is None or len(settings.secret) < MIN_SECRET:
-        faults.append(f"KINGPOST_SECRET must be set in production, to {MIN_SECRET} characters or more.")
+        faults.append(f"KINGPOST_SECRET must be set in production and have {MIN_SECRET} characters or more.")
     if settings.public_url_is_derived:
         faults.append("KINGPOST_PUBLIC_URL must be set in production.")
     elif not settings.public_url.startswith("https://"):
         faults.append("KINGPOST_PUBLIC_URL must start with https:// in production.")
     if settings.mail_url.startswith("file:"):
-        faults.append("KINGPOST_MAIL_URL must be smtp:// or smtps:// in production: files reach nobody.")
+        faults.append("KINGPOST_MAIL_URL must be smtp:// or smtps:// in production, because file: delivers no mail.")
     return faults
 
 
 def _tls_faults(cert: str, key: str) -> list[str]:
-    import ssl  # noqa: PLC0415 - few servers need it
+    import ssl  # noqa: PLC0415 - only servers with TLS need it
 
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
-    except OSError as error:  # ssl.SSLError is one too.
+    except OSError as error:  # SSLError is a subclass.
         reason = getattr(error, "reason", None) or error.strerror or "unknown"
         return [f"KINGPOST_TLS_CERT and KINGPOST_TLS_KEY cannot be used: {reason.replace('_', ' ').lower()}."]
     return []

@@ -1,7 +1,7 @@
-"""Parsers of settings: from the text of a variable, or what TOML holds, to a checked value.
+"""Parsers of settings. Each converts the text of a variable or a TOML value to a validated value.
 
-Each raises ValueError with a message that continues after the setting's name ("must be …") and never repeats a
-password.
+On invalid input a parser raises ValueError. The message follows the name of the setting in a sentence ("must be …"),
+and never contains a password.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ MAILBOX = re.compile(rf"(?:[^\x00-\x1f\x7f<>@,;:\"\\()\[\]]+ <)?{ATOM}(?:\.{ATOM
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """A number of events in a unit of time, as in `10/minute`."""
+    """A number of events per unit of time, such as `10/minute`."""
 
     count: int
     unit: Literal["second", "minute", "hour"]
@@ -33,14 +33,14 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 def text(value: Any) -> str:
-    """Parse a text that is not empty."""
+    """Parse a non-empty string."""
     if not isinstance(value, str) or not value:
-        raise ValueError("must be a text that is not empty")
+        raise ValueError("must be a non-empty string")
     return value
 
 
 def choice[T: str](*choices: T) -> Callable[[Any], T]:
-    """Return a parser for one of several words."""
+    """Return a parser that accepts one of several words."""
 
     def parse(value: Any) -> T:
         for allowed in choices:
@@ -52,7 +52,7 @@ def choice[T: str](*choices: T) -> Callable[[Any], T]:
 
 
 def number[N: (int, float)](kind: type[N], minimum: float) -> Callable[[Any], N]:
-    """Return a parser for finite numbers from a minimum on."""
+    """Return a parser that accepts finite numbers not less than a minimum."""
 
     def parse(value: Any) -> N:
         try:
@@ -67,7 +67,7 @@ def number[N: (int, float)](kind: type[N], minimum: float) -> Callable[[Any], N]
 
 
 def rate(value: Any) -> Rate | None:
-    """Parse a rate such as `10/minute`, or `off`, which is None."""
+    """Parse a rate such as `10/minute`. Return None for `off`."""
     if value == "off":
         return None
     match = re.fullmatch(r"([1-9][0-9]{0,5})/(second|minute|hour)", value) if isinstance(value, str) else None
@@ -78,10 +78,10 @@ def rate(value: Any) -> Rate | None:
 
 
 def items(value: Any) -> tuple[str, ...]:
-    """Parse a list of texts, or one text with commas. Empty items are left out."""
+    """Parse a list of strings, or a comma-separated string. Skip empty items."""
     listed = value.split(",") if isinstance(value, str) else value
     if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
-        raise ValueError("must be a list, or a text with commas")
+        raise ValueError("must be a list of strings, or a comma-separated string")
     return tuple(item.strip() for item in listed if item.strip())
 
 
@@ -92,12 +92,12 @@ def networks(value: Any) -> tuple[str, ...]:
         try:
             ipaddress.ip_network(network)
         except ValueError:
-            raise ValueError(f"must hold addresses or networks such as 10.0.0.0/8, not {network!r}") from None
+            raise ValueError(f"must contain IP addresses or networks such as 10.0.0.0/8, not {network!r}") from None
     return parsed
 
 
 def origin(value: Any) -> str:
-    """Parse an HTTP origin (RFC 6454), in lower case and without the slash that may end it."""
+    """Parse an HTTP origin (RFC 6454). Return it in lower case and without a trailing slash."""
     stripped = text(value).removesuffix("/")
     explanation = "must be an origin such as https://api.example.com"
     try:
@@ -132,22 +132,22 @@ def database_url(value: Any) -> str:
 
 
 def valkey_url(value: Any) -> str:
-    """Parse the URL of a Valkey or Redis server, with the number of a database or without."""
+    """Parse the URL of a Valkey or Redis server. The database number is optional."""
     url = text(value)
     try:
         parts = urlsplit(url)
         is_server = parts.scheme in VALKEY_SCHEMES and bool(parts.hostname) and parts.port != 0
         is_database = re.fullmatch(r"/?|/[0-9]+", parts.path) is not None
-        is_whole = is_server and is_database and not parts.query and not parts.fragment
+        is_valid = is_server and is_database and not parts.query and not parts.fragment
     except ValueError:
-        is_whole = False
-    if not is_whole:
+        is_valid = False
+    if not is_valid:
         raise ValueError("must be redis://host:port/number, or rediss:// for TLS")
     return url
 
 
 def mail_url(value: Any) -> str:
-    """Parse the URL of a mail server, or of a directory (`file:DIRECTORY`)."""
+    """Parse the URL of a mail server or of a file outbox (`file:DIRECTORY`)."""
     url = text(value)
     if url.startswith("file:") and url.removeprefix("file:").strip("/"):
         return url
@@ -162,14 +162,14 @@ def mail_url(value: Any) -> str:
         raise ValueError(explanation)
     options = {"", "starttls=required", "starttls=off"} if parts.scheme == "smtp" else {""}
     if parts.query not in options:
-        raise ValueError("knows no options but ?starttls=required and ?starttls=off, and these for smtp:// only")
+        raise ValueError("accepts only the options ?starttls=required and ?starttls=off, and only with smtp://")
     if parts.username and parts.query == "starttls=off":
-        raise ValueError("must not send a password without TLS: leave ?starttls=off out")
+        raise ValueError("must not send a password without TLS: remove ?starttls=off")
     return url
 
 
 def mail_from(value: Any) -> str:
-    """Parse an ASCII e-mail address, with or without a name before it."""
+    """Parse an ASCII e-mail address with an optional display name."""
     mailbox = text(value)
     if not MAILBOX.fullmatch(mailbox) or ("<" in mailbox) != mailbox.endswith(">"):
         raise ValueError("must be an address such as no-reply@example.com, or Example <no-reply@example.com>")

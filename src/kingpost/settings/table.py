@@ -1,4 +1,4 @@
-"""The table of settings: one line for each, with its type, default, parser, and how it is shown."""
+"""The table of settings. Each setting has one line with its type, its default, its parser and its mask."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -14,15 +14,15 @@ type Environment = Literal["development", "production"]
 type SignUpMode = Literal["open", "verified", "closed"]
 
 DERIVED: Any = object()
-"""The default of a setting that follows from others, as `loading.py` decides. It fits every type."""
+"""The default of a setting whose value depends on other settings. `loading.py` computes it. It fits every type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a setting is read and shown.
+    """The default, the parser and the mask of a setting.
 
-    `parse` takes the text of a variable or a value of TOML. It raises ValueError with a message that continues after
-    the setting's name. `show` returns what people may see, as something that JSON can hold.
+    `parse` takes the text of a variable or a TOML value. It raises ValueError with a message that follows the name of
+    the setting in a sentence. `show` returns a JSON-compatible value without secrets.
     """
 
     default: Any
@@ -33,15 +33,15 @@ class Setting:
 def setting[T, D](default: D, parse: Callable[[Any], T], *, show: Callable[[T | D], Any] = as_is) -> T | D:
     """Declare a field of `Settings` that can be configured.
 
-    The type of the result makes mypy compare the default and the parser with the field. The default is not the field's
-    own: a `Settings` is only made with all its values.
+    The return type makes mypy check the default and the parser against the type of the field. The dataclass field
+    itself has no default, so every `Settings` must be created with all values.
     """
     return cast("T | D", field(metadata={Setting: Setting(default, parse, show)}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """The configuration in force. `docs/configuration.md` explains each setting."""
+    """The effective configuration. `docs/configuration.md` describes each setting."""
 
     host: str
     port: int
@@ -70,18 +70,18 @@ class Settings:
 
     @property
     def service_name(self) -> str:
-        """The service's name for people: the public host if it was configured, else Kingpost."""
+        """The name of the service for users: the host of the public URL if it is configured, otherwise Kingpost."""
         host = None if self.public_url_is_derived else urlsplit(self.public_url).hostname
         return host or "Kingpost"
 
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType(
-    {member.name: member.metadata[Setting] for member in fields(Settings) if Setting in member.metadata}
+    {declared.name: declared.metadata[Setting] for declared in fields(Settings) if Setting in declared.metadata}
 )
 """The settings that can be configured, by name."""
 
 
 def masked(settings: Settings) -> dict[str, Any]:
-    """Return all settings as people may see them: without the secret, and without passwords in URLs."""
-    values = {member.name: getattr(settings, member.name) for member in fields(settings)}
+    """Return all settings with the secret and the passwords in URLs masked."""
+    values = {declared.name: getattr(settings, declared.name) for declared in fields(settings)}
     return {name: SETTINGS[name].show(value) if name in SETTINGS else value for name, value in values.items()}
