@@ -1,4 +1,7 @@
-"""Alembic's entry: writes statements for a dialect, never opens a connection (see `migration.py`)."""
+"""Generate the SQL of migrations for a dialect with Alembic's offline mode. It never opens a connection.
+
+`storage/migration.py` executes the SQL.
+"""
 
 from alembic import context
 
@@ -9,7 +12,7 @@ context.configure(
     target_metadata=metadata,
     as_sql=True,
     literal_binds=True,
-    # The transaction is ours.
+    # Our drivers run the migrations in their own transaction.
     transactional_ddl=False,
 )
 context.run_migrations()

@@ -15,7 +15,7 @@ DOCUMENT = sa.Text().with_variant(postgresql.JSONB(), "postgresql")
 NAME = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 REFUSAL = "the audit log is append-only"
-# Forgetting where somebody called from is all that may happen to an entry: a deleted account takes it along.
+# The only permitted change of an entry sets its client address to null. This happens when the account is deleted.
 APPEND_ONLY = {
     "postgresql": (
         f"""CREATE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -39,7 +39,7 @@ APPEND_ONLY = {
             (OLD.id, OLD.created_at, OLD.actor_type, OLD.actor_id, OLD.action, OLD.target_type, OLD.target_id,
              OLD.request_id, OLD.details)
         BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END""",
-        # REPLACE deletes the row that is in its way without asking the trigger on DELETE.
+        # REPLACE deletes the conflicting row without firing the DELETE trigger.
         "CREATE TRIGGER audit_is_not_replaced BEFORE INSERT ON audit "
         "WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id) "
         "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
