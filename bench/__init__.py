@@ -1,1 +1,1 @@
-"""How fast is it? `python3 dev.py python -m bench` measures Kingpost beside a floor, and writes docs/benchmarks."""
+"""Benchmarks. `python3 dev.py python -m bench` compares Kingpost with a bare server, and writes docs/benchmarks."""

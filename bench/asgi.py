@@ -1,6 +1,6 @@
-"""Kingpost inside this process: its ASGI application is called as uvicorn would call it, without a socket.
+"""Run Kingpost in this process, and call its ASGI application without a socket.
 
-It uses no more of Kingpost than the settings, `main.running` and HTTP, so that it can also drive other commits.
+This module uses only the settings, `main.running` and HTTP, so that it works with other commits too.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ RESOURCES = "/api/v1/resources"
 
 
 class Client:
-    """Sends requests to an ASGI application, with a bearer token if there is one."""
+    """Sends requests to an ASGI application, with an optional bearer token."""
 
     def __init__(self, application: Any, token: str = "") -> None:
         self._application = application
@@ -50,7 +50,7 @@ class Client:
 
         await self._application(scope, receive, send)
         if not 200 <= status < 300:
-            raise RuntimeError(f"{method} {path} was answered with {status}: {content.decode()}")
+            raise RuntimeError(f"{method} {path} failed with status {status}: {content.decode()}")
         return content
 
     async def post(self, path: str, document: object) -> Any:
@@ -60,24 +60,24 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def running(url: str, directory: Path) -> AsyncIterator[Any]:
-    """Run Kingpost, without jobs and housekeeping, on a database of this URL; yield what `main.running` yields."""
-    given = {"DATABASE_URL": url, "SECRET": "bench " * 8, "RATE_LIMIT_LOGIN": "off"}
-    environment = {f"KINGPOST_{name}": value for name, value in given.items()}
+    """Run Kingpost on a database, without jobs and housekeeping. Yield the object that `main.running` yields."""
+    variables = {"DATABASE_URL": url, "SECRET": "bench " * 8, "RATE_LIMIT_LOGIN": "off"}
+    environment = {f"KINGPOST_{name}": value for name, value in variables.items()}
     settings = importlib.import_module("kingpost.settings").load(environment, directory)
     async with importlib.import_module("kingpost.main").running(settings, background=False) as kingpost:
         yield kingpost
 
 
 async def sign_in(application: Any) -> tuple[Client, str]:
-    """Create an account and log in; return a client for it, and its access token."""
-    stranger = Client(application)
+    """Create an account and log in. Return a client for the account, and its access token."""
+    anonymous = Client(application)
     credentials = {"email": EMAIL, "password": PASSWORD}
-    await stranger.post("/api/v1/users", credentials)
-    token = (await stranger.post("/api/v1/auth/login", credentials))["access_token"]
+    await anonymous.post("/api/v1/users", credentials)
+    token = (await anonymous.post("/api/v1/auth/login", credentials))["access_token"]
     return Client(application, token), token
 
 
 async def create(client: Client, bodies: Sequence[bytes]) -> list[str]:
-    """Create resources, all at the same time, and return their ids."""
+    """Create resources concurrently and return their ids."""
     created = await asyncio.gather(*[client.send("POST", RESOURCES, body=body) for body in bodies])
     return [msgspec.json.decode(content)["id"] for content in created]

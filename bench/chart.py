@@ -1,8 +1,8 @@
-"""The plot: a bar for each ratio, with a mark where it should reach to."""
+"""Draw the chart of the report: one bar for each ratio, with a mark at the target."""
 
 from collections.abc import Sequence
 
-from bench.report import AIMS, Measured
+from bench.report import TARGETS, Measured
 
 LEFT, BAR, GAP, SCALE = 190, 18, 8, 260
 WIDTH = LEFT + 2 * SCALE + 60
@@ -10,26 +10,26 @@ STYLE = "text{font:13px sans-serif;fill:#444}.name{text-anchor:end}.head{font-we
 
 
 def svg(measured: Sequence[Measured]) -> str:
-    """Kingpost's rate as a part of the floor's. A bar twice as fast as the floor fills the width."""
+    """Return the chart: the ratio of Kingpost's rate to the floor's. A ratio of 2 fills the width."""
     shapes: list[str] = []
     y = 10
     for each in measured:
         shapes.append(_text(10, y + 14, each.database, "head"))
         y += BAR + GAP
         for row in each.rows:
-            name = f"{row.work}, {row.connections:,} connections"
-            color = "#2a7f62" if row.ratio >= AIMS[row.work] else "#c8743c"
-            length, aim = min(row.ratio, 2) * SCALE, LEFT + AIMS[row.work] * SCALE
+            name = f"{row.request}, {row.connections:,} connections"
+            color = "#2a7f62" if row.ratio >= TARGETS[row.request] else "#c8743c"
+            length, target = min(row.ratio, 2) * SCALE, LEFT + TARGETS[row.request] * SCALE
             shapes += [
                 _text(LEFT - 8, y + 14, name, "name"),
                 f'<rect x="{LEFT}" y="{y}" width="{length:.0f}" height="{BAR}" fill="{color}"/>',
-                f'<path d="M{aim:.0f} {y - 2}v{BAR + 4}" stroke="#222" stroke-dasharray="3 2"/>',
+                f'<path d="M{target:.0f} {y - 2}v{BAR + 4}" stroke="#222" stroke-dasharray="3 2"/>',
                 _text(LEFT + round(length) + 6, y + 14, f"{row.ratio:.2f}", ""),
             ]
             y += BAR + GAP
         y += GAP
     shapes.append(f'<path d="M{LEFT + SCALE} 10V{y}" stroke="#bbb"/>')
-    shapes.append(_text(LEFT + SCALE - 16, y + 14, "1.0, the floor; dashed: the aim", ""))
+    shapes.append(_text(LEFT + SCALE - 16, y + 14, "1.0, the floor; dashed: the target", ""))
     size = f'width="{WIDTH}" height="{y + 24}"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{STYLE}</style>'

@@ -1,25 +1,27 @@
-"""Compare two checkouts: `python3 dev.py python -m bench.compare PATH_TO_OTHER_CHECKOUT`.
+"""Compare the speed of two checkouts: `python3 dev.py python -m bench.compare PATH_TO_OTHER_CHECKOUT`.
 
-Each round starts both checkouts, each in its own `.venv` (made there by `python3 dev.py ruff --version`) and on a new
-database, and drives them in small slices that take turns. `bench/drive.py` of this checkout drives both: it calls the
-whole ASGI application without sockets. For each row a round yields a ratio, the other's time over this one's, so above
-1 this checkout is faster. The table shows the median of these ratios with the least and the largest.
+Each checkout needs its own `.venv`, which `python3 dev.py ruff --version` creates. Each round starts both checkouts on
+new databases, and measures them alternately in short slices. `bench/drive.py` of this checkout drives both: it calls
+the whole ASGI application without sockets. Each round yields one ratio for each row: the time of the other checkout
+divided by the time of this one. Above 1, this checkout is faster. The table shows the median, the minimum and the
+maximum of these ratios.
 
-What keeps the noise of a shared machine out:
+Precautions against the noise of a shared machine:
 
-- A slice takes milliseconds, and the other checkout's slice follows it: what slows the machine slows both.
-- Of a round's slices the best counts, since other work on the machine can only add time.
-- On SQLite all work happens in the process, so its processor time (all threads) counts: unlike the clock, it stands
-  still while another process has the core. On PostgreSQL a change can also cost round trips or time in the server,
-  which only the clock sees, so both are shown. The clock's ratios are the noisier ones.
-- Processes that are started anew average out what a process keeps for its lifetime, such as the layout of its memory.
-  Within a round both have the same PYTHONHASHSEED. The loop is uvloop, as in production.
-- The garbage collector runs, because it is part of the price of a call. It begins each slice with nothing to do, and
-  never looks at what the start has left behind.
-- Nothing waits for the disk: PostgreSQL runs without fsync, and SQLite's file is in memory (on Linux). What a change
-  in the number of commits costs, `python -m bench` measures.
+- A slice takes milliseconds, and the slice of the other checkout follows directly. A slow phase of the machine affects
+  both.
+- The best slice of a round counts, because other work on the machine can only add time.
+- On SQLite all work happens in the process, so its processor time (of all threads) counts. Unlike the clock, it does
+  not run while another process uses the core. On PostgreSQL a change can also cost round trips or time in the server.
+  Only the clock measures these, so the tables show both. The ratios of the clock are noisier.
+- New processes average out effects that last for the lifetime of a process, such as its memory layout. Within a round
+  both have the same PYTHONHASHSEED. The event loop is uvloop, as in production.
+- The garbage collector runs, because it is part of the cost of a call. It runs once before each slice, and ignores the
+  objects that were created during startup.
+- Nothing waits for the disk. PostgreSQL runs without fsync, and the SQLite file is in memory (on Linux). To measure
+  the cost of commits, use `python -m bench`.
 
-Compare this checkout with itself (`bench.compare .`) to see how far the ratios stray from 1 on this machine.
+Compare this checkout with itself (`bench.compare .`) to see how much the ratios vary on this machine.
 """
 
 import argparse
@@ -39,8 +41,8 @@ from bench.servers import ROOT
 from tests.servers import PostgreSQLServer, execute
 
 BODIES = 1_000
-LOWEST = 0.97
-"""The ratio below which a row is reported as slower."""
+MIN_RATIO = 0.97
+"""Rows with a lower ratio are reported as slower."""
 
 type NewDatabase = Callable[[], AbstractContextManager[str]]
 type Best = Mapping[str, Times]
@@ -59,11 +61,11 @@ def main(arguments: Sequence[str]) -> None:
             rounds = [run_round(checkouts, new, options.count, number) for number in range(options.rounds)]
             for clock in clocks:
                 slower += report(database, clock, rounds)
-    print(f"\nBelow {LOWEST}: {'; '.join(slower) or 'none'}")
+    print(f"\nBelow {MIN_RATIO}: {'; '.join(slower) or 'none'}")
 
 
 def run_round(checkouts: Sequence[Path], new_database: NewDatabase, count: int, number: int) -> list[Best]:
-    """Measure `count` slices of each row in new processes of both checkouts; return the best times of each."""
+    """Measure `count` slices of each row in new processes of both checkouts. Return the best times of each."""
     slices: list[dict[str, list[Times]]] = [{row: [] for row in ROWS} for _ in checkouts]
     with ExitStack() as stack:
         urls = [stack.enter_context(new_database()) for _ in checkouts]
@@ -80,10 +82,10 @@ def run_round(checkouts: Sequence[Path], new_database: NewDatabase, count: int, 
 
 @contextmanager
 def driver(checkout: Path, url: str, seed: int) -> Iterator[Callable[[str], Times]]:
-    """Drive a checkout in a process of its own environment; yield what measures one slice of a row."""
+    """Drive a checkout in a new process with its own environment. Yield a function that measures a slice of a row."""
     programs = checkout / ".venv/bin"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(seed), "KINGPOST_DATABASE_URL": url}
-    # The working directory must not be the checkout, whose own `bench` would be imported.
+    # In the directory of the checkout, Python would import its `bench`.
     with tempfile.TemporaryDirectory() as directory:
         subprocess.run([f"{programs}/kingpost", "migrate"], cwd=directory, env=environment, stdout=-3, check=True)
         Path(directory, "bodies").write_text("\n".join(samples.bodies(BODIES)))
@@ -98,27 +100,27 @@ def driver(checkout: Path, url: str, seed: int) -> Iterator[Callable[[str], Time
                 return Times(*map(float, stdout.readline().split()))
 
             if not stdout.readline():
-                sys.exit(f"{checkout} cannot be driven")
+                sys.exit(f"Cannot start {checkout}")
             yield measure
 
 
 def report(database: str, clock: str, rounds: Sequence[Sequence[Best]]) -> list[str]:
-    """Print the table of one database by one clock, and return the names of the rows that are slower."""
-    print(f"\n{f'{database}, {clock}':24}  this, µs   other, µs    ratio    least  largest")
+    """Print the table of one database and one clock, and return the names of the slower rows."""
+    print(f"\n{f'{database}, {clock}':24}  this, µs   other, µs    ratio      min      max")
     slower = []
     for row in ROWS:
         this, other = ([getattr(best[side][row], clock) for best in rounds] for side in (0, 1))
         ratios = [theirs / ours for ours, theirs in zip(this, other, strict=True)]
         times = f"{median(this):10.1f}  {median(other):10.1f}"
         print(f"{row:24}{times}   {median(ratios):6.3f}   {min(ratios):6.3f}   {max(ratios):6.3f}", flush=True)
-        if median(ratios) < LOWEST:
+        if median(ratios) < MIN_RATIO:
             slower.append(f"{row} ({database}, {clock})")
     return slower
 
 
 @contextmanager
 def new_sqlite() -> Iterator[str]:
-    """Yield the URL of a new SQLite database, in memory where the system can."""
+    """Yield the URL of a new SQLite database, in memory if the system supports it."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="kingpost-bench-", dir=memory if memory.exists() else None) as directory:
         yield f"sqlite:///{directory}/bench.db"
@@ -126,7 +128,7 @@ def new_sqlite() -> Iterator[str]:
 
 @contextmanager
 def postgresql() -> Iterator[NewDatabase]:
-    """Run a PostgreSQL server; yield what makes a new database on it."""
+    """Run a PostgreSQL server. Yield a function that creates a database on it."""
     server = PostgreSQLServer()
 
     @contextmanager

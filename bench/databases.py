@@ -1,4 +1,4 @@
-"""Databases to measure on: made for one run, in a temporary directory, and filled in bulk."""
+"""Create and fill temporary databases for measurements."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -14,13 +14,13 @@ from kingpost.model import Resource
 from tests.servers import PostgreSQLServer
 
 COLUMNS = Resource.__struct_fields__
-# The tests give durability away; a measurement of writes must not.
+# The server of the tests is not durable. Measurements of writes need the cost of durability.
 DURABLE = ("fsync = on", "shared_buffers = '256MB'", "max_wal_size = '4GB'")
 
 
 @contextmanager
 def database(kind: str, directory: Path) -> Iterator[str]:
-    """The URL of a new, empty database: `sqlite` or `postgresql`."""
+    """Yield the URL of a new, empty database. The kind is `sqlite` or `postgresql`."""
     if kind == "sqlite":
         yield f"sqlite:///{directory}/bench.db"
         return
@@ -36,7 +36,7 @@ def database(kind: str, directory: Path) -> Iterator[str]:
 
 
 def fill(url: str, resources: Iterable[Resource]) -> None:
-    """Insert resources straight into the table, as the API would have stored them."""
+    """Insert resources directly into the table, in the form in which the API stores them."""
     rows = [
         (r.id, r.type, r.owner_id, bytes(r.data).decode(), r.version, r.created_at, r.updated_at) for r in resources
     ]
@@ -47,7 +47,7 @@ def fill(url: str, resources: Iterable[Resource]) -> None:
 
 
 def version(url: str) -> str:
-    """Name and version of the database."""
+    """Return the name and version of the database and its driver."""
     if url.startswith("sqlite:"):
         return f"SQLite {apsw.sqlite_lib_version()} through apsw {apsw.apsw_version()}"
     return f"PostgreSQL {asyncio.run(_execute(url, 'SHOW server_version'))} through asyncpg {asyncpg.__version__}"

@@ -1,7 +1,8 @@
-"""Drive the checkout that is installed here; `bench.compare` runs this in the environment of each checkout.
+"""Measure the checkout that is installed in this environment. `bench.compare` runs this for each checkout.
 
-Usage: `python -m bench.drive URL FILE`, where FILE has bodies of resources, one a line. Writes an empty line as soon as
-it is ready. Then it reads the names of rows, one a line, and for each measures a slice and writes its `Times`.
+Usage: `python -m bench.drive URL FILE`, where each line of FILE is the body of a resource. The program writes an empty
+line when it is ready. Then it reads names of rows from standard input, one per line. For each name it measures a slice
+and writes its `Times`.
 """
 
 import asyncio
@@ -19,13 +20,13 @@ from bench import asgi
 from bench.asgi import RESOURCES
 
 EXISTING = 500
-"""Resources that are there before anything is measured."""
+"""The number of resources that are created before the measurement."""
 
 type Call = Callable[[], Awaitable[object]]
 
 
 class Row(NamedTuple):
-    """A kind of request, how many callers send it at once, and how often each of them sends it in a slice."""
+    """A kind of request, the number of concurrent callers, and the number of requests of each caller in a slice."""
 
     request: str
     callers: int
@@ -42,14 +43,14 @@ ROWS = {
 
 
 class Times(NamedTuple):
-    """Microseconds that a call took: of the processor, in all threads, and by the clock."""
+    """Microseconds per call: processor time of all threads, and elapsed time."""
 
     processor: float
     clock: float
 
 
 async def serve(url: str, bodies: Sequence[bytes]) -> None:
-    """Run Kingpost on an empty database, and measure the rows whose names come in, until the input ends."""
+    """Run Kingpost on an empty database, and measure the requested rows until standard input ends."""
     async with asgi.running(url, Path()) as kingpost:
         client, _ = await asgi.sign_in(application_of(kingpost))
         ids, body = cycle(await asgi.create(client, bodies[:EXISTING])), cycle(bodies)
@@ -63,7 +64,7 @@ async def serve(url: str, bodies: Sequence[bytes]) -> None:
         gc.collect()
         gc.freeze()
         print(flush=True)
-        # Read in a thread: the poll for ended sessions goes on while the other checkout is measured.
+        # Read in a thread, so that the poll for ended sessions continues while the other checkout is measured.
         while name := (await asyncio.to_thread(sys.stdin.readline)).strip():
             row = ROWS[name]
             gc.collect()
@@ -71,7 +72,7 @@ async def serve(url: str, bodies: Sequence[bytes]) -> None:
 
 
 def application_of(kingpost: object) -> object:
-    """Return the ASGI application; before decision 15 `main` made it of what it yielded."""
+    """Return the ASGI application. In checkouts from before decision 15, `main.application` creates it."""
     if hasattr(kingpost, "application"):
         return kingpost.application
     from kingpost import main  # noqa: PLC0415

@@ -1,9 +1,9 @@
-"""The floor: a bare ASGI application that runs the same single statement, and nothing else.
+"""The floor: a bare ASGI application that only runs the same single statement.
 
-It stands on the same uvicorn, uvloop and httptools with the same settings, uses the same drivers, and
-answers with the same JSON. There is no framework, no token, no check, and none of Kingpost's headers.
-It is what one writes first: a plain asyncpg pool of 16; SQLite on the event loop, each insert a commit of its own
-with `synchronous = FULL`.
+It uses the same uvicorn, uvloop and httptools with the same settings and the same drivers, and returns the same JSON.
+It has no framework, no token, no validation, and none of Kingpost's headers. It is the obvious first implementation: a
+plain asyncpg pool of 16 connections, or SQLite on the event loop, where each insert is a commit with
+`synchronous = FULL`.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class PostgreSQLStore:
 
     @classmethod
     async def open(cls, url: str) -> "PostgreSQLStore":
-        return cls(await asyncpg.create_pool(url, min_size=CONNECTIONS, max_size=CONNECTIONS, init=_speak_text))
+        return cls(await asyncpg.create_pool(url, min_size=CONNECTIONS, max_size=CONNECTIONS, init=_use_text))
 
     async def get(self, resource_id: str) -> Row | None:
         row: Row | None = await self._pool.fetchrow(GET + "$1", resource_id)
@@ -80,7 +80,7 @@ class PostgreSQLStore:
 
 
 class Floor:
-    """`GET /…/{id}`, `GET /…/resources` and `POST`; whatever else is asked for is fine."""
+    """Serves `GET /…/{id}`, `GET /…/resources` and `POST`. Every other request gets status 200."""
 
     def __init__(self, store: Store, owner_id: str) -> None:
         self._store = store
@@ -115,13 +115,13 @@ def _resource(row: Row) -> Resource:
     return Resource(row[0], row[1], row[2], msgspec.Raw(row[3]), row[4], row[5], row[6])
 
 
-async def _speak_text(connection: Any) -> None:
-    """Ids and times as text. asyncpg's `tuple` form is the quickest that there is for times."""
+async def _use_text(connection: Any) -> None:
+    """Convert ids and times to text. For times, the `tuple` format of asyncpg is the fastest."""
 
     async def codec(name: str, encoder: object, decoder: object, form: str) -> None:
         await connection.set_type_codec(name, schema="pg_catalog", encoder=encoder, decoder=decoder, format=form)
 
-    epoch = 946_684_800_000_000  # 2000, PostgreSQL's, in microseconds since 1970
+    epoch = 946_684_800_000_000  # PostgreSQL's epoch, the year 2000, in microseconds since 1970
     await codec("uuid", str, str, "text")
     await codec(
         "timestamptz",

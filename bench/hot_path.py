@@ -1,6 +1,6 @@
-"""Where the time of a request goes: `python3 dev.py python -m bench.hot_path`, on SQLite, without a socket.
+"""Profile requests: `python3 dev.py python -m bench.hot_path`, on SQLite and without a socket.
 
-It profiles the whole application in a loop (`bench/asgi.py`), and then times its parts one by one.
+It profiles the whole application in a loop (`bench/asgi.py`), and then measures its parts one by one.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from kingpost.main import ROUTES, Running
 from kingpost.resources.schemas import ResourceQuery
 
 EXISTING = 1_000
-"""Resources that are there before anything is measured."""
+"""The number of resources that are created before the measurement."""
 
 
 async def main(count: int) -> None:
@@ -47,8 +47,8 @@ async def main(count: int) -> None:
 
 
 async def _whole(name: str, call: Callable[[], Awaitable[bytes]], count: int) -> None:
-    taken = await _time(call, count)
-    print(f"\n=== {name}: {taken:.1f} µs in all, {len(await call())} bytes\n")
+    time_per_call = await _time(call, count)
+    print(f"\n=== {name}: {time_per_call:.1f} µs in total, {len(await call())} bytes\n")
     profile = cProfile.Profile()
     profile.enable()
     await _time(call, count)
@@ -85,20 +85,20 @@ async def _parts(kingpost: Running, token: str, resource_id: str, body: bytes, c
 
 
 async def _time(call: Callable[[], Awaitable[Any]], count: int) -> float:
-    """Return the microseconds a call, as the best of three loops."""
+    """Return the microseconds per call: the best of three loops."""
     best = float("inf")
     for _ in range(3):
         began = time.perf_counter()
         for number in range(count):
             await call()
             if number % 100 == 0:
-                await asyncio.sleep(0)  # lets the poll for ended sessions run, as it does in the server
+                await asyncio.sleep(0)  # Let the poll for ended sessions run, as in the server.
         best = min(best, time.perf_counter() - began)
     return best / count * 1e6
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="bench.hot_path", description=__doc__)
-    parser.add_argument("--count", type=int, default=20_000, help="how often each is called")
+    parser.add_argument("--count", type=int, default=20_000, help="number of calls of each part")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main(parser.parse_args().count))

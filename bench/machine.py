@@ -1,4 +1,4 @@
-"""The machine: which cores do what, what a process takes of its memory, and what to tell readers about it."""
+"""Functions for the machine: assign cores, measure memory and processor time, and describe the machine."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ type Cores = frozenset[int]
 
 
 def share_out(workers: int) -> tuple[Cores, Cores]:
-    """The cores of the server, and those of wrk and PostgreSQL: apart where there are two or more."""
+    """Return the cores of the server, and those of wrk and PostgreSQL. They overlap only if there is one core."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) == 1:
         return frozenset(cores), frozenset(cores)
@@ -19,28 +19,31 @@ def share_out(workers: int) -> tuple[Cores, Cores]:
 
 
 def use_all_descriptors() -> None:
-    """Let this process and its children open as many sockets as the system grants."""
+    """Raise the limit of open sockets of this process and its children to the hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def memory(pid: int) -> tuple[int, int]:
-    """RSS and PSS, in MiB, of the largest among a process and its descendants: a worker, if there are several."""
-    sizes = [_size(found) for found in _family(pid)]
+    """Return the RSS and PSS, in MiB, of the largest process among a process and its descendants.
+
+    With several workers, the largest process is a worker.
+    """
+    sizes = [_size(each) for each in _family(pid)]
     return max(sizes, key=lambda size: size[1])
 
 
 def processor_seconds(pid: int) -> float:
-    """How long a process and its descendants have been running on a processor, in user and system mode."""
+    """Return the processor time of a process and its descendants, in user and system mode."""
     ticks = 0
-    for member in _family(pid):
-        fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+    for each in _family(pid):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def facts() -> dict[str, str]:
-    """What a reader needs to know to compare."""
+    """Return the properties of the machine that readers need to compare results."""
     options = sysconfig.get_config_var("CONFIG_ARGS") or ""
     pgo, lto = "--enable-optimizations" in options, "--with-lto" in options
     build = " and ".join(name for name, used in (("PGO", pgo), ("LTO", lto)) if used)
@@ -53,7 +56,7 @@ def facts() -> dict[str, str]:
 
 def _family(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *[member for child in children for member in _family(int(child))]]
+    return [pid, *[each for child in children for each in _family(int(child))]]
 
 
 def _size(pid: int) -> tuple[int, int]:

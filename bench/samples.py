@@ -1,4 +1,4 @@
-"""The resources that everything is measured with: their data has about 400 bytes of JSON."""
+"""The resources for all measurements. Their data has about 400 bytes of JSON."""
 
 import random
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ WORDS = ["night", "river", "über", "giant", "señor", "iron", "glass", "winter"
 
 
 def data(source: random.Random) -> dict[str, Any]:
-    """A document such as clients send."""
+    """Return a typical document."""
 
     def words(count: int) -> str:
         return " ".join(source.choices(WORDS, k=count))
@@ -33,7 +33,7 @@ def data(source: random.Random) -> dict[str, Any]:
 
 
 def resources(count: int, owner_id: str) -> Iterator[Resource]:
-    """Resources as `POST /api/v1/resources` would have stored them."""
+    """Yield resources in the form in which `POST /api/v1/resources` stores them."""
     source = random.Random(1)
     for _ in range(count):
         identifier, now = clock.new_id()
@@ -42,7 +42,7 @@ def resources(count: int, owner_id: str) -> Iterator[Resource]:
 
 
 def bodies(count: int) -> Iterator[str]:
-    """Bodies of `POST /api/v1/resources`."""
+    """Yield bodies for `POST /api/v1/resources`."""
     source = random.Random(2)
     for _ in range(count):
         yield msgspec.json.encode({"type": TYPE, "data": data(source)}).decode()

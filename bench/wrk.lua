@@ -1,5 +1,5 @@
 -- wrk ... -s wrk.lua ADDRESS -- METHOD PATH FILE TOKEN
--- Sends the lines of FILE in random order: for POST as bodies, otherwise as what follows PATH.
+-- Uses the lines of FILE in random order: as bodies of POST requests, otherwise as suffixes of PATH.
 
 local prepared = {}
 
