@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
-"""One door to everything. Needs Python 3.13 or newer and nothing else.
+"""Run all development commands. Requires only Python 3.13 or newer.
 
-    python3 dev.py serve [ARGS]      run Kingpost; ARGS go to `kingpost serve`
-    python3 dev.py test [ARGS]       every check, then every test; ARGS go to pytest (then without coverage)
-    python3 dev.py unit [ARGS]       the quick inner loop: unit tests, in less than half a minute
-    python3 dev.py api [ARGS]        tests of the API on SQLite, without those that take many seconds
+    python3 dev.py serve [ARGS]      run the server; ARGS are passed to `kingpost serve`
+    python3 dev.py test [ARGS]       run all checks and tests; ARGS are passed to pytest (without coverage then)
+    python3 dev.py unit [ARGS]       run the unit tests, in less than half a minute
+    python3 dev.py api [ARGS]        run the API tests on SQLite, except the slow ones
     python3 dev.py example movies    load 3,201 movies through the API of a running server
-    python3 dev.py lock [ARGS]       write the pinned requirements anew; ARGS go to uv (--upgrade, …)
-    python3 dev.py TOOL [ARGS]       any command of the environment: kingpost, ruff, mypy, pytest, …
+    python3 dev.py lock [ARGS]       update the pinned requirements; ARGS are passed to uv (--upgrade, …)
+    python3 dev.py TOOL [ARGS]       run any command of the environment: kingpost, ruff, mypy, pytest, …
 
-The environment is `.venv`, made on first use from hash-checked pins and brought up to date when they change.
+The environment is `.venv`. It is created on first use from requirements that are pinned with hashes, and updated when
+the pins change.
 """
 
 import sys
 
-if sys.version_info < (3, 13):  # noqa: UP036 - this file is what an older Python meets first
+if sys.version_info < (3, 13):  # noqa: UP036 - an older Python may run this file
     sys.exit(f"Kingpost needs Python 3.13 or newer; this is Python {sys.version_info[0]}.{sys.version_info[1]}.")
 
 import fcntl
@@ -34,11 +35,11 @@ PROJECT = "pyproject.toml"
 RUNTIME = ("requirements.txt",)
 EXAMPLES = (*RUNTIME, "examples/movies/requirements.txt")
 DEV = (*EXAMPLES, "requirements-dev.txt")
-# An environment serves one interpreter in one place; a copy or a newer Python gets its own.
+# An environment belongs to one interpreter and one directory. A copied project or a newer Python gets a new one.
 INTERPRETER = f"{sys.version} for {ROOT}"
 
 PYTHON_CODE = [name for name in ("src", "tests", "bench", "examples", "tools", "dev.py") if (ROOT / name).exists()]
-# The suite waits more than it computes: for processes that start, locks, hashes.
+# Use at least three workers: the tests spend most of their time waiting for processes, locks and hashes.
 WORKERS = ["-n", str(max(3, os.cpu_count() or 1)), "--dist", "worksteal"]
 CHECKS = {
     "format": ["ruff", "format", "--check", "."],
@@ -49,55 +50,55 @@ CHECKS = {
 
 
 def prepare(*requirements: str) -> None:
-    """Have an environment in which the project and all of `requirements` are installed as they stand now."""
+    """Install the project and all `requirements` in the environment, unless their current versions are installed."""
     current = {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in (PROJECT, *DEV)}
-    wanted = {"interpreter": INTERPRETER, **{name: current[name] for name in (PROJECT, *requirements)}}
-    if wanted.items() <= installed().items():
+    required = {"interpreter": INTERPRETER, **{name: current[name] for name in (PROJECT, *requirements)}}
+    if required.items() <= installed().items():
         return
-    with Path(__file__).open() as lock:  # a second run waits here, then finds the work done
+    with Path(__file__).open() as lock:  # A concurrent run waits here, and then finds everything installed.
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = installed()
-        if wanted.items() <= found.items():
+        if required.items() <= found.items():
             return
-        print("Preparing .venv (a minute at most; only when something has changed) …", file=sys.stderr, flush=True)
-        if found.get("interpreter") != INTERPRETER:  # missing, half-made, moved, or of another Python
-            run_or_exit([sys.executable, "-m", "venv", "--clear", str(VENV)], "Python could not make .venv")
-        STAMP.unlink(missing_ok=True)  # until it is back, the environment counts as half-made
+        print("Updating .venv, which takes up to a minute …", file=sys.stderr, flush=True)
+        if found.get("interpreter") != INTERPRETER:  # missing, incomplete, moved, or of another Python
+            run_or_exit([sys.executable, "-m", "venv", "--clear", str(VENV)], "Python could not create .venv")
+        STAMP.unlink(missing_ok=True)  # Without the stamp, the environment counts as incomplete.
         pip = [str(BIN / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
         files = [part for name in requirements for part in ("-r", name)]
         run_or_exit([*pip, "--require-hashes", "--no-deps", *files], "pip could not install the requirements")
-        itself = ["--no-index", "--no-deps", "--no-build-isolation", "--editable", "."]
-        run_or_exit([*pip, *itself], "pip could not install the project itself")
-        STAMP.write_text(json.dumps(dict(found.items() & current.items()) | wanted, indent=1))
+        project = ["--no-index", "--no-deps", "--no-build-isolation", "--editable", "."]
+        run_or_exit([*pip, *project], "pip could not install the project")
+        STAMP.write_text(json.dumps(dict(found.items() & current.items()) | required, indent=1))
 
 
 def installed() -> dict[str, str]:
-    """What the environment was last brought to; nothing when it is missing or half-made."""
+    """Return the stamp of the environment: the installed state. It is empty if there is no complete environment."""
     try:
         return dict(json.loads(STAMP.read_text()))
     except (OSError, ValueError):
         return {}
 
 
-def run_or_exit(command: list[str], complaint: str) -> None:
+def run_or_exit(command: list[str], error: str) -> None:
     if subprocess.call(command, cwd=ROOT):
-        sys.exit(f"{complaint}; its own words stand above.")
+        sys.exit(f"{error}. See its output above.")
 
 
-def become(program: str, *arguments: str) -> None:
-    """Go on as a program of the environment, in the caller's directory."""
+def execute(program: str, *arguments: str) -> None:
+    """Replace this process by a program of the environment, in the current directory."""
     path = BIN / program
     if not path.exists():
-        sys.exit(f"There is no command {program!r}; `python3 dev.py` lists what there is.")
+        sys.exit(f"Unknown command {program!r}. `python3 dev.py` lists the commands.")
     os.execv(path, [str(path), *arguments])
 
 
 def test(arguments: list[str]) -> int:
-    """Run every check and every test, whatever fails on the way; 0 when nothing did."""
+    """Run all checks and all tests, even if some of them fail. Return 0 if none failed."""
     results = {name: step(name, command) for name, command in CHECKS.items()}
     results["vulnerabilities"] = audit()
-    everything = [*WORKERS, "--cov", "--cov-report=term"]
-    results["tests"] = step("tests", ["python", "-m", "pytest", *(arguments or everything)])
+    all_tests = [*WORKERS, "--cov", "--cov-report=term"]
+    results["tests"] = step("tests", ["python", "-m", "pytest", *(arguments or all_tests)])
     print("\n" + "   ".join(f"{name}: {result}" for name, result in results.items()))
     return int("FAILED" in results.values())
 
@@ -108,7 +109,7 @@ def step(name: str, command: list[str]) -> str:
 
 
 def audit() -> str:
-    """Ask the advisory service about every pin. It may be out of reach; a vulnerability that it knows fails."""
+    """Look up all pins in the advisory database. Fail for known vulnerabilities; skip if it is unreachable."""
     options = ["--disable-pip", "--require-hashes", "--progress-spinner=off", "--format=json"]
     print("\n━━━ vulnerabilities: pip-audit -r requirements-dev.txt", flush=True)
     command = [str(BIN / "pip-audit"), "-r", "requirements-dev.txt", *options]
@@ -119,7 +120,7 @@ def audit() -> str:
         packages = []
     checked = [package for package in packages if "vulns" in package]
     if not checked:
-        print("skipped: the advisory service is out of reach, or tells nothing about these packages")
+        print("skipped: the advisory database is unreachable or has no data about these packages")
         return "skipped"
     for package in checked:
         for fault in package["vulns"]:
@@ -129,8 +130,8 @@ def audit() -> str:
 
 
 def lock(arguments: list[str]) -> None:
-    """Write the pins anew. What is pinned stays as it is unless `arguments` ask for --upgrade."""
-    uv = shutil.which("uv") or sys.exit("Remaking the pins needs uv on the PATH: install the package `uv` with pip.")
+    """Update the pins. Existing pins do not change unless `arguments` contain --upgrade."""
+    uv = shutil.which("uv") or sys.exit("Updating the pins requires uv on the PATH: install the package `uv` with pip.")
     options = ["--universal", "--generate-hashes", "--quiet", "--custom-compile-command", "python3 dev.py lock"]
     sources = {
         "requirements.txt": [PROJECT, "--group", "build"],
@@ -147,26 +148,26 @@ def main(command: str = "help", *arguments: str) -> int:
         print(__doc__)
     elif command == "serve":
         prepare(*RUNTIME)
-        become("kingpost", "serve", *arguments)
+        execute("kingpost", "serve", *arguments)
     elif command == "kingpost":
         prepare(*RUNTIME)
-        become("kingpost", *arguments)
+        execute("kingpost", *arguments)
     elif command == "example" and arguments[:1] == ("movies",):
         prepare(*EXAMPLES)
-        become("python", str(ROOT / "examples/movies/load_movies.py"), *arguments[1:])
+        execute("python", str(ROOT / "examples/movies/load_movies.py"), *arguments[1:])
     elif command == "test":
         prepare(*DEV)
         return test(list(arguments))
     elif command in ("unit", "api"):
         prepare(*DEV)
         os.chdir(ROOT)
-        chosen = {"unit": ["tests/unit"], "api": [*WORKERS, "tests/api", "-m", "not postgresql and not slow"]}
-        become("python", "-m", "pytest", *chosen[command], *arguments)
+        tests = {"unit": ["tests/unit"], "api": [*WORKERS, "tests/api", "-m", "not postgresql and not slow"]}
+        execute("python", "-m", "pytest", *tests[command], *arguments)
     elif command == "lock":
         lock(list(arguments))
     else:
         prepare(*DEV)
-        become(command, *arguments)
+        execute(command, *arguments)
     return 0
 
 

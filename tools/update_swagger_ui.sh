@@ -1,7 +1,7 @@
 #!/bin/sh
-# Fetch Swagger UI anew into src/kingpost/http/openapi/swagger_ui: tools/update_swagger_ui.sh [VERSION]
-# It needs npm, takes the newest release unless told otherwise, and changes none of the files.
-# Then run the tests of the page: pytest tests/system/test_docs_page.py
+# Update Swagger UI in src/kingpost/http/openapi/swagger_ui: tools/update_swagger_ui.sh [VERSION]
+# It needs npm, downloads the newest release by default, and does not modify its files.
+# Afterwards, run the tests of the page: pytest tests/system/test_docs_page.py
 set -eu
 cd "$(dirname "$0")/../src/kingpost/http/openapi/swagger_ui"
 work=$(mktemp -d)
@@ -17,5 +17,5 @@ cd "$OLDPWD"
 cat > VERSION <<END
 swagger-ui-dist $version, from the npm registry, unchanged.
 
-Made by tools/update_swagger_ui.sh. Of these files, only docs.html and docs.js are Kingpost's own.
+Downloaded by tools/update_swagger_ui.sh. Of these files, only docs.html and docs.js are part of Kingpost.
 END

@@ -1,8 +1,8 @@
-"""Load 3,201 movies into a running Kingpost, read them back by cursor, and prove that nothing was changed or lost.
+"""Load 3,201 movies into a running server, read them back by cursor, and verify that nothing was changed or lost.
 
     python3 dev.py example movies [--url http://127.0.0.1:8000] [--email … --password …]
 
-Each run makes an account of its own unless one is named, so runs never disturb each other.
+Each run creates a new account unless you name one, so runs do not affect each other.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Movie = dict[str, Any]
 
-# The data set of the Vega project, real with all its warts: titles that are numbers or null, broken accents, guesses.
+# The data set of the Vega project. It is real data with errors: titles that are numbers or null, broken accents.
 PACKAGE = "vega-datasets@3.2.1"
 SHA256 = "e63c499759e3b07b49563e036f55290f87feb56def8703ec049ca305ab1523d3"
 MOVIES = Path(__file__).with_name("movies.json")
@@ -35,14 +35,18 @@ CONCURRENCY = 16
 
 
 class Failed(Exception):
-    """The run cannot go on. Its text is one sentence for the person who started it."""
+    """The run cannot continue. The message is one sentence for the user."""
 
 
-# --- the API: all that a client of Kingpost needs to know ------------------------------------------
+# --- the API: everything that a client of Kingpost needs -------------------------------------------
 
 
 async def call(client: httpx.AsyncClient, method: str, path: str, **options: Any) -> httpx.Response:
-    """Send a request and return its answer; wait when told to, and raise what the server found wrong."""
+    """Send a request and return its response. If the server throttles the client, wait and try again.
+
+    Raises:
+        Failed: the server refused the request.
+    """
     while True:
         response = await client.request(method, path, **options)
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
@@ -50,13 +54,13 @@ async def call(client: httpx.AsyncClient, method: str, path: str, **options: Any
             continue
         if response.is_success:
             return response
-        raise Failed(f"{method} {path} was answered with {response.status_code}: {reason(response)}")
+        raise Failed(f"{method} {path} failed with status {response.status_code}: {reason(response)}")
 
 
 def reason(response: httpx.Response) -> str:
-    """What the server said was wrong: every error is a problem document (RFC 9457)."""
+    """Return the reason of an error response. Every error is a problem document (RFC 9457)."""
     if response.headers.get("Content-Type") != "application/problem+json":
-        return response.reason_phrase  # a proxy's answer, or another server's
+        return response.reason_phrase  # The response is from a proxy or another server.
     problem = response.json()
     faults = [
         f"{fault.get('pointer') or fault.get('parameter')}: {fault['detail']}" for fault in problem.get("errors", ())
@@ -69,19 +73,19 @@ async def sign_up(client: httpx.AsyncClient, email: str, password: str) -> None:
 
 
 async def log_in(client: httpx.AsyncClient, email: str, password: str) -> None:
-    """Log in, and send the access token with every later request."""
+    """Log in, and use the access token for all later requests."""
     session = (await call(client, "POST", "/auth/login", json={"email": email, "password": password})).json()
     client.headers["Authorization"] = f"Bearer {session['access_token']}"
 
 
 async def create(client: httpx.AsyncClient, movie: Movie) -> str:
-    """Store one movie; its type needs no declaration. Returns the id."""
+    """Create one movie and return its id. The type does not have to be declared."""
     resource = (await call(client, "POST", "/resources", json={"type": "movie", "data": movie})).json()
     return str(resource["id"])
 
 
 async def walk(client: httpx.AsyncClient) -> AsyncIterator[dict[str, Any]]:
-    """Every movie of this account, page by page: each page says where the next one starts."""
+    """Yield all movies of this account, page by page. Each page contains the cursor of the next one."""
     query: dict[str, str | int] = {"type": "movie", "owner": "me", "limit": 100}
     while True:
         page = (await call(client, "GET", "/resources", params=query)).json()
@@ -105,26 +109,26 @@ async def run(url: str, account: tuple[str, str] | None, movies: list[Movie]) ->
         started = time.perf_counter()
         created = await load(client, movies)
         loaded = time.perf_counter()
-        # Movies of earlier runs under the same account are none of our business.
+        # Ignore the movies of earlier runs with the same account.
         returned = [resource["data"] async for resource in walk(client) if resource["id"] in created]
         walked = time.perf_counter()
 
     print(f"Created {len(created):,} movies in {loaded - started:.1f} s ({len(created) / (loaded - started):,.0f}/s).")
     print(f"Read {len(returned):,} back in {walked - loaded:.1f} s.")
     compare(movies, returned)
-    print("What came out equals what went in.")
+    print("The movies read are equal to the movies sent.")
 
 
 async def load(client: httpx.AsyncClient, movies: list[Movie]) -> set[str]:
-    """Create all movies, several at a time, under a progress bar. Returns their ids."""
+    """Create all movies, several at a time, with a progress bar. Return their ids."""
     created: set[str] = set()
-    waiting = iter(movies)
+    pending = iter(movies)
     columns = TextColumn("Loading movies"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns) as progress:
         bar = progress.add_task("movies", total=len(movies))
 
         async def worker() -> None:
-            for movie in waiting:
+            for movie in pending:
                 created.add(await create(client, movie))
                 progress.advance(bar)
 
@@ -133,12 +137,16 @@ async def load(client: httpx.AsyncClient, movies: list[Movie]) -> set[str]:
 
 
 def compare(sent: Iterable[Movie], returned: Iterable[Movie]) -> None:
-    """Hold both against each other as multisets of canonical JSON: order does not matter, all else does."""
+    """Compare the movies as multisets of canonical JSON, which ignores their order.
+
+    Raises:
+        Failed: they differ.
+    """
     before, after = Counter(map(canonical, sent)), Counter(map(canonical, returned))
     if before != after:
-        lost, strange = (before - after).total(), (after - before).total()
+        missing, unexpected = (before - after).total(), (after - before).total()
         example = next(iter((before - after) + (after - before)))
-        raise Failed(f"{lost} movies did not come back as they were sent and {strange} were never sent, like {example}")
+        raise Failed(f"{missing} movies are missing and {unexpected} are unexpected, such as {example}")
 
 
 def canonical(movie: Movie) -> str:
@@ -149,47 +157,47 @@ def canonical(movie: Movie) -> str:
 
 
 def fetch_movies(file: Path) -> list[Movie]:
-    """The movies from `file`, which npm fetches when it is missing."""
+    """Return the movies in `file`. Download the file with npm if it does not exist."""
     if not file.exists():
-        file.write_bytes(packed_movies())
+        file.write_bytes(download_movies())
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256:
-        raise Failed(f"{file} is not the movies.json of {PACKAGE}, or not all of it.")
+        raise Failed(f"{file} is not the complete movies.json of {PACKAGE}.")
     movies: list[Movie] = json.loads(content)
     return movies
 
 
-def packed_movies() -> bytes:
+def download_movies() -> bytes:
     npm = shutil.which("npm")
     if npm is None:
-        raise Failed(f"The movies come from the npm package {PACKAGE}: install npm, or name a copy with --file.")
+        raise Failed(f"The movies are in the npm package {PACKAGE}: install npm, or pass a copy with --file.")
     with tempfile.TemporaryDirectory() as folder:
         packed = subprocess.run([npm, "pack", "--silent", PACKAGE], check=False, cwd=folder, stdout=subprocess.DEVNULL)
         archives = list(Path(folder).glob("*.tgz"))
         if packed.returncode or not archives:
-            raise Failed(f"npm could not fetch {PACKAGE}; its own words stand above.")
+            raise Failed(f"npm could not download {PACKAGE}. See its output above.")
         with tarfile.open(archives[0]) as archive:
-            member = archive.extractfile("package/data/movies.json")
-            assert member is not None
-            return member.read()
+            file = archive.extractfile("package/data/movies.json")
+            assert file is not None
+            return file.read()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Load 3,201 movies into a running Kingpost and read them back.")
+    parser = argparse.ArgumentParser(description="Load 3,201 movies into a running server and read them back.")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server's address (default: %(default)s)")
-    parser.add_argument("--email", help="an existing account; without it, a new one is made")
+    parser.add_argument("--email", help="an existing account (default: create a new one)")
     parser.add_argument("--password", help="its password")
     parser.add_argument("--file", type=Path, default=MOVIES, help=f"a copy of movies.json of {PACKAGE}")
     options = parser.parse_args()
     if (options.email is None) != (options.password is None):
-        parser.error("--email and --password go together")
+        parser.error("--email and --password must be used together")
     account = (options.email, options.password) if options.email else None
     try:
         asyncio.run(run(options.url, account, fetch_movies(options.file)))
     except Failed as failure:
         sys.exit(str(failure))
     except httpx.TransportError as failure:
-        sys.exit(f"No answer from {options.url} ({failure}); is the server running?")
+        sys.exit(f"{options.url} does not respond ({failure}). Is the server running?")
     except KeyboardInterrupt:
         sys.exit("Stopped.")
 

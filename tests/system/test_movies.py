@@ -17,4 +17,4 @@ def test_what_comes_out_equals_what_went_in(serve: Serve, database: str) -> None
     done = subprocess.run([sys.executable, LOADER, "--url", server.url], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Created 3,201 movies" in done.stdout
-    assert done.stdout.endswith("What came out equals what went in.\n")
+    assert done.stdout.endswith("The movies read are equal to the movies sent.\n")
