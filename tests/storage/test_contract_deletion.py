@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 import pytest
+import pytest_asyncio
 
 from kingpost.model import User
 from kingpost.problems import NotFound, Unauthenticated, VersionMismatch
@@ -34,7 +35,7 @@ MARKER = "Mrs. Lovelace"
 EMAIL = "Ada.King@Example.com"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def database(migrated_url: str, nodes: list[Node]) -> AsyncGenerator[Database]:
     """The database itself, past the application."""
     database = await open_database(migrated_url)

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-import pytest
+import pytest_asyncio
 
 from kingpost.storage.database import Database
 from kingpost.storage.opening import open_database
@@ -16,7 +16,7 @@ NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 MARKER = "Mrs. Lovelace"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def database(migrated_url: str, nodes: list[Node]) -> AsyncGenerator[Database]:
     """The database itself, past the application."""
     database = await open_database(migrated_url)

@@ -19,7 +19,7 @@ from kingpost.resources.store import (
     ResourceListing,
     ResourceWrite,
 )
-from tests.nodes import Node
+from tests.nodes import Node, open_node
 from tests.storage.samples import (
     WRITERS,
     add_resource,
@@ -497,13 +497,13 @@ async def test_a_ping_returns_while_the_database_answers(nodes: list[Node]) -> N
     await asyncio.gather(*[node.ping() for node in nodes])
 
 
-async def test_what_was_under_way_is_stored_when_the_database_is_closed(nodes: list[Node]) -> None:
-    owner = await add_owner(nodes[0])
+async def test_what_was_under_way_is_stored_when_the_database_is_closed(migrated_url: str, storage: Node) -> None:
+    owner, node = await add_owner(storage), await open_node(migrated_url)
     resources = [new_resource(owner) for _ in range(4 * WRITERS)]
-    writes = [asyncio.ensure_future(create_resource(nodes[0], resource)) for resource in resources]
+    writes = [asyncio.ensure_future(create_resource(node, resource)) for resource in resources]
     await asyncio.sleep(0)
-    await nodes[0].close()
+    await node.close()
     outcomes = await race(*writes)
     for resource, outcome in zip(resources, outcomes, strict=True):
-        assert (outcome is None) == (await nodes[1].resources.find(resource.id) is not None)
+        assert (outcome is None) == (await storage.resources.find(resource.id) is not None)
     assert tally(outcomes) == {"won": len(resources)}

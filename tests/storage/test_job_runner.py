@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import pytest_asyncio
 
 from kingpost import clock
 from kingpost.jobs import runner as job_runner
@@ -89,7 +90,7 @@ class Seen(msgspec.Struct):
     is_given_up: bool
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def waiting(migrated_url: str, nodes: list[Node]) -> AsyncGenerator[Callable[[], Awaitable[list[Seen]]]]:
     """All jobs in the table."""
     database = await open_database(migrated_url)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from kingpost.accounts.users.store import UserChange
 from kingpost.auth.api_keys import service as api_keys
@@ -79,7 +80,7 @@ class World:
         return True
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def world(storage: Node) -> World:
     await add_admin(storage)
     return World(storage, await add_user(storage, roles=("user", "editor")))
