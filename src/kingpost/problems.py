@@ -25,6 +25,10 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
     header: str | None = None
 
 
+class OperatorError(Exception):
+    """An error that only the operator can correct, such as a missing database. The message is one sentence."""
+
+
 class Problem(Exception):
     """An error response. Each subclass defines its `status`, `slug`, `title` and `explanation`."""
 

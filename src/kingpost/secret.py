@@ -13,12 +13,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from kingpost.problems import OperatorError
+
 NONCE_SIZE = 12
 """Bytes of an AES-GCM nonce (NIST SP 800-38D, section 8.2.2)."""
 
 
-class SecretFileError(Exception):
-    """The secret file cannot be used. The message is a sentence for the operator."""
+class SecretFileError(OperatorError):
+    """The secret file cannot be used."""
 
 
 class MasterSecret:

@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kingpost.auth.signing_keys.ring import SigningKeyError
-from kingpost.problems import Problem
-from kingpost.secret import SecretFileError
+from kingpost.problems import OperatorError, Problem
 from kingpost.settings import InvalidSettings, Settings, load
-from kingpost.storage import CannotOpen
 
 if sys.platform != "win32":
     import uvloop
@@ -51,7 +48,7 @@ def reported_errors() -> Iterator[None]:
     except Problem as error:
         for detail in [fault.detail for fault in error.faults] or [error.detail]:
             click.echo(f"{detail}.", err=True)
-    except (CannotOpen, SecretFileError, SigningKeyError) as error:
+    except OperatorError as error:
         click.echo(f"{str(error).removesuffix('.')}.", err=True)
     else:
         return

@@ -7,6 +7,8 @@ does not answer in time, raises `Unavailable`; no other error of a driver escape
 read by this process sees it.
 """
 
+from kingpost.problems import OperatorError
 
-class CannotOpen(Exception):
-    """The database cannot be used. The text is one sentence for the operator."""
+
+class CannotOpen(OperatorError):
+    """The database cannot be used."""

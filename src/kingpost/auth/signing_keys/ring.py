@@ -14,6 +14,7 @@ from joserfc.registry import JWS_HEADER_REGISTRY, Header
 
 from kingpost import clock
 from kingpost.auth.signing_keys.store import SealedKey, SigningKeyStore
+from kingpost.problems import OperatorError
 from kingpost.secret import BrokenSeal, MasterSecret
 
 ALGORITHM = "ES256"
@@ -38,8 +39,8 @@ RELOAD_EVERY = 1.0
 logger = logging.getLogger("kingpost.signing")
 
 
-class SigningKeyError(Exception):
-    """A key in the database cannot be used. The message is meant for the operator."""
+class SigningKeyError(OperatorError):
+    """A key in the database cannot be used."""
 
 
 class WrongSecret(SigningKeyError):
