@@ -83,7 +83,7 @@ class Protocol(HttpToolsProtocol):
         return scope is not None and "method" in scope
 
     def _check_for_stall(self) -> None:
-        """Close the connection if no request has arrived, or the one that was incomplete at the last check still is."""
+        """Close the connection if no request has arrived, or if the same request was incomplete at the last check."""
         cycle: RequestResponseCycle | None = self.cycle
         is_arriving = not self._head_is_complete() or (cycle is not None and cycle.more_body)
         if is_arriving and self._last_seen is self.scope:
