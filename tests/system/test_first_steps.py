@@ -205,7 +205,7 @@ def test_every_fault_of_the_configuration_is_told_at_once(tmp_path: Path) -> Non
 
 
 def test_a_variable_that_is_not_a_setting_is_reported_and_does_no_harm(serve: Serve) -> None:
-    assert "KINGPOST_DATABSE_URL is not a setting of this release." in serve(DATABSE_URL="x").log
+    assert "KINGPOST_DATABSE_URL is an unknown setting and is ignored." in serve(DATABSE_URL="x").log
 
 
 def test_the_openapi_document_is_printed(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def serve(host: str, port: int, workers: int) -> None:
         listener = _bind(host, port)
         settings = load_settings(host=host, port=listener.getsockname()[1], workers=workers)
         for name in unknown_variables(os.environ):
-            click.echo(f"{name} is not a setting of this release.", err=True)
+            click.echo(f"{name} is an unknown setting and is ignored.", err=True)
         _serve(settings, listener)
 
 
