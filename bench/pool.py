@@ -1,13 +1,13 @@
-"""What the fair pool is worth: `python3 dev.py python -m bench.pool` measures it beside asyncpg's own.
+"""Compare the fair pool of connections with asyncpg's pool: `python3 dev.py python -m bench.pool`.
 
-Callers in one process read a random row by its id, one after the other, through 16 connections to one PostgreSQL. The
-candidates take turns in short runs, and take turns in which of them begins.
+Callers in one process read random rows by id through 16 connections to one PostgreSQL server. Each caller sends one
+query at a time. The pools are measured alternately in short runs, and the first pool of a round changes.
 
 - *fair*: `kingpost.storage.postgresql.pool`.
-- *asyncpg*: `asyncpg.create_pool` without its reset query and its timer for idle connections, which the fair pool has
-  not either.
-- *queued*: the same behind an `asyncio.Semaphore`, which serves its waiters in order.
-- *reset*: asyncpg's pool with its reset query, as it comes.
+- *asyncpg*: `asyncpg.create_pool` without its reset query and without its timer for idle connections. The fair pool has
+  neither.
+- *queued*: the same pool behind an `asyncio.Semaphore`, which serves waiting callers in order.
+- *reset*: asyncpg's pool with its reset query, which is the default.
 """
 
 import argparse
@@ -40,7 +40,7 @@ type Borrow = Callable[[], AbstractAsyncContextManager[Any]]
 
 
 class Result(NamedTuple):
-    """Reads a second, milliseconds from asking for a connection to the row, and microseconds of processor a read."""
+    """Reads per second, milliseconds from acquiring a connection to the row, and microseconds of processor per read."""
 
     rate: float
     p50: float
@@ -102,7 +102,7 @@ async def asyncpgs(url: str, **options: Any) -> AsyncIterator[Borrow]:
 
 
 def queued(borrow: Borrow) -> Borrow:
-    """Let as many callers in as there are connections, and the others wait in order."""
+    """Admit as many callers as there are connections. The others wait in order."""
     semaphore = asyncio.Semaphore(CONNECTIONS)
 
     @asynccontextmanager
@@ -114,11 +114,11 @@ def queued(borrow: Borrow) -> Borrow:
 
 
 async def _leave(_connection: object) -> None:
-    """Reset nothing."""
+    """Replace the reset of a connection by nothing."""
 
 
 async def run(borrow: Borrow, callers: int, seconds: float) -> Result:
-    """Let so many callers read for so long."""
+    """Read with a number of callers for some seconds, and return the result."""
     latencies: list[float] = []
     end = time.perf_counter() + seconds
 
