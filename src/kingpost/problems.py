@@ -44,7 +44,6 @@ class Problem(Exception):
         *,
         faults: Sequence[Fault] = (),
         headers: Mapping[str, str] | None = None,
-        members: Mapping[str, Any] | None = None,
     ) -> None:
         """Describe one occurrence.
 
@@ -52,13 +51,11 @@ class Problem(Exception):
             detail: one sentence about this occurrence. Default: the title.
             faults: the field `errors` of the problem document.
             headers: additional response headers.
-            members: extension members of the problem document (RFC 9457, section 3.2).
         """
         super().__init__(detail or self.title)
         self.detail = detail or self.title
         self.faults = tuple(faults)
         self.headers = dict(headers or {})
-        self.members = dict(members or {})
 
 
 class InvalidRequest(Problem):
