@@ -122,7 +122,7 @@ def _content(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
     if route.method != "PATCH":
         return {JSON: content}
     operations = {"type": "array", "maxItems": MAX_OPERATIONS, "items": reference(JSONPatchOperation)}
-    json_patch = {"schema": operations, "example": route.json_patch_example}
+    json_patch = {"schema": operations, "example": [*route.json_patch_example]}
     return {MERGE_PATCH: content, JSON: content, JSON_PATCH: json_patch}
 
 
