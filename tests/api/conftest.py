@@ -1,7 +1,7 @@
-"""The production stack for the whole suite, on SQLite and on PostgreSQL.
+"""The application for the whole suite, on SQLite and on PostgreSQL.
 
-One application serves all tests of a run, so tests make their own accounts where they change them, and
-their own resource types where they count. Whoever needs other settings, or an empty database, asks for
+One application serves all tests of a run, so tests create their own accounts if they change them, and
+their own resource types if they count resources. Tests that need other settings, or an empty database, use
 `serve`.
 """
 
@@ -46,14 +46,14 @@ async def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 @session_fixture(params=BOTH)
 async def strict(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stack]:
-    """One that demands verified addresses."""
+    """An application that requires verified addresses."""
     async with running_on(request, tmp_path_factory.mktemp("strict"), SIGNUP="verified") as stack:
         yield stack
 
 
 @session_fixture(params=BOTH)
 async def production(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stack]:
-    """One that demands verified addresses, and hashes passwords at production cost: where each shows by its time."""
+    """An application that requires verified addresses and hashes passwords at production cost, for tests of timing."""
     directory = tmp_path_factory.mktemp("production")
     async with running_on(request, directory, hashing_cost=PRODUCTION, SIGNUP="verified") as stack:
         yield stack
@@ -61,7 +61,7 @@ async def production(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
 
 @asynccontextmanager
 async def running_on(request: pytest.FixtureRequest, directory: Path, **options: Any) -> AsyncGenerator[Stack]:
-    """An application on a database of the kind that the fixture's parameter names. `options` are those of `running`."""
+    """An application on the kind of database in the fixture's parameter. `options` are those of `running`."""
     async with AsyncExitStack() as context:
         if request.param == "postgresql":
             server: servers.PostgreSQLServer = request.getfixturevalue("postgresql_server")
@@ -83,7 +83,7 @@ def client(stack: Stack) -> httpx.AsyncClient:
 
 @pytest.fixture
 def make_user(stack: Stack) -> MakeUser:
-    """Makes new accounts that are signed in."""
+    """Creates new accounts that are logged in."""
     return stack.sign_up
 
 
@@ -101,19 +101,19 @@ async def admin(stack: Stack) -> Caller:
 
 @session_fixture
 async def alice(stack: Stack) -> Caller:
-    """An account that all tests share: nobody changes it."""
+    """An account that all tests share; no test changes it."""
     return await stack.sign_up("alice@example.com")
 
 
 @session_fixture
 async def bob(stack: Stack) -> Caller:
-    """Another such account."""
+    """Another shared account."""
     return await stack.sign_up("bob@example.com")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def second_node(stack: Stack, tmp_path: Path) -> AsyncGenerator[Stack]:
-    """Another node on the same database, whose mail goes to the same place."""
+    """Another node with the same database and the same outbox."""
     settings = stack.kingpost.settings
     async with stacks.running(tmp_path, DATABASE_URL=settings.database_url, MAIL_URL=settings.mail_url) as node:
         yield node
@@ -139,18 +139,18 @@ async def serve(tmp_path: Path, migrated_sqlite: Path) -> AsyncGenerator[Serve]:
 
 QUERY_METHODS = ["read", "scan", "lookup", "commit", "write", "transact"]
 STATEMENTS: ContextVar[list[str]] = ContextVar("STATEMENTS")
-"""What a request has asked the database, where a test counts it. Work in the background does not belong to any."""
+"""The database calls of the requests of a test that counts them. Background work is not counted."""
 
 
 @pytest.fixture
-def asked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Fills with what this test's requests ask the database, at the driver."""
+def queries(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that records the database calls of this test's requests, at the driver."""
     driver = type(stack.kingpost.database)
-    asked: list[str] = []
+    queries: list[str] = []
     for name in QUERY_METHODS:
         monkeypatch.setattr(driver, name, _counting(name, getattr(driver, name)))
-    STATEMENTS.set(asked)
-    return asked
+    STATEMENTS.set(queries)
+    return queries
 
 
 def _counting(name: str, method: Callable[..., Any]) -> Callable[..., Any]:

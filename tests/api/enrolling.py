@@ -1,4 +1,4 @@
-"""Accounts with a second factor, the apps that show its codes, and what the audit log tells of them."""
+"""Accounts with a second factor, the codes of their authenticator apps, and their audit entries."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,41 +15,41 @@ CONFIRM = f"{TOTP}/confirm"
 
 
 @dataclass
-class Watch:
-    """The time as the second factor sees it: it stands still, unless a test turns it on."""
+class OtpClock:
+    """The clock of the second factor: it stands still until a test advances it."""
 
     seconds: float = 1_795_000_000.0
 
-    def pass_by(self, steps: int = 2) -> None:
-        """Let so many steps pass: with two, a code that was used is out of the way of the next."""
+    def advance(self, steps: int = 2) -> None:
+        """Advance by this many steps. After two steps, a used code no longer conflicts with the next code."""
         self.seconds += steps * STEP
 
     def code(self, secret: str, off: int = 0) -> str:
-        """What an app shows whose clock is so many steps off."""
+        """The code of an app whose clock is `off` steps ahead."""
         return code_at(secret, int(self.seconds) // STEP + off)
 
-    def wrong(self, secret: str) -> str:
-        """A code that no step near the present one has."""
+    def wrong_code(self, secret: str) -> str:
+        """A code that is not valid for any step near the current one."""
         near = {self.code(secret, off) for off in range(-2, 3)}
         return next(code for code in (f"{n:06}" for n in range(10)) if code not in near)
 
 
 @dataclass
 class Enrolled:
-    """Somebody who has a second factor."""
+    """A user with a second factor."""
 
     caller: Caller
     secret: str
     codes: list[str]
 
 
-async def enrol(stack: Stack, watch: Watch, caller: Caller | None = None) -> Enrolled:
-    """A new account (or this one) with a second factor, and the time after its first code."""
+async def enrol(stack: Stack, otp_clock: OtpClock, caller: Caller | None = None) -> Enrolled:
+    """Enable a second factor for a new account (or for this one), and advance the clock beyond the first code."""
     caller = caller or await stack.sign_up()
     secret = (await caller.http.post(TOTP)).json()["secret"]
-    response = await caller.http.post(CONFIRM, json={"otp": watch.code(secret)})
+    response = await caller.http.post(CONFIRM, json={"otp": otp_clock.code(secret)})
     assert response.status_code == 200, response.text
-    watch.pass_by()
+    otp_clock.advance()
     return Enrolled(caller, secret, response.json()["recovery_codes"])
 
 
@@ -70,6 +70,6 @@ async def state_of(caller: Caller) -> dict[str, Any]:
 
 
 async def entries_about(stack: Stack, user_id: str, prefix: str = "second_factor.") -> list[AuditEntry]:
-    """What the audit log tells of an account's second factor, oldest first."""
+    """The audit entries about an account's second factor, oldest first."""
     listing = AuditListing((SortKey("id"),), 100, target_id=user_id)
     return [e for e in (await stack.kingpost.stores.audit.list(listing)).items if e.action.startswith(prefix)]

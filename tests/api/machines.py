@@ -1,11 +1,11 @@
-"""API keys for tests, and the machines that hold them."""
+"""API keys for tests, and the machine clients that use them."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from kingpost.auth.api_keys.scopes import SCOPES
+from tests.api.audit_scenarios import NAME, AuditScenario, ExpectedEntry, entry_by
 from tests.api.stack import Caller, Stack
-from tests.api.trails import NAME, Found, Trail, own
 
 KEYS = "/api/v1/api-keys"
 ME = "/api/v1/users/me"
@@ -13,7 +13,7 @@ NEW_KEY = {"name": "a machine", "scopes": ["users:read"]}
 
 
 class Machine:
-    """Whoever holds a key. `made` is the answer to its creation, `http` sends it with every request."""
+    """A client with an API key. `made` is the response that created the key; `http` sends the key in all requests."""
 
     def __init__(self, stack: Stack, made: dict[str, Any]) -> None:
         self.made = made
@@ -25,20 +25,20 @@ class Machine:
         return (await self.http.get(path)).status_code
 
 
-async def make_key(stack: Stack, owner: Caller, scopes: Sequence[str] = SCOPES, **members: Any) -> Machine:
-    """A new key of an account, with all scopes unless told otherwise."""
-    response = await owner.http.post(KEYS, json={"name": "a machine", "scopes": list(scopes), **members})
+async def make_key(stack: Stack, owner: Caller, scopes: Sequence[str] = SCOPES, **fields: Any) -> Machine:
+    """A new key of an account, by default with all scopes."""
+    response = await owner.http.post(KEYS, json={"name": "a machine", "scopes": list(scopes), **fields})
     assert response.status_code == 201, response.text
     return Machine(stack, response.json())
 
 
-async def of_key(owner: Caller) -> str:
+async def new_key_id(owner: Caller) -> str:
     """The id of a new key of an account."""
     made = await owner.http.post(KEYS, json=NEW_KEY)
     return str(made.json()["id"])
 
 
-async def listed(owner: Caller) -> list[dict[str, Any]]:
+async def list_keys(owner: Caller) -> list[dict[str, Any]]:
     """An account's own list of its keys."""
     response = await owner.http.get(KEYS)
     assert response.status_code == 200
@@ -48,17 +48,17 @@ async def listed(owner: Caller) -> list[dict[str, Any]]:
     return items
 
 
-async def make_a_key(trail: Trail) -> Found:
-    user = await trail.member()
-    made = await trail.done(user, "POST", "/api-keys", name=NAME, scopes=["users:read"])
-    trail.secrets.add(made["key"])
-    return own(user, "api_key", made["id"])
+async def create_key_audited(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    made = await scenario.send_ok(user, "POST", "/api-keys", name=NAME, scopes=["users:read"])
+    scenario.secrets.add(made["key"])
+    return entry_by(user, "api_key", made["id"])
 
 
-async def revoke_a_key(trail: Trail) -> Found:
-    user = await trail.member()
+async def revoke_key_audited(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
     body = {"name": NAME, "scopes": ["users:read"]}
     made = (await user.http.post(KEYS, json=body)).json()
-    trail.secrets.add(made["key"])
-    await trail.done(user, "DELETE", f"/api-keys/{made['id']}")
-    return own(user, "api_key", made["id"])
+    scenario.secrets.add(made["key"])
+    await scenario.send_ok(user, "DELETE", f"/api-keys/{made['id']}")
+    return entry_by(user, "api_key", made["id"])

@@ -1,4 +1,4 @@
-"""The whole application on a database of its own, and callers that speak HTTP with it."""
+"""The whole application on its own database, and callers that send HTTP requests to it."""
 
 import asyncio
 import contextlib
@@ -31,17 +31,17 @@ ORIGIN = "http://127.0.0.1:8000"
 ADDRESS = "192.0.2.7"
 PASSWORD = "correct horse battery"
 SECRET = "the master secret of the tests, long enough"
-NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
-"""An id that names nothing."""
+UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+"""A valid id that no object has."""
 QUICK = HashingCost(memory_kib=8, passes=1)
-"""The least that Argon2 can do: most tests make accounts, and few are about their hashes."""
-PATIENCE = 30.0
-"""Seconds to wait for mail. It never takes nearly as long."""
+"""The lowest cost of Argon2: most tests create accounts, and few test their hashes."""
+TIMEOUT = 30.0
+"""Seconds to wait for mail, far more than it normally takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody with an account and a session. `http` sends the access token with every request."""
+    """A user with an account and a session. `http` sends the access token with every request."""
 
     id: str
     email: str
@@ -72,18 +72,18 @@ class Stack:
     def client(
         self, token: str | None = None, origin: str = ORIGIN, address: str = ADDRESS, **headers: str
     ) -> httpx.AsyncClient:
-        """An HTTP client that checks, of every response, what the contract promises of every response."""
+        """An HTTP client that checks every response for what the contract guarantees of all responses."""
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         app: Any = self.app
         transport = httpx.ASGITransport(app, client=(address, 50000))
-        hooks = {"response": [assert_common_promises]}
+        hooks = {"response": [assert_common_guarantees]}
         return httpx.AsyncClient(transport=transport, base_url=origin, headers=headers, event_hooks=hooks)
 
-    async def sign_up(self, email: str | None = None, password: str = PASSWORD, **members: Any) -> Caller:
-        """A new account that is signed in."""
+    async def sign_up(self, email: str | None = None, password: str = PASSWORD, **fields: Any) -> Caller:
+        """A new account that is logged in."""
         email = email or f"{secrets.token_hex(8)}@example.com"
-        body = {"email": email, "password": password, **members}
+        body = {"email": email, "password": password, **fields}
         response = await self.client().post("/api/v1/users", json=body)
         assert response.status_code == 201, response.text
         return await self.log_in(email, password)
@@ -96,15 +96,15 @@ class Stack:
         return Caller(grant["user"]["id"], email, password, grant, self.client(grant["access_token"]))
 
     async def sign_up_admin(self) -> Caller:
-        """An administrator, made as the command line makes one."""
+        """An administrator, created as the command line creates one."""
         email = f"{secrets.token_hex(8)}@example.com"
         new, roles = NewAccount(email, PASSWORD), (*DEFAULT_ROLES, ADMIN)
         await self.kingpost.accounts.registration.create(OPERATOR, new, roles, email_verified=True)
         return await self.log_in(email)
 
     async def mails(self, to: str) -> list[EmailMessage]:
-        """Return all messages to an address, oldest first, once everything that waited to be sent has been."""
-        deadline = time.monotonic() + PATIENCE
+        """Wait until all queued mail has been sent; return all messages to an address, oldest first."""
+        deadline = time.monotonic() + TIMEOUT
         async with self._database() as execute:
             while await execute("SELECT id FROM jobs WHERE due_at IS NOT NULL"):
                 assert time.monotonic() < deadline, "jobs are still waiting"
@@ -122,7 +122,7 @@ class Stack:
         return messages[-1]
 
     async def execute(self, statement: str) -> Sequence[Any]:
-        """Ask or change the database behind the application's back; return the rows that come back."""
+        """Run a statement directly on the database, without the application; return the rows."""
         async with self._database() as execute:
             return await execute(statement)
 
@@ -130,7 +130,7 @@ class Stack:
     async def _database(self) -> AsyncIterator[Callable[[str], Awaitable[Sequence[Any]]]]:
         url = self.kingpost.settings.database_url
         if url.startswith("sqlite:///"):
-            # Python's sqlite3 is another copy of SQLite; two in one process undo each other's file locks.
+            # Python's sqlite3 is a second copy of SQLite; two copies in one process release each other's file locks.
             with contextlib.closing(apsw.Connection(url.removeprefix("sqlite:///"))) as file:
                 file.set_busy_timeout(5000)
 
@@ -148,7 +148,7 @@ class Stack:
 
 @cache
 def recipient(file: Path) -> str:
-    """Return the address that a message in a file is for. The outbox of a run holds thousands."""
+    """Return the recipient of a message in a file. Cached: the outbox of a test run holds thousands of messages."""
     message = HeaderParser(policy=policy.default).parsestr(file.read_text())
     return str(message["To"].addresses[0].addr_spec)
 
@@ -159,15 +159,15 @@ type Serve = Callable[..., Awaitable[Stack]]
 
 @contextlib.asynccontextmanager
 async def running(directory: Path, *, hashing_cost: HashingCost = QUICK, **variables: str) -> AsyncIterator[Stack]:
-    """A stack with these `KINGPOST_*` variables, on SQLite in a directory unless they say otherwise."""
+    """A stack with these `KINGPOST_*` variables, by default on SQLite in the directory."""
     async with main.running(load(directory, **variables), hashing_cost=hashing_cost) as kingpost:
         yield Stack(kingpost.application, kingpost)
 
 
 def load(directory: Path, **variables: str) -> Settings:
-    """Return settings with these `KINGPOST_*` variables, on SQLite in a directory unless they say otherwise.
+    """Return settings with these `KINGPOST_*` variables, by default for SQLite in the directory.
 
-    All tests share an address and many guess wrong, so logins are not limited, unless a test says so.
+    All tests share an IP address and many use wrong passwords, so by default logins are not rate-limited.
     """
     defaults = {
         "DATABASE_URL": f"sqlite:///{directory}/kingpost.db",
@@ -179,8 +179,8 @@ def load(directory: Path, **variables: str) -> Settings:
     return settings.load({f"KINGPOST_{name}": value for name, value in given.items()}, directory)
 
 
-async def assert_common_promises(response: httpx.Response) -> None:
-    """What holds of every response (section 1 of the contract)."""
+async def assert_common_guarantees(response: httpx.Response) -> None:
+    """Check what is guaranteed of every response (section 1 of the contract)."""
     headers, request = response.headers, response.request
     assert 1 <= len(headers["x-request-id"]) <= 128
     assert headers["x-content-type-options"] == "nosniff"
@@ -198,7 +198,7 @@ async def assert_common_promises(response: httpx.Response) -> None:
 
 
 def assert_problem(response: httpx.Response, status: int, slug: str) -> dict[str, Any]:
-    """Check that a response is a problem of this kind, in its whole shape, and return it."""
+    """Check that a response is a complete problem document of this kind, and return the document."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["cache-control"] == "no-store"
@@ -221,13 +221,13 @@ def assert_problem(response: httpx.Response, status: int, slug: str) -> dict[str
 
 
 def faults_of(response: httpx.Response) -> list[str]:
-    """Where the faults of invalid input are, as the response names them, sorted; each place once a fault."""
+    """The sorted locations of all faults in the input, as the response names them; one per fault."""
     problem = assert_problem(response, 400, "invalid-request")
     return sorted(fault.get("pointer", fault.get("parameter", fault.get("header"))) for fault in problem["errors"])
 
 
 def token_in(message: EmailMessage) -> str:
-    """The token of a message's link, which both its parts name."""
+    """The token in the link of a message. Both parts of the message must contain the same one."""
     tokens = set()
     for kind in ("plain", "html"):
         part = message.get_body((kind,))

@@ -1,4 +1,4 @@
-"""Every route as every kind of caller. A route that is not in the table fails."""
+"""Every route, called by every kind of caller. A route that is missing from the table is a failure."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ import pytest
 from kingpost.http.app.router import Route
 from kingpost.main import ROUTES
 from tests.api.access import CALLERS, EXPECTED, SLUGS, client_of, forged, name_of, path_of
-from tests.api.stack import NOBODY, Caller, Stack, assert_problem
+from tests.api.stack import UNKNOWN_ID, Caller, Stack, assert_problem
 
 
-def test_the_table_lists_every_route_and_no_other() -> None:
+def test_the_table_lists_exactly_the_routes() -> None:
     assert {(route.method, route.path) for route in ROUTES} == EXPECTED.keys()
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
-async def test_each_caller_gets_what_it_may(route: Route[Any], stack: Stack) -> None:
+async def test_each_caller_gets_the_expected_status(route: Route[Any], stack: Stack) -> None:
     entry = EXPECTED[route.method, route.path]
     owner = await stack.sign_up()
     for caller, status in zip(CALLERS, entry.statuses, strict=True):
@@ -25,17 +25,17 @@ async def test_each_caller_gets_what_it_may(route: Route[Any], stack: Stack) -> 
         assert response.status_code == status, (caller, response.text)
         if status in SLUGS:
             assert_problem(response, status, SLUGS[status])
-        if status == 204:  # What this was about may be gone.
+        if status == 204:  # The object may have been deleted.
             owner = await stack.sign_up()
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if "{id}" in route.path], ids=name_of)
-async def test_what_is_missing_is_not_found_for_whoever_may_call(
+async def test_a_missing_object_is_not_found_for_authenticated_callers(
     route: Route[Any], stack: Stack, alice: Caller, admin: Caller
 ) -> None:
     body = EXPECTED[route.method, route.path].body
     content = None if body is None else body(alice)
-    nobody, forger = stack.client(), stack.client(forged(alice.access_token))
-    for client, status in ((nobody, 401), (forger, 401), (alice.http, 404), (admin.http, 404)):
-        response = await client.request(route.method, path_of(route, NOBODY), json=content)
+    anonymous, forger = stack.client(), stack.client(forged(alice.access_token))
+    for client, status in ((anonymous, 401), (forger, 401), (alice.http, 404), (admin.http, 404)):
+        response = await client.request(route.method, path_of(route, UNKNOWN_ID), json=content)
         assert_problem(response, status, SLUGS[status])

@@ -11,8 +11,8 @@ import pytest
 from kingpost import clock
 from kingpost.auth.api_keys.key_format import is_well_formed, new_key
 from kingpost.auth.api_keys.service import CACHE_LIFETIME, MAX_KEYS
-from tests.api.machines import KEYS, ME, Machine, listed, make_key
-from tests.api.stack import NOBODY, Caller, Serve, Stack, assert_problem, faults_of
+from tests.api.machines import KEYS, ME, Machine, list_keys, make_key
+from tests.api.stack import UNKNOWN_ID, Caller, Serve, Stack, assert_problem, faults_of
 
 RESOURCES = "/api/v1/resources"
 NOTE = {"type": "note", "data": {}}
@@ -38,7 +38,7 @@ async def test_a_new_key_is_shown_once_and_kept_nowhere(stack: Stack) -> None:
         "last_used_at": None,
     }
     assert abs(datetime.fromisoformat(made["created_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
-    assert await listed(owner) == [made]
+    assert await list_keys(owner) == [made]
     assert key not in str([tuple(row) for row in await stack.execute("SELECT * FROM api_keys")])
 
 
@@ -47,8 +47,8 @@ async def test_lists_hold_ones_own_keys_newest_first(stack: Stack) -> None:
     names = ["first", "second", "third"]
     for name in names:
         await make_key(stack, owner, name=name)
-    assert [item["name"] for item in await listed(owner)] == names[::-1]
-    assert await listed(other) == []
+    assert [item["name"] for item in await list_keys(owner)] == names[::-1]
+    assert await list_keys(other) == []
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ async def test_lists_hold_ones_own_keys_newest_first(stack: Stack) -> None:
         ({"name": "x", "scopes": ["users:read", "users:delete", "*", 1]}, ["/scopes/1", "/scopes/2", "/scopes/3"]),
         ({"name": "x", "scopes": ["Users:Read"]}, ["/scopes/0"]),
         ({"name": "x", "scopes": ["users:read", "users:read"]}, ["/scopes"]),
-        ({"name": "x", "scopes": ["users:read"], "key": "kp_mine", "user_id": NOBODY}, ["/key", "/user_id"]),
+        ({"name": "x", "scopes": ["users:read"], "key": "kp_mine", "user_id": UNKNOWN_ID}, ["/key", "/user_id"]),
         ({"name": 1, "scopes": ["x"], "expires_at": "yesterday"}, ["/expires_at", "/name", "/scopes/0"]),
         ({"name": 1, "scopes": ["users:read"] * 2, "expires_at": 1}, ["/expires_at", "/name", "/scopes"]),
     ],
@@ -75,7 +75,7 @@ async def test_names_may_have_a_hundred_characters_of_any_kind(stack: Stack) -> 
     names = ["🦊" * 100, "x", "<script>alert(1)</script>", "'; DROP TABLE api_keys; --"]
     for name in names:
         await make_key(stack, owner, name=name)
-    assert [item["name"] for item in await listed(owner)] == names[::-1]
+    assert [item["name"] for item in await list_keys(owner)] == names[::-1]
 
 
 async def test_an_account_has_a_hundred_keys_at_most(stack: Stack) -> None:
@@ -86,7 +86,7 @@ async def test_an_account_has_a_hundred_keys_at_most(stack: Stack) -> None:
     assert len(refused) == 5
     for response in refused:
         assert_problem(response, 409, "conflict")
-    assert len(await listed(owner)) == MAX_KEYS
+    assert len(await list_keys(owner)) == MAX_KEYS
     assert (await owner.http.delete(f"{KEYS}/{responses[0].json().get('id')}")).status_code == 204
     await make_key(stack, owner)
 
@@ -112,7 +112,7 @@ async def test_an_expiry_may_have_any_offset_and_is_kept_in_utc(
     owner = await stack.sign_up()
     machine = await make_key(stack, owner, expires_at=given)
     assert machine.made["expires_at"] == kept
-    assert [item["expires_at"] for item in await listed(owner)] == [kept]
+    assert [item["expires_at"] for item in await list_keys(owner)] == [kept]
     assert await machine.status() == 200
 
 
@@ -148,7 +148,7 @@ async def test_an_expired_key_is_refused_and_still_listed(stack: Stack) -> None:
     assert await machine.status() == 200 or clock.now() >= expires_at
     await asyncio.sleep(1.0 + CACHE_LIFETIME)
     assert_problem(await machine.http.get(ME), 401, "unauthenticated")
-    assert [item["id"] for item in await listed(owner)] == [machine.id]
+    assert [item["id"] for item in await list_keys(owner)] == [machine.id]
 
 
 # --- using ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The audit log over HTTP: what is listed, what is exported, and in which form."""
+"""The audit log over HTTP: the list, the export, and their formats."""
 
 import asyncio
 import gzip
@@ -14,12 +14,12 @@ import zstandard
 from kingpost import clock
 from kingpost.main import ROUTES
 from kingpost.model import AuditEntry
-from tests.api.stack import ADDRESS, NOBODY, Caller, Stack, assert_problem, faults_of, next_link
+from tests.api.stack import ADDRESS, UNKNOWN_ID, Caller, Stack, assert_problem, faults_of, next_link
 from tests.storage.samples import raw
 
 AUDIT = "/api/v1/audit"
 EXPORT = "/api/v1/audit/export"
-MEMBERS = {
+FIELDS = {
     "id",
     "created_at",
     "actor_type",
@@ -48,12 +48,12 @@ def lines(response: httpx.Response) -> list[Item]:
 
 
 async def add(stack: Stack, count: int, target_id: str, action: str = "user.changed") -> list[AuditEntry]:
-    """Entries about a target, each in a millisecond of its own if there are few."""
+    """Add entries about a target, each in a different millisecond if there are fewer than 20."""
     entries = []
     for n in range(count):
         entry_id, now = clock.new_id()
-        told = raw({"n": n})
-        entries.append(AuditEntry(entry_id, now, "user", None, action, "user", target_id, "192.0.2.1", "r", told))
+        details = raw({"n": n})
+        entries.append(AuditEntry(entry_id, now, "user", None, action, "user", target_id, "192.0.2.1", "r", details))
         if count < 20:
             await asyncio.sleep(0.002)
     await stack.kingpost.stores.audit.add(*entries)
@@ -63,14 +63,14 @@ async def add(stack: Stack, count: int, target_id: str, action: str = "user.chan
 # --- the list ------------------------------------------------------------------------------------
 
 
-async def test_an_entry_tells_who_did_what_to_what_when_and_from_where(stack: Stack, admin: Caller) -> None:
+async def test_an_entry_has_actor_action_target_time_and_address(stack: Stack, admin: Caller) -> None:
     user = await stack.sign_up()
     changed = await user.http.patch(f"/api/v1/users/{user.id}", json={"name": "Ada"}, headers={"X-Request-ID": "mine"})
     assert changed.status_code == 200
     page = await fetch(admin, target=user.id, action="user.changed")
     assert page.keys() == {"items", "next_cursor"}
     (entry,) = page["items"]
-    assert entry.keys() == MEMBERS
+    assert entry.keys() == FIELDS
     assert entry["actor_type"] == "user"
     assert entry["actor_id"] == entry["target_id"] == user.id
     assert entry["target_type"] == "user"
@@ -80,7 +80,7 @@ async def test_an_entry_tells_who_did_what_to_what_when_and_from_where(stack: St
     assert entry["created_at"] <= clock.now()
 
 
-async def test_the_newest_come_first_and_only_as_many_as_asked_for(stack: Stack, admin: Caller) -> None:
+async def test_the_list_is_limited_and_newest_first_by_default(stack: Stack, admin: Caller) -> None:
     target = clock.unique()
     ids = [entry.id for entry in await add(stack, 25, target)]
     page = await fetch(admin, target=target)
@@ -93,7 +93,7 @@ async def test_the_newest_come_first_and_only_as_many_as_asked_for(stack: Stack,
     assert page["total"] == 25
 
 
-async def test_filters_narrow_together(stack: Stack, admin: Caller) -> None:
+async def test_filters_are_combined(stack: Stack, admin: Caller) -> None:
     user, other = await stack.sign_up(), await stack.sign_up()
     for caller in (user, admin):
         await caller.http.patch(f"/api/v1/users/{user.id}", json={"name": "Ada"})
@@ -107,10 +107,10 @@ async def test_filters_narrow_together(stack: Stack, admin: Caller) -> None:
     assert await found(actor=user.id) == [(user.id, user.id)]
     assert await found(actor=admin.id, target=user.id) == [(admin.id, user.id)]
     assert await found(actor=user.id, target=other.id) == []
-    assert await found(actor=NOBODY) == []
+    assert await found(actor=UNKNOWN_ID) == []
 
 
-async def test_times_may_have_any_offset(stack: Stack, admin: Caller) -> None:
+async def test_times_are_accepted_with_any_utc_offset(stack: Stack, admin: Caller) -> None:
     target = clock.unique()
     entries = await add(stack, 3, target)
     moment = entries[1].created_at
@@ -122,10 +122,10 @@ async def test_times_may_have_any_offset(stack: Stack, admin: Caller) -> None:
     for spelling in (moment, moment.lower(), moment.replace("T", " "), elsewhere, moment.replace("Z", "-00:00")):
         assert await count(since=spelling) == 2, spelling
         assert await count(until=spelling) == 1, spelling
-    # Between two milliseconds: what was made in the first of them lies before.
+    # Between two milliseconds: an entry of the first millisecond is earlier.
     between = moment.replace("Z", "5Z")
     assert (await count(since=between), await count(until=between)) == (1, 2)
-    # As a shell sends it: the plus sign is not encoded.
+    # With an unencoded plus sign, as a shell sends it.
     response = await admin.http.get(f"{AUDIT}?target={target}&since={elsewhere}")
     assert len(response.json()["items"]) == 2
     response = await admin.http.get(f"{AUDIT}?target={target}&since={quote(elsewhere)}")
@@ -133,7 +133,7 @@ async def test_times_may_have_any_offset(stack: Stack, admin: Caller) -> None:
 
 
 @pytest.mark.parametrize("path", [AUDIT, EXPORT])
-async def test_what_breaks_a_rule_is_named(admin: Caller, path: str) -> None:
+async def test_invalid_query_parameters_are_named(admin: Caller, path: str) -> None:
     wrong = {"actor": "me", "target": "x", "action": "user.exploded"}
     assert faults_of(await admin.http.get(path, params=wrong)) == ["action", "actor", "target"]
     for text in ("yesterday", "1700000000", "2026-11-22", "2026-11-22T10:00:00", "2026-02-30T10:00:00Z", "9" * 65, ""):
@@ -143,13 +143,13 @@ async def test_what_breaks_a_rule_is_named(admin: Caller, path: str) -> None:
     assert faults_of(await admin.http.get(path, params={"who": "me"})) == ["who"]
 
 
-async def test_the_list_alone_has_pages(admin: Caller) -> None:
+async def test_only_the_list_is_paginated_and_sortable(admin: Caller) -> None:
     assert faults_of(await admin.http.get(EXPORT, params={"limit": "1", "cursor": "x"})) == ["cursor", "limit"]
     for sort in ("actor_id", "address", "details"):
         assert faults_of(await admin.http.get(AUDIT, params={"sort": sort})) == ["sort"]
 
 
-async def test_the_link_header_leads_through_the_log_while_it_grows(stack: Stack, admin: Caller) -> None:
+async def test_link_headers_page_through_the_log_while_it_grows(stack: Stack, admin: Caller) -> None:
     target = clock.unique()
     ids = [entry.id for entry in await add(stack, 9, target)]
     since = quote("2026-01-01T00:00:00+02:00")
@@ -164,20 +164,20 @@ async def test_the_link_header_leads_through_the_log_while_it_grows(stack: Stack
     assert seen == ids[::-1]
 
 
-async def test_a_cursor_belongs_to_its_query(stack: Stack, admin: Caller) -> None:
+async def test_a_cursor_is_valid_only_for_its_own_query(stack: Stack, admin: Caller) -> None:
     target = clock.unique()
     await add(stack, 3, target)
     cursor = (await fetch(admin, target=target, limit=1))["next_cursor"]
     for other in (
         {},
-        {"target": NOBODY},
+        {"target": UNKNOWN_ID},
         {"target": target, "action": "user.changed"},
         {"target": target, "sort": "id"},
     ):
         assert faults_of(await admin.http.get(AUDIT, params={**other, "cursor": cursor})) == ["cursor"]
 
 
-async def test_the_log_is_for_administrators_and_keys_with_its_scope(stack: Stack, alice: Caller) -> None:
+async def test_only_administrators_and_keys_with_the_audit_scope_read_the_log(stack: Stack, alice: Caller) -> None:
     for path in (AUDIT, EXPORT):
         assert_problem(await stack.client().get(path), 401, "unauthenticated")
         assert_problem(await alice.http.get(path), 403, "forbidden")
@@ -185,14 +185,14 @@ async def test_the_log_is_for_administrators_and_keys_with_its_scope(stack: Stac
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "POST"])
-async def test_nobody_writes_to_the_log(admin: Caller, method: str) -> None:
+async def test_the_log_has_no_write_methods(admin: Caller, method: str) -> None:
     assert_problem(await admin.http.request(method, AUDIT), 405, "method-not-allowed")
 
 
 # --- the export ----------------------------------------------------------------------------------
 
 
-async def test_an_export_has_one_entry_a_line_oldest_first(stack: Stack, admin: Caller) -> None:
+async def test_an_export_has_one_entry_per_line_oldest_first(stack: Stack, admin: Caller) -> None:
     target = clock.unique()
     entries = await add(stack, 450, target)
     response = await admin.http.get(EXPORT, params={"target": target})
@@ -202,21 +202,21 @@ async def test_an_export_has_one_entry_a_line_oldest_first(stack: Stack, admin: 
     found = lines(response)
     assert [entry["id"] for entry in found] == [entry.id for entry in entries]
     assert [entry["details"] for entry in found] == [{"n": n} for n in range(450)]
-    assert found[0].keys() == MEMBERS
+    assert found[0].keys() == FIELDS
     assert found[:100] == (await fetch(admin, target=target, sort="id", limit=100))["items"]
 
 
-async def test_an_export_takes_the_filters_of_the_list(stack: Stack, admin: Caller) -> None:
+async def test_an_export_accepts_the_filters_of_the_list(stack: Stack, admin: Caller) -> None:
     target = clock.unique()
     entries = await add(stack, 6, target)
     query = {"target": target, "since": entries[1].created_at, "until": entries[4].created_at, "action": "user.changed"}
     found = lines(await admin.http.get(EXPORT, params=query))
     assert [entry["details"]["n"] for entry in found] == [1, 2, 3]
     assert lines(await admin.http.get(EXPORT, params=query | {"action": "user.created"})) == []
-    assert lines(await admin.http.get(EXPORT, params=query | {"actor": NOBODY})) == []
+    assert lines(await admin.http.get(EXPORT, params=query | {"actor": UNKNOWN_ID})) == []
 
 
-async def test_that_the_log_was_exported_stands_in_the_log(stack: Stack, admin: Caller) -> None:
+async def test_an_export_of_the_log_is_audited(stack: Stack, admin: Caller) -> None:
     target = clock.unique()
     headers = {"X-Request-ID": f"export-{target}"}
     everything = lines(await admin.http.get(EXPORT, headers=headers, params={"target": target}))
@@ -225,13 +225,13 @@ async def test_that_the_log_was_exported_stands_in_the_log(stack: Stack, admin: 
     (entry,) = [entry for entry in entries if entry["request_id"] == headers["X-Request-ID"]]
     assert (entry["target_type"], entry["target_id"]) == ("audit_log", None)
     assert entry["details"] == {"filter": {"target_id": target}}
-    # An export ends where it began: it is not in itself, but in the next one.
+    # An export ends at its start time: its own entry is not in it, but in the next export.
     ids = {entry["id"] for entry in lines(await admin.http.get(EXPORT, params={"action": "audit.exported"}))}
     assert entry["id"] in ids
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-async def test_an_export_is_compressed_for_who_accepts_it(stack: Stack, admin: Caller, encoding: str) -> None:
+async def test_an_export_is_compressed_if_the_client_accepts_it(stack: Stack, admin: Caller, encoding: str) -> None:
     target = clock.unique()
     await add(stack, 450, target)
     async with admin.http.stream(
@@ -248,7 +248,7 @@ async def test_an_export_is_compressed_for_who_accepts_it(stack: Stack, admin: C
     assert [json.loads(line)["details"]["n"] for line in text.splitlines()] == list(range(450))
 
 
-async def test_a_head_of_an_export_has_its_headers_and_no_body(admin: Caller) -> None:
+async def test_a_head_request_for_an_export_returns_the_headers_without_a_body(admin: Caller) -> None:
     response = await admin.http.head(EXPORT)
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/x-ndjson"
@@ -256,6 +256,6 @@ async def test_a_head_of_an_export_has_its_headers_and_no_body(admin: Caller) ->
     assert response.content == b""
 
 
-async def test_an_export_is_not_acceptable_as_json(admin: Caller) -> None:
+async def test_an_export_cannot_be_requested_as_json(admin: Caller) -> None:
     assert_problem(await admin.http.get(EXPORT, headers={"Accept": "application/json"}), 406, "not-acceptable")
     assert (await admin.http.get(EXPORT, headers={"Accept": "application/x-ndjson"})).status_code == 200

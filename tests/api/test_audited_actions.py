@@ -8,152 +8,154 @@ import pytest
 from kingpost.audit.entries import Action
 from kingpost.audit.store import AuditListing
 from kingpost.model import OPERATOR, Origin, SortKey
-from tests.api import letters, machines
+from tests.api import emails, machines
+from tests.api.audit_scenarios import NAME, NEW_PASSWORD, AuditScenario, ExpectedEntry, entry_by
 from tests.api.stack import PASSWORD, Caller, Serve, Stack
-from tests.api.trails import NAME, NEW_PASSWORD, Found, Trail, own
 from tests.storage.samples import plain
 
 
-def by_stranger(user: Caller) -> Found:
+def by_stranger(user: Caller) -> ExpectedEntry:
     """What somebody did who proved nothing, or something else than a session."""
-    return Found("anonymous", None, "user", user.id)
+    return ExpectedEntry("anonymous", None, "user", user.id)
 
 
-async def sign_up(trail: Trail) -> Found:
-    email = letters.fresh_email()
-    trail.secrets.add(email)
-    made = await trail.done(None, "POST", "/users", email=email, password=PASSWORD, name=NAME)
-    return Found("anonymous", None, "user", made["id"])
+async def sign_up(scenario: AuditScenario) -> ExpectedEntry:
+    email = emails.fresh_email()
+    scenario.secrets.add(email)
+    made = await scenario.send_ok(None, "POST", "/users", email=email, password=PASSWORD, name=NAME)
+    return ExpectedEntry("anonymous", None, "user", made["id"])
 
 
-async def change(trail: Trail) -> Found:
-    user, email = await trail.member(), letters.fresh_email()
-    trail.secrets.add(email)
+async def change(scenario: AuditScenario) -> ExpectedEntry:
+    user, email = await scenario.sign_up(), emails.fresh_email()
+    scenario.secrets.add(email)
     members = {"name": NAME, "email": email, "current_password": PASSWORD, "metadata": {"told": NAME}}
-    await trail.done(user, "PATCH", f"/users/{user.id}", **members)
-    return own(user)
+    await scenario.send_ok(user, "PATCH", f"/users/{user.id}", **members)
+    return entry_by(user)
 
 
-async def delete(trail: Trail) -> Found:
-    user = await trail.member()
-    await trail.done(user, "DELETE", f"/users/{user.id}")
+async def delete(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    await scenario.send_ok(user, "DELETE", f"/users/{user.id}")
     # Where it was is forgotten with it.
-    return Found("user", user.id, "user", user.id, address=None)
+    return ExpectedEntry("user", user.id, "user", user.id, address=None)
 
 
-async def export(trail: Trail) -> Found:
-    user = await trail.member()
-    await trail.done(user, "GET", f"/users/{user.id}/export")
-    return own(user)
+async def export(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    await scenario.send_ok(user, "GET", f"/users/{user.id}/export")
+    return entry_by(user)
 
 
-async def verify_email(trail: Trail) -> Found:
-    user = await trail.member()
+async def verify_email(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
     response = await user.http.post("/api/v1/auth/email/resend")
     assert response.status_code == 202, response.text
-    token = await letters.newest_token(trail.stack, user.email, letters.VERIFY)
-    trail.secrets.add(token)
-    await trail.done(None, "POST", "/auth/email/verify", token=token)
+    token = await emails.newest_token(scenario.stack, user.email, emails.VERIFY)
+    scenario.secrets.add(token)
+    await scenario.send_ok(None, "POST", "/auth/email/verify", token=token)
     return by_stranger(user)
 
 
-async def ask_for_a_link(trail: Trail) -> Found:
-    user = await trail.member()
-    await trail.done(None, "POST", "/auth/email/resend", email=user.email)
-    await trail.stack.mails(user.email)
+async def ask_for_a_link(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    await scenario.send_ok(None, "POST", "/auth/email/resend", email=user.email)
+    await scenario.stack.mails(user.email)
     return by_stranger(user)
 
 
-async def ask_for_a_reset(trail: Trail) -> Found:
-    user = await trail.member()
-    await trail.done(None, "POST", "/auth/password/forgot", email=user.email)
-    await trail.stack.mails(user.email)
+async def ask_for_a_reset(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    await scenario.send_ok(None, "POST", "/auth/password/forgot", email=user.email)
+    await scenario.stack.mails(user.email)
     return by_stranger(user)
 
 
-async def change_password(trail: Trail) -> Found:
-    user = await trail.member()
-    await trail.done(user, "PUT", f"/users/{user.id}/password", current_password=PASSWORD, new_password=NEW_PASSWORD)
-    return own(user)
+async def change_password(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    await scenario.send_ok(
+        user, "PUT", f"/users/{user.id}/password", current_password=PASSWORD, new_password=NEW_PASSWORD
+    )
+    return entry_by(user)
 
 
-async def reset_password(trail: Trail) -> Found:
-    user = await trail.member()
-    await letters.forgot(trail.stack, user.email)
-    token = await letters.newest_token(trail.stack, user.email, letters.RESET)
-    trail.secrets.add(token)
-    await trail.done(None, "POST", "/auth/password/reset", token=token, new_password=NEW_PASSWORD)
+async def reset_password(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    await emails.forgot(scenario.stack, user.email)
+    token = await emails.newest_token(scenario.stack, user.email, emails.RESET)
+    scenario.secrets.add(token)
+    await scenario.send_ok(None, "POST", "/auth/password/reset", token=token, new_password=NEW_PASSWORD)
     return by_stranger(user)
 
 
-async def log_in(trail: Trail) -> Found:
-    user = await trail.member()
-    grant = await trail.done(None, "POST", "/auth/login", email=user.email, password=PASSWORD)
-    trail.secrets |= {grant["access_token"], grant["refresh_token"]}
-    return own(user)
+async def log_in(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    grant = await scenario.send_ok(None, "POST", "/auth/login", email=user.email, password=PASSWORD)
+    scenario.secrets |= {grant["access_token"], grant["refresh_token"]}
+    return entry_by(user)
 
 
-async def log_in_wrongly(trail: Trail) -> Found:
-    user = await trail.member()
-    trail.secrets.add("a wrong password")
-    refused = await trail.send(None, "POST", "/auth/login", email=user.email, password="a wrong password")
+async def log_in_wrongly(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    scenario.secrets.add("a wrong password")
+    refused = await scenario.send(None, "POST", "/auth/login", email=user.email, password="a wrong password")
     assert refused.status_code == 401
     return by_stranger(user)
 
 
-async def fail_to_prove(trail: Trail) -> Found:
-    user = await trail.member()
-    trail.secrets.add("a wrong password")
+async def fail_to_prove(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    scenario.secrets.add("a wrong password")
     body = {"current_password": "a wrong password", "new_password": NEW_PASSWORD}
-    refused = await trail.send(user, "PUT", f"/users/{user.id}/password", **body)
+    refused = await scenario.send(user, "PUT", f"/users/{user.id}/password", **body)
     assert refused.status_code == 403
-    return own(user)
+    return entry_by(user)
 
 
-async def log_out(trail: Trail) -> Found:
-    user = await trail.member()
-    await trail.done(user, "POST", "/auth/logout")
-    return own(user)
+async def log_out(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    await scenario.send_ok(user, "POST", "/auth/logout")
+    return entry_by(user)
 
 
-async def reuse_a_refresh_token(trail: Trail) -> Found:
-    user = await trail.member()
+async def reuse_a_refresh_token(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
     token = user.refresh_token
     for _ in range(2):
-        grant = (await trail.stack.client().post("/api/v1/auth/refresh", json={"refresh_token": token})).json()
+        grant = (await scenario.stack.client().post("/api/v1/auth/refresh", json={"refresh_token": token})).json()
         token = grant["refresh_token"]
-        trail.secrets |= {token, grant["access_token"]}
-    refused = await trail.send(None, "POST", "/auth/refresh", refresh_token=user.refresh_token)
+        scenario.secrets |= {token, grant["access_token"]}
+    refused = await scenario.send(None, "POST", "/auth/refresh", refresh_token=user.refresh_token)
     assert refused.status_code == 401
     return by_stranger(user)
 
 
-async def enable_second_factor(trail: Trail) -> Found:
-    user = await trail.member()
-    await trail.enrol(user, watched=True)
-    return own(user)
+async def enable_second_factor(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    await scenario.enrol(user, audited=True)
+    return entry_by(user)
 
 
-async def disable_second_factor(trail: Trail) -> Found:
-    user = await trail.member()
-    codes = await trail.enrol(user)
-    await trail.done(user, "DELETE", "/auth/totp", password=PASSWORD, otp=codes[0])
-    return own(user)
+async def disable_second_factor(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    codes = await scenario.enrol(user)
+    await scenario.send_ok(user, "DELETE", "/auth/totp", password=PASSWORD, otp=codes[0])
+    return entry_by(user)
 
 
-async def use_a_recovery_code(trail: Trail) -> Found:
-    user = await trail.member()
-    codes = await trail.enrol(user)
-    await trail.done(None, "POST", "/auth/login", email=user.email, password=PASSWORD, otp=codes[0])
+async def use_a_recovery_code(scenario: AuditScenario) -> ExpectedEntry:
+    user = await scenario.sign_up()
+    codes = await scenario.enrol(user)
+    await scenario.send_ok(None, "POST", "/auth/login", email=user.email, password=PASSWORD, otp=codes[0])
     return by_stranger(user)
 
 
-async def export_the_log(trail: Trail) -> Found:
-    await trail.send(trail.admin, "GET", f"/audit/export?actor={trail.admin.id}")
-    return Found("user", trail.admin.id, "audit_log", None)
+async def export_the_log(scenario: AuditScenario) -> ExpectedEntry:
+    await scenario.send(scenario.admin, "GET", f"/audit/export?actor={scenario.admin.id}")
+    return ExpectedEntry("user", scenario.admin.id, "audit_log", None)
 
 
-DRIVES: Mapping[str, Callable[[Trail], Awaitable[Found]]] = {
+DRIVES: Mapping[str, Callable[[AuditScenario], Awaitable[ExpectedEntry]]] = {
     "user.created": sign_up,
     "user.changed": change,
     "user.deleted": delete,
@@ -171,8 +173,8 @@ DRIVES: Mapping[str, Callable[[Trail], Awaitable[Found]]] = {
     "second_factor.enabled": enable_second_factor,
     "second_factor.disabled": disable_second_factor,
     "second_factor.recovery_code_used": use_a_recovery_code,
-    "api_key.created": machines.make_a_key,
-    "api_key.revoked": machines.revoke_a_key,
+    "api_key.created": machines.create_key_audited,
+    "api_key.revoked": machines.revoke_key_audited,
     "audit.exported": export_the_log,
 }
 OF_OPERATORS = {"signing_key.created", "signing_key.retired"}
@@ -196,35 +198,35 @@ async def whole_log(stack: Stack) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("action", DRIVES)
 async def test_an_action_is_found_in_the_log_and_no_secret_of_it(stack: Stack, admin: Caller, action: str) -> None:
-    trail = Trail(stack, admin)
-    expected = await DRIVES[action](trail)
+    scenario = AuditScenario(stack, admin)
+    expected = await DRIVES[action](scenario)
     listed = await admin.http.get("/api/v1/audit", params={"action": action, "limit": 100})
-    entries = [entry for entry in listed.json()["items"] if entry["request_id"] == trail.request_id]
+    entries = [entry for entry in listed.json()["items"] if entry["request_id"] == scenario.request_id]
     assert len(entries) == 1, listed.text
     assert {name: entries[0][name] for name in vars(expected)} == vars(expected)
     text = str(await whole_log(stack))
-    for secret in trail.secrets:
+    for secret in scenario.secrets:
         assert secret not in text
     assert "@" not in text
 
 
 async def test_what_fails_leaves_no_entry_of_its_success(stack: Stack, admin: Caller) -> None:
     user, other = await stack.sign_up(), await stack.sign_up()
-    trail = Trail(stack, admin)
+    scenario = AuditScenario(stack, admin)
     path = f"/users/{user.id}"
     refusals = [
-        await trail.send(None, "POST", "/users", email=user.email, password=PASSWORD),
-        await trail.send(other, "PATCH", path, name=NAME),
-        await trail.send(user, "PATCH", path, roles=["admin"]),
-        await trail.send(user, "PUT", f"{path}/password", current_password="wrong wrong", new_password=NEW_PASSWORD),
-        await trail.send(other, "DELETE", path),
-        await trail.send(other, "GET", f"{path}/export"),
-        await trail.send(other, "GET", "/audit/export"),
-        await trail.send(None, "POST", "/auth/password/reset", token="x" * 43, new_password=NEW_PASSWORD),
-        await trail.send(None, "POST", "/auth/refresh", refresh_token="forged"),
+        await scenario.send(None, "POST", "/users", email=user.email, password=PASSWORD),
+        await scenario.send(other, "PATCH", path, name=NAME),
+        await scenario.send(user, "PATCH", path, roles=["admin"]),
+        await scenario.send(user, "PUT", f"{path}/password", current_password="wrong wrong", new_password=NEW_PASSWORD),
+        await scenario.send(other, "DELETE", path),
+        await scenario.send(other, "GET", f"{path}/export"),
+        await scenario.send(other, "GET", "/audit/export"),
+        await scenario.send(None, "POST", "/auth/password/reset", token="x" * 43, new_password=NEW_PASSWORD),
+        await scenario.send(None, "POST", "/auth/refresh", refresh_token="forged"),
     ]
     assert {response.status_code for response in refusals} <= {400, 401, 403, 409}
-    entries = [entry for entry in await whole_log(stack) if entry["request_id"] == trail.request_id]
+    entries = [entry for entry in await whole_log(stack) if entry["request_id"] == scenario.request_id]
     # That the password was wrong is an event by itself.
     assert [entry["action"] for entry in entries] == ["user.proof_refused"]
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import zstandard
 
-from tests.api.stack import NOBODY, PASSWORD, Caller, Serve, Stack, assert_problem, faults_of
+from tests.api.stack import PASSWORD, UNKNOWN_ID, Caller, Serve, Stack, assert_problem, faults_of
 
 APP = "https://app.example.com"
 PREFLIGHT = {
@@ -49,19 +49,21 @@ async def test_an_unknown_path_is_not_found(alice: Caller, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/users/{}", "/api/v1/resources/{}", "/api/resources/{}"])
-@pytest.mark.parametrize("bad", ["1", "me2", NOBODY[:-1], NOBODY + "0", NOBODY.replace("-", ""), f"{{{NOBODY}}}"])
+@pytest.mark.parametrize(
+    "bad", ["1", "me2", UNKNOWN_ID[:-1], UNKNOWN_ID + "0", UNKNOWN_ID.replace("-", ""), f"{{{UNKNOWN_ID}}}"]
+)
 async def test_an_id_that_is_no_uuid_is_invalid(alice: Caller, path: str, bad: str) -> None:
     assert faults_of(await alice.http.get(path.format(bad))) == ["id"]
 
 
 @pytest.mark.parametrize("end", ["%0A", "%00", "%20"])
 async def test_an_id_with_something_behind_it_is_invalid(alice: Caller, end: str) -> None:
-    assert faults_of(await alice.http.get(f"/api/v1/resources/{NOBODY}{end}")) == ["id"]
+    assert faults_of(await alice.http.get(f"/api/v1/resources/{UNKNOWN_ID}{end}")) == ["id"]
 
 
 async def test_an_id_that_names_nothing_is_not_found(alice: Caller) -> None:
-    assert_problem(await alice.http.get(f"/api/v1/resources/{NOBODY}"), 404, "not-found")
-    assert_problem(await alice.http.delete(f"/api/v1/auth/sessions/{NOBODY}"), 404, "not-found")
+    assert_problem(await alice.http.get(f"/api/v1/resources/{UNKNOWN_ID}"), 404, "not-found")
+    assert_problem(await alice.http.delete(f"/api/v1/auth/sessions/{UNKNOWN_ID}"), 404, "not-found")
 
 
 # --- request ids -----------------------------------------------------------------------------------
@@ -102,7 +104,7 @@ async def test_head_answers_as_get_does_without_a_body(alice: Caller, path: str)
 
 
 async def test_head_of_something_missing_has_no_body(alice: Caller) -> None:
-    response = await alice.http.head(f"/api/v1/resources/{NOBODY}")
+    response = await alice.http.head(f"/api/v1/resources/{UNKNOWN_ID}")
     assert (response.status_code, response.content) == (404, b"")
     assert response.headers["content-type"] == "application/problem+json"
 
@@ -112,7 +114,7 @@ async def test_head_of_something_missing_has_no_body(alice: Caller) -> None:
     [
         ("PATCH", "/api/v1/resources", {"GET", "HEAD", "POST"}),
         ("DELETE", "/api/v1/users", {"GET", "HEAD", "POST"}),
-        ("POST", f"/api/v1/resources/{NOBODY}", {"GET", "HEAD", "PUT", "PATCH", "DELETE"}),
+        ("POST", f"/api/v1/resources/{UNKNOWN_ID}", {"GET", "HEAD", "PUT", "PATCH", "DELETE"}),
         ("GET", "/api/v1/auth/login", {"POST"}),
         ("HEAD", "/api/v1/auth/login", {"POST"}),
         ("OPTIONS", "/api/v1/resources", {"GET", "HEAD", "POST"}),
@@ -139,7 +141,7 @@ async def test_another_method_is_refused_and_told_which_are_allowed(
 
 async def test_a_preflight_from_a_configured_origin_is_answered(serve: Serve) -> None:
     stack = await serve(CORS_ORIGINS=f"{APP}, http://localhost:5173")
-    response = await stack.client().options(f"/api/v1/resources/{NOBODY}", headers=PREFLIGHT)
+    response = await stack.client().options(f"/api/v1/resources/{UNKNOWN_ID}", headers=PREFLIGHT)
     assert response.status_code in (200, 204)
     headers = response.headers
     assert headers["access-control-allow-origin"] == APP
@@ -338,7 +340,7 @@ async def test_answers_with_tokens_are_neither_compressed_nor_stored(stack: Stac
 
 async def test_what_a_signed_in_caller_reads_is_for_no_shared_cache(alice: Caller) -> None:
     resource_id = await create(alice, {"type": "note", "data": {}})
-    for path in ("users/me", "resources", f"resources/{resource_id}", "auth/sessions", f"resources/{NOBODY}"):
+    for path in ("users/me", "resources", f"resources/{resource_id}", "auth/sessions", f"resources/{UNKNOWN_ID}"):
         control = (await alice.http.get(f"/api/v1/{path}")).headers["cache-control"]
         assert "private" in control or "no-store" in control
         assert "public" not in control

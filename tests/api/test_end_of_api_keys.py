@@ -1,4 +1,4 @@
-"""What ends API keys or takes from what they may, and what is on record about them."""
+"""How API keys are revoked or lose permissions, and what is recorded about them."""
 
 import asyncio
 from typing import Any
@@ -7,34 +7,34 @@ import pytest
 
 from kingpost import clock
 from kingpost.auth.api_keys.service import CACHE_LIFETIME
-from tests.api.letters import NEW_PASSWORD, RESET, VERIFY, forgot, newest_token, reset, verify
-from tests.api.machines import KEYS, ME, NEW_KEY, listed, make_key
-from tests.api.stack import NOBODY, Caller, Stack, assert_problem, faults_of
-from tests.api.trails import Trail
+from tests.api.audit_scenarios import AuditScenario
+from tests.api.emails import NEW_PASSWORD, RESET, VERIFY, forgot, newest_token, reset, verify
+from tests.api.machines import KEYS, ME, NEW_KEY, list_keys, make_key
+from tests.api.stack import UNKNOWN_ID, Caller, Stack, assert_problem, faults_of
 from tests.storage.traces import REMAINS, places_of
 
-UNTIL_ALL_HAVE_HEARD = 1.0
-"""Seconds in which every node has heard of what ended."""
+PROPAGATION_TIME = 1.0
+"""Seconds after which every node knows that a key or session has ended."""
 
 # --- last use ------------------------------------------------------------------------------------
 
 
-async def test_the_last_use_is_told_at_once_and_then_to_the_minute(stack: Stack) -> None:
+async def test_the_first_use_is_recorded_at_once_and_later_uses_once_a_minute(stack: Stack) -> None:
     owner = await stack.sign_up()
     unused, machine = await make_key(stack, owner), await make_key(stack, owner, ["users:read"])
     before = clock.now()
     assert await machine.status() == 200
-    used_at, never = [item["last_used_at"] for item in await listed(owner)]
+    used_at, never = [item["last_used_at"] for item in await list_keys(owner)]
     assert before <= used_at <= clock.now()
     assert never is None
     await asyncio.sleep(CACHE_LIFETIME)
     assert await machine.status() == 200
-    assert (await listed(owner))[0]["last_used_at"] == used_at
+    assert (await list_keys(owner))[0]["last_used_at"] == used_at
     old = clock.shifted(used_at, -60)
     await stack.execute(f"UPDATE api_keys SET last_used_at = '{old}' WHERE id = '{machine.id}'")
     await asyncio.sleep(CACHE_LIFETIME)
     assert await machine.status() == 200
-    assert (await listed(owner))[0]["last_used_at"] > used_at
+    assert (await list_keys(owner))[0]["last_used_at"] > used_at
     assert await unused.status() == 200
 
 
@@ -49,31 +49,31 @@ async def test_a_revoked_key_is_refused_at_once(stack: Stack) -> None:
     assert (response.status_code, response.content) == (204, b"")
     assert_problem(await machine.http.get(ME), 401, "unauthenticated")
     assert await kept.status() == 200
-    assert [item["id"] for item in await listed(owner)] == [kept.id]
+    assert [item["id"] for item in await list_keys(owner)] == [kept.id]
     assert_problem(await owner.http.delete(f"{KEYS}/{machine.id}"), 404, "not-found")
 
 
 async def test_a_key_is_revoked_by_its_owner_or_an_administrator(stack: Stack, bob: Caller, admin: Caller) -> None:
     machine = await make_key(stack, await stack.sign_up())
     assert_problem(await bob.http.delete(f"{KEYS}/{machine.id}"), 403, "forbidden")
-    assert_problem(await bob.http.delete(f"{KEYS}/{NOBODY}"), 404, "not-found")
+    assert_problem(await bob.http.delete(f"{KEYS}/{UNKNOWN_ID}"), 404, "not-found")
     assert faults_of(await bob.http.delete(f"{KEYS}/{machine.key}")) == ["id"]
     assert await machine.status() == 200
     assert (await admin.http.delete(f"{KEYS}/{machine.id}")).status_code == 204
     assert await machine.status() == 401
 
 
-async def test_of_many_revocations_one_succeeds(stack: Stack) -> None:
+async def test_exactly_one_of_many_concurrent_revocations_succeeds(stack: Stack) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner)
     responses = await asyncio.gather(*[owner.http.delete(f"{KEYS}/{machine.id}") for _ in range(8)])
     assert sorted(response.status_code for response in responses) == [204] + [404] * 7
 
 
-async def test_the_keys_of_a_suspended_account_sleep_until_it_is_active_again(stack: Stack, admin: Caller) -> None:
+async def test_keys_of_a_suspended_account_are_refused_until_it_is_active_again(stack: Stack, admin: Caller) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner)
-    # Without a session there is nothing of it that a suspension would end.
+    # The account has no session left that the suspension could end.
     await owner.http.post("/api/v1/auth/logout")
     assert await machine.status() == 200
     path = f"/api/v1/users/{owner.id}"
@@ -82,7 +82,7 @@ async def test_the_keys_of_a_suspended_account_sleep_until_it_is_active_again(st
         assert await machine.status() == expected
 
 
-async def test_a_key_loses_and_gains_roles_with_its_owner_at_once(stack: Stack, admin: Caller) -> None:
+async def test_a_key_gains_and_loses_the_roles_of_its_owner_at_once(stack: Stack, admin: Caller) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner)
     assert await machine.status("/api/v1/users") == 403
@@ -92,32 +92,32 @@ async def test_a_key_loses_and_gains_roles_with_its_owner_at_once(stack: Stack, 
         assert await machine.status(f"/api/v1/users/{admin.id}") == expected
 
 
-async def test_the_key_of_an_administrator_sets_roles_and_that_of_a_user_does_not(stack: Stack) -> None:
+async def test_only_the_key_of_an_administrator_can_set_roles(stack: Stack) -> None:
     admin, user = await stack.sign_up_admin(), await stack.sign_up()
     path, body = f"/api/v1/users/{user.id}", {"roles": ["user", "editor"]}
     mine, theirs = await make_key(stack, user, ["users:write"]), await make_key(stack, admin, ["users:write"])
     assert_problem(await mine.http.patch(path, json=body), 403, "forbidden")
     changed = await theirs.http.patch(path, json=body)
     assert changed.json()["roles"] == body["roles"]
-    # Its own role, too: and with that it is no administrator's key any more.
+    # It can also remove the role of its own owner. After that, it is no longer the key of an administrator.
     demoted = await theirs.http.patch(f"/api/v1/users/{admin.id}", json={"roles": ["user"]})
     assert demoted.status_code == 200
     assert_problem(await theirs.http.patch(path, json=body), 403, "forbidden")
 
 
-async def test_keys_go_with_their_account(stack: Stack, admin: Caller) -> None:
+async def test_keys_are_deleted_with_their_account(stack: Stack, admin: Caller) -> None:
     first, second = await stack.sign_up(), await stack.sign_up()
     keys = [await make_key(stack, first), await make_key(stack, second)]
     assert [await machine.status() for machine in keys] == [200, 200]
     assert (await admin.http.delete(f"/api/v1/users/{first.id}")).status_code == 204
-    # A key that may write accounts may delete its own, and itself with it.
+    # A key with the scope to write accounts can delete its owner's account, and thereby itself.
     assert (await keys[1].http.delete(f"/api/v1/users/{second.id}")).status_code == 204
     for machine in keys:
         assert_problem(await machine.http.get(ME), 401, "unauthenticated")
         assert_problem(await admin.http.delete(f"{KEYS}/{machine.id}"), 404, "not-found")
 
 
-async def test_keys_of_a_deleted_account_die_at_once_here_and_within_a_second_elsewhere(
+async def test_keys_of_a_deleted_account_are_refused_at_once_here_and_within_a_second_on_other_nodes(
     stack: Stack, second_node: Stack
 ) -> None:
     owner = await stack.sign_up()
@@ -126,11 +126,11 @@ async def test_keys_of_a_deleted_account_die_at_once_here_and_within_a_second_el
     assert [await machine.status(), (await elsewhere.get(ME)).status_code] == [200, 200]
     assert (await owner.http.delete(f"/api/v1/users/{owner.id}")).status_code == 204
     assert_problem(await machine.http.get(ME), 401, "unauthenticated")
-    await asyncio.sleep(UNTIL_ALL_HAVE_HEARD)
+    await asyncio.sleep(PROPAGATION_TIME)
     assert_problem(await elsewhere.get(ME), 401, "unauthenticated")
 
 
-async def test_nothing_of_a_key_is_left_of_a_deleted_account(stack: Stack) -> None:
+async def test_deleting_an_account_deletes_all_data_of_its_keys(stack: Stack) -> None:
     owner = await stack.sign_up()
     name = f"Lovelace's key {owner.id}"
     await make_key(stack, owner, name=name)
@@ -140,7 +140,7 @@ async def test_nothing_of_a_key_is_left_of_a_deleted_account(stack: Stack) -> No
     assert await places_of(stack.kingpost.database, owner.id) <= REMAINS
 
 
-async def test_no_key_that_is_made_during_a_deletion_survives(stack: Stack, second_node: Stack) -> None:
+async def test_no_key_created_during_the_deletion_of_its_account_survives(stack: Stack, second_node: Stack) -> None:
     owner = await stack.sign_up()
     note = {"type": "note", "data": {"text": "made meanwhile"}}
     clients = [node.client(owner.access_token) for node in (stack, second_node)]
@@ -160,7 +160,7 @@ async def test_no_key_that_is_made_during_a_deletion_survives(stack: Stack, seco
         "UPDATE users SET status = 'suspended' WHERE id = '{owner}'",
     ],
 )
-async def test_what_another_node_does_is_minded_within_a_second(stack: Stack, change: str) -> None:
+async def test_changes_by_another_node_take_effect_within_a_second(stack: Stack, change: str) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner)
     assert await machine.status() == 200
@@ -169,7 +169,7 @@ async def test_what_another_node_does_is_minded_within_a_second(stack: Stack, ch
     assert await machine.status() == 401
 
 
-async def test_a_change_of_password_leaves_keys_alone(stack: Stack) -> None:
+async def test_keys_stay_valid_after_a_password_change(stack: Stack) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner)
     passwords = {"current_password": owner.password, "new_password": "staple battery horse"}
@@ -177,10 +177,10 @@ async def test_a_change_of_password_leaves_keys_alone(stack: Stack) -> None:
     assert await machine.status() == 200
 
 
-# --- the first proof of an address ----------------------------------------------------------------
+# --- the first verification of an address ----------------------------------------------------------
 
 
-async def test_who_signed_up_with_anothers_address_keeps_nothing_once_its_owner_comes(stack: Stack) -> None:
+async def test_keys_made_with_an_unverified_address_end_when_its_owner_resets_the_password(stack: Stack) -> None:
     intruder = await stack.sign_up()
     key = (await intruder.http.post(KEYS, json={"name": "Mine", "scopes": ["users:read"]})).json()["key"]
     machine = stack.client(key)
@@ -188,7 +188,7 @@ async def test_who_signed_up_with_anothers_address_keeps_nothing_once_its_owner_
     await forgot(stack, intruder.email)
     assert (await reset(stack, await newest_token(stack, intruder.email, RESET))).status_code == 204
     assert_problem(await machine.get(ME), 401, "unauthenticated")
-    # Now the address is proved: whoever makes a key is its owner, and forgetting a password stops no machine.
+    # Now the address is verified: its owner made this key, so a password reset does not revoke it.
     owner = await stack.log_in(intruder.email, NEW_PASSWORD)
     key = (await owner.http.post(KEYS, json={"name": "Mine", "scopes": ["users:read"]})).json()["key"]
     await forgot(stack, intruder.email)
@@ -197,10 +197,12 @@ async def test_who_signed_up_with_anothers_address_keeps_nothing_once_its_owner_
     assert (await stack.client(key).get(ME)).status_code == 200
 
 
-async def test_keys_of_before_the_first_proof_of_an_address_go_although_it_is_proved_by_now(stack: Stack) -> None:
+async def test_a_reset_revokes_keys_from_before_the_verification_even_if_the_address_is_verified_now(
+    stack: Stack,
+) -> None:
     intruder = await stack.sign_up()
     early = await make_key(stack, intruder)
-    # The owner presses the button of a message that a stranger's sign-up has caused.
+    # The owner confirms the address with the link of a message that an intruder's sign-up caused.
     assert (await verify(stack, await newest_token(stack, intruder.email, VERIFY))).status_code == 204
     late = await make_key(stack, intruder)
     await forgot(stack, intruder.email)
@@ -208,7 +210,7 @@ async def test_keys_of_before_the_first_proof_of_an_address_go_although_it_is_pr
     assert (await early.status(), await late.status()) == (401, 200)
 
 
-async def test_keys_of_an_account_that_was_verified_from_the_start_stay(stack: Stack) -> None:
+async def test_a_reset_keeps_keys_of_an_account_that_was_verified_from_the_start(stack: Stack) -> None:
     admin = await stack.sign_up_admin()
     machine = await make_key(stack, admin)
     await forgot(stack, admin.email)
@@ -216,18 +218,18 @@ async def test_keys_of_an_account_that_was_verified_from_the_start_stay(stack: S
     assert await machine.status() == 200
 
 
-# --- on record -----------------------------------------------------------------------------------
+# --- audit log and export ------------------------------------------------------------------------
 
 
-async def test_the_audit_log_tells_of_keys_and_of_what_they_do_and_never_the_key(stack: Stack, admin: Caller) -> None:
+async def test_the_audit_log_records_keys_and_their_actions_without_the_key_itself(stack: Stack, admin: Caller) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner, ["users:write"], expires_at="2099-12-31T23:59:59Z")
     changed = await machine.http.patch(f"/api/v1/users/{owner.id}", json={"name": "Ada"})
     assert changed.status_code == 200
     await admin.http.delete(f"{KEYS}/{machine.id}")
 
-    async def entries(**wanted: str) -> list[dict[str, Any]]:
-        response = await admin.http.get("/api/v1/audit", params={"sort": "created_at"} | wanted)
+    async def entries(**query: str) -> list[dict[str, Any]]:
+        response = await admin.http.get("/api/v1/audit", params={"sort": "created_at"} | query)
         assert machine.key not in response.text
         items: list[dict[str, Any]] = response.json()["items"]
         return items
@@ -242,20 +244,20 @@ async def test_the_audit_log_tells_of_keys_and_of_what_they_do_and_never_the_key
     assert by_key["details"]["api_key_id"] == machine.id
 
 
-async def test_a_key_that_is_refused_leaves_no_entry(stack: Stack, admin: Caller) -> None:
-    trail = Trail(stack, admin)
-    owner = await trail.member()
-    refused = await trail.send(owner, "POST", "/api-keys", name="x", scopes=["everything"])
+async def test_a_refused_key_creation_leaves_no_audit_entry(stack: Stack, admin: Caller) -> None:
+    scenario = AuditScenario(stack, admin)
+    owner = await scenario.sign_up()
+    refused = await scenario.send(owner, "POST", "/api-keys", name="x", scopes=["everything"])
     assert refused.status_code == 400
-    listed = await admin.http.get("/api/v1/audit", params={"actor": owner.id, "limit": 100})
-    assert trail.request_id not in [entry["request_id"] for entry in listed.json()["items"]]
+    response = await admin.http.get("/api/v1/audit", params={"actor": owner.id, "limit": 100})
+    assert scenario.request_id not in [entry["request_id"] for entry in response.json()["items"]]
 
 
-async def test_an_export_has_the_keys_and_no_key_itself(stack: Stack) -> None:
+async def test_an_account_export_lists_the_keys_without_the_key_itself(stack: Stack) -> None:
     owner = await stack.sign_up()
     path = f"/api/v1/users/{owner.id}/export"
     assert (await owner.http.get(path)).json()["api_keys"] == []
     machine = await make_key(stack, owner)
     export = await owner.http.get(path)
-    assert export.json()["api_keys"] == await listed(owner)
+    assert export.json()["api_keys"] == await list_keys(owner)
     assert machine.key not in export.text

@@ -13,7 +13,7 @@ from kingpost import clock
 from kingpost.accounts.wing import EXPORT_ROUTES
 from kingpost.storage.columns import Document, Identifier, Time, metadata
 from kingpost.storage.opening import open_database
-from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, Serve, Stack, assert_problem
+from tests.api.stack import ADDRESS, PASSWORD, UNKNOWN_ID, Caller, Serve, Stack, assert_problem
 from tests.storage.traces import POINTERS, TABLES_OF_ACCOUNTS, leave_traces
 
 MEMBERS = {
@@ -149,7 +149,7 @@ async def test_an_export_is_for_its_own_account_and_administrators(stack: Stack,
     path = f"/api/v1/users/{alice.id}/export"
     assert_problem(await stack.client().get(path), 401, "unauthenticated")
     assert_problem(await bob.http.get(path), 403, "forbidden")
-    assert_problem(await bob.http.get(f"/api/v1/users/{NOBODY}/export"), 404, "not-found")
+    assert_problem(await bob.http.get(f"/api/v1/users/{UNKNOWN_ID}/export"), 404, "not-found")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd", "identity"])

@@ -18,14 +18,14 @@ from joserfc import jwe
 from joserfc.jwk import ECKey, OctKey
 from joserfc.jws import JWSRegistry
 
-from tests.api.forging import Members, encode, parts, segment, signed_by_us
-from tests.api.stack import NOBODY, Caller, Stack, assert_problem
+from tests.api.forging import JsonObject, encode, parts, segment, signed_by_us
+from tests.api.stack import UNKNOWN_ID, Caller, Stack, assert_problem
 
 
 class Forger:
     """A token of ours in its parts, the published key, and a key of a stranger."""
 
-    def __init__(self, stack: Stack, caller: Caller, jwk: Members) -> None:
+    def __init__(self, stack: Stack, caller: Caller, jwk: JsonObject) -> None:
         self._stack = stack
         self.token = caller.access_token
         self.refresh_token = caller.refresh_token
@@ -33,11 +33,11 @@ class Forger:
         self.jwk = jwk
         self.key = ECKey.generate_key("P-256", private=True)
 
-    def ours(self, header: Members | None = None, claims: Members | None = None) -> str:
+    def ours(self, header: JsonObject | None = None, claims: JsonObject | None = None) -> str:
         """Signed with the server's own key: only what it says is wrong."""
         return signed_by_us(self._stack, self.header | (header or {}), self.claims | (claims or {}))
 
-    def theirs(self, claims: Members | None = None, **header: Any) -> str:
+    def theirs(self, claims: JsonObject | None = None, **header: Any) -> str:
         """Signed with the stranger's key."""
         signed = f"{segment(self.header | header)}.{segment(self.claims | (claims or {}))}"
         return f"{signed}.{encode(JWSRegistry.algorithms['ES256'].sign(signed.encode(), self.key))}"
@@ -116,7 +116,7 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
 """Every kind that is refused by its looks, its signature or what it says."""
 
 TRICKY_KIDS = [
-    NOBODY,
+    UNKNOWN_ID,
     "",
     "../../../../dev/null",
     "' OR 1=1 --",
@@ -133,50 +133,50 @@ async def forger(stack: Stack, client: httpx.AsyncClient, alice: Caller) -> Forg
     return Forger(stack, alice, jwk)
 
 
-async def test_the_counter_counts(stack: Stack, asked: list[str], alice: Caller) -> None:
+async def test_the_counter_counts(stack: Stack, queries: list[str], alice: Caller) -> None:
     assert (await stack.client(alice.access_token).get("/api/v1/users/me")).status_code == 200
-    assert asked != []
+    assert queries != []
 
 
 @pytest.mark.parametrize("kind", FORGERIES)
 async def test_a_forgery_is_refused_without_a_look_up(
-    stack: Stack, forger: Forger, asked: list[str], kind: str
+    stack: Stack, forger: Forger, queries: list[str], kind: str
 ) -> None:
     forgery = FORGERIES[kind](forger)
     assert forgery != forger.token
     response = await stack.client(forgery).get("/api/v1/users/me")
     assert_problem(response, 401, "unauthenticated")
-    assert asked == []
+    assert queries == []
 
 
 async def test_a_token_of_a_megabyte_is_refused_without_a_look_up(
-    stack: Stack, forger: Forger, asked: list[str]
+    stack: Stack, forger: Forger, queries: list[str]
 ) -> None:
     started = time.process_time()
     for token in (forger.token + "A" * 2**20, "." * 2**20, forger.ours(claims={"x": "A" * 2**20})):
         response = await stack.client(token).get("/api/v1/users/me")
         assert_problem(response, 431, "headers-too-large")
-    assert asked == []
+    assert queries == []
     assert time.process_time() - started < 1
 
 
 async def test_of_keys_that_nobody_knows_the_database_is_asked_once_a_second_at_most(
-    stack: Stack, forger: Forger, asked: list[str]
+    stack: Stack, forger: Forger, queries: list[str]
 ) -> None:
     clients = [stack.client(forger.theirs(kid=kid)) for kid in TRICKY_KIDS * 10]
     started = time.monotonic()
     responses = await asyncio.gather(*[client.get("/api/v1/users/me") for client in clients])
     for response in responses:
         assert_problem(response, 401, "unauthenticated")
-    assert len(asked) <= 1 + int(time.monotonic() - started)
+    assert len(queries) <= 1 + int(time.monotonic() - started)
 
 
 async def test_a_forged_refresh_token_costs_no_look_up_either(
-    stack: Stack, client: httpx.AsyncClient, forger: Forger, asked: list[str]
+    stack: Stack, client: httpx.AsyncClient, forger: Forger, queries: list[str]
 ) -> None:
     token = forger.refresh_token
     changed = [token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :] for place in (0, 30, -10)]
     for forged in (*changed, "", token[:-1], token + "A", forger.token, "A" * 1000):
         response = await client.post("/api/v1/auth/refresh", json={"refresh_token": forged})
         assert_problem(response, 401, "unauthenticated")
-    assert asked == []
+    assert queries == []

@@ -1,4 +1,4 @@
-"""Signing keys behind a server that runs: others add and remove them, and it notices."""
+"""Rotation of signing keys: a running server notices keys that other processes add and remove."""
 
 import asyncio
 from pathlib import Path
@@ -10,10 +10,10 @@ from tests.api.stack import SECRET, Caller, Serve, Stack, assert_problem
 from tests.nodes import open_node
 from tests.timing import assert_within
 
-WITHIN = 1.0
-"""Seconds in which a server has noticed that a key is gone."""
-PATIENCE = 10.0
-"""Seconds to wait for what is published. No promise hangs on it."""
+REMOVAL_LIMIT = 1.0
+"""Seconds within which a server must notice that a key has been removed."""
+TIMEOUT = 10.0
+"""Seconds to wait for the published keys. This is not a guaranteed limit."""
 
 
 async def key_ids(stack: Stack) -> list[str]:
@@ -33,7 +33,7 @@ async def status(caller: Caller) -> int:
     return (await caller.http.get("/api/v1/users/me")).status_code
 
 
-async def test_a_key_that_others_make_is_published_and_one_that_they_retire_is_refused(
+async def test_a_key_added_elsewhere_is_published_and_a_key_removed_elsewhere_is_refused(
     serve: Serve, tmp_path: Path
 ) -> None:
     stack = await serve()
@@ -44,20 +44,20 @@ async def test_a_key_that_others_make_is_published_and_one_that_they_retire_is_r
     try:
         following = SigningKey.generate()
         assert await storage.signing_keys.add_after(first, following.seal(MasterSecret(SECRET)))
-        await assert_within(PATIENCE, lambda: publishes(stack, first, following.id))
+        await assert_within(TIMEOUT, lambda: publishes(stack, first, following.id))
         assert await status(caller) == 200
         assert await storage.signing_keys.remove(first)
-        await assert_within(WITHIN, lambda: is_refused(caller))
+        await assert_within(REMOVAL_LIMIT, lambda: is_refused(caller))
     finally:
         await storage.close()
     assert_problem(await caller.http.get("/api/v1/users/me"), 401, "unauthenticated")
-    await assert_within(PATIENCE, lambda: publishes(stack, following.id))
+    await assert_within(TIMEOUT, lambda: publishes(stack, following.id))
     body = {"refresh_token": caller.refresh_token}
     grant = (await stack.client().post("/api/v1/auth/refresh", json=body)).json()
     assert (await stack.client(grant["access_token"]).get("/api/v1/users/me")).status_code == 200
 
 
-async def test_a_server_that_cannot_keep_up_asks_for_the_key_of_each_token(serve: Serve, tmp_path: Path) -> None:
+async def test_a_server_with_stale_revocations_looks_up_the_key_of_each_token(serve: Serve, tmp_path: Path) -> None:
     stack = await serve()
     caller = await stack.sign_up()
     await stack.kingpost.auth.sessions._revocations.stop()
@@ -76,7 +76,7 @@ async def test_a_server_that_cannot_keep_up_asks_for_the_key_of_each_token(serve
     assert_problem(response, 401, "unauthenticated")
 
 
-async def test_housekeeping_rotates_by_itself(serve: Serve) -> None:
+async def test_housekeeping_rotates_keys_automatically(serve: Serve) -> None:
     stack = await serve(KEY_ROTATION_DAYS="30")
     (first,) = await key_ids(stack)
     await stack.execute("UPDATE signing_keys SET created_at = '2026-01-01T00:00:00.000Z'")

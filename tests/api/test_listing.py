@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import pytest_asyncio
 
-from tests.api.stack import NOBODY, Caller, MakeUser, Serve, Stack, assert_problem, faults_of, next_link
+from tests.api.stack import UNKNOWN_ID, Caller, MakeUser, Serve, Stack, assert_problem, faults_of, next_link
 
 LISTER_FIELDS = ["id", "type", "version", "created_at", "updated_at"]
 USER_FIELDS = ["id", "email", "created_at", "updated_at"]
@@ -78,7 +78,7 @@ async def test_a_list_is_narrowed_by_type_and_owner(alice: Caller, bob: Caller, 
     assert await ids_of_walk(admin, type=kind, owner=alice.id) == [hers]
     assert await ids_of_walk(admin, type=kind, owner=bob.id) == [his]
     assert await ids_of_walk(admin, type=kind, owner="me") == []
-    assert await ids_of_walk(admin, type=kind, owner=NOBODY) == []
+    assert await ids_of_walk(admin, type=kind, owner=UNKNOWN_ID) == []
     assert await ids_of_walk(alice, type=kind, owner="me") == [hers]
     assert await ids_of_walk(alice, type=kind, owner=alice.id) == [hers]
     assert await ids_of_walk(alice, type=kind, owner=bob.id) == []
@@ -154,7 +154,7 @@ async def test_page_numbers_end_after_ten_thousand_rows(alice: Caller, kind: str
         *((f"page={n}", "page") for n in ("0", "-1", "x", "")),
         *((f"count={n}", "count") for n in ("", "true", "EXACT", "estimate")),
         *((f"type={n}", "type") for n in ("", "a b", "1st", "note%0A", "x" * 64, "%00", "null%20")),
-        *((f"owner={n}", "owner") for n in ("", "you", "123", NOBODY[:-1], f"{NOBODY}%0A", "me%0A")),
+        *((f"owner={n}", "owner") for n in ("", "you", "123", UNKNOWN_ID[:-1], f"{UNKNOWN_ID}%0A", "me%0A")),
         *((f"sort={n}", "sort") for n in ("", "-", "data", "password_hash", "id,", ",id", "id,id", "id,-id", "--id")),
         *((f"sort={n}", "sort") for n in ("ID", "id%20", "+id", "created_at%3B--", "deleted_at", "email")),
     ],

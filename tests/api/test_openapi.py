@@ -1,4 +1,4 @@
-"""The OpenAPI document: true to the routes, valid, and changed only on purpose."""
+"""The OpenAPI document: valid, consistent with the routes, and changed only on purpose."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from kingpost.main import ROUTES
 from tests.api.stack import Caller, Stack
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
-# A release and whoever remakes the golden file may have another version and address.
+# The golden file may have been generated for another version and address.
 DOCUMENT = json.loads(
     json.dumps(openapi.document(ROUTES, GOLDEN["servers"][0]["url"], version=GOLDEN["info"]["version"]))
 )
@@ -28,7 +28,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def contents() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every media type object of the document, with the name of its place."""
+    """Every media type object of the document, with its location."""
     for method, path, operation in operations():
         for content in operation.get("requestBody", {}).get("content", {}).values():
             yield f"{method} {path}", content
@@ -40,7 +40,7 @@ def contents() -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, content
 
 
-def test_the_document_is_the_one_that_was_reviewed() -> None:
+def test_the_document_matches_the_reviewed_file() -> None:
     remade = "If the API is meant to change: `python3 dev.py kingpost openapi > docs/openapi.json`, and review that."
     assert GOLDEN == DOCUMENT, remade
 
@@ -50,14 +50,14 @@ def test_the_document_is_valid_openapi() -> None:
 
 
 def test_every_route_is_documented_once() -> None:
-    told = {(method.upper(), path) for method, path, _ in operations()}
-    assert told == {(route.method, openapi.public_path(route)) for route in ROUTES if not route.is_hidden}
+    documented = {(method.upper(), path) for method, path, _ in operations()}
+    assert documented == {(route.method, openapi.public_path(route)) for route in ROUTES if not route.is_hidden}
     names = [operation["operationId"] for _, _, operation in operations()]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(("place", "content"), list(contents()))
-def test_every_example_keeps_its_schema(place: str, content: dict[str, Any]) -> None:
+def test_every_example_matches_its_schema(place: str, content: dict[str, Any]) -> None:
     examples = [content["example"]] if "example" in content else [e["value"] for e in content["examples"].values()]
     schema = content["schema"] | {"components": DOCUMENT["components"]}
     validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
@@ -75,7 +75,7 @@ def test_every_path_parameter_is_declared() -> None:
         assert declared == set(re.findall(r"{(\w+)}", path))
 
 
-async def test_the_server_serves_it_with_its_own_address(stack: Stack, alice: Caller) -> None:
+async def test_the_server_serves_the_document_with_its_own_address(stack: Stack, alice: Caller) -> None:
     served = (await alice.http.get("/openapi.json")).json()
     assert served["servers"] == [{"url": stack.kingpost.settings.public_url}]
     assert served | {"servers": DOCUMENT["servers"], "info": DOCUMENT["info"]} == DOCUMENT

@@ -1,4 +1,4 @@
-"""The OpenAPI document is whole: it says all that the routes say, and refers to nothing that is not there."""
+"""The OpenAPI document is complete: it describes the routes fully, and all its references resolve."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,10 +13,10 @@ from kingpost.main import ROUTES
 
 DOCUMENT = document(ROUTES, "http://127.0.0.1:8000")
 COMPONENTS = DOCUMENT["components"]
-SHOWN = [route for route in ROUTES if not route.is_hidden]
+DOCUMENTED = [route for route in ROUTES if not route.is_hidden]
 
 
-def test_what_it_refers_to_is_there_and_all_that_is_there_is_referred_to() -> None:
+def test_every_reference_resolves_and_every_component_is_referenced() -> None:
     present = {f"#/components/{kind}/{name}" for kind, parts in COMPONENTS.items() for name in parts}
     present -= {name for name in present if name.startswith("#/components/securitySchemes/")}
     assert set(references(DOCUMENT)) == present
@@ -33,8 +33,8 @@ def references(part: Any) -> Iterator[str]:
             yield from references(value)
 
 
-@pytest.mark.parametrize("route", SHOWN, ids=lambda route: route.handler.__name__)
-def test_an_operation_says_all_that_its_route_says(route: Route[Any]) -> None:
+@pytest.mark.parametrize("route", DOCUMENTED, ids=lambda route: route.handler.__name__)
+def test_an_operation_documents_everything_its_route_declares(route: Route[Any]) -> None:
     operation = DOCUMENT["paths"][public_path(route)][route.method.lower()]
     assert operation["summary"] == route.summary
     assert ("requestBody" in operation) == (route.body is not None)
@@ -46,11 +46,11 @@ def test_an_operation_says_all_that_its_route_says(route: Route[Any]) -> None:
         assert problem.slug in response["content"]["application/problem+json"]["examples"]
 
 
-def told(part: Any, where: str = "#") -> Iterator[tuple[str, dict[str, Any], Any]]:
+def examples_and_defaults(part: Any, where: str = "#") -> Iterator[tuple[str, dict[str, Any], Any]]:
     """Every example and default inside a schema, a header or a parameter."""
     if isinstance(part, list):
         for index, value in enumerate(part):
-            yield from told(value, f"{where}/{index}")
+            yield from examples_and_defaults(value, f"{where}/{index}")
     elif isinstance(part, dict):
         match part:
             case {"schema": dict(schema), "example": value}:
@@ -62,15 +62,15 @@ def told(part: Any, where: str = "#") -> Iterator[tuple[str, dict[str, Any], Any
             yield where, part, part["default"]
         for name, value in part.items():
             if name not in ("example", "examples", "default"):
-                yield from told(value, f"{where}/{name}")
+                yield from examples_and_defaults(value, f"{where}/{name}")
 
 
-def test_examples_and_defaults_of_schemas_headers_and_parameters_hold() -> None:
-    for where, schema, value in told(DOCUMENT):
+def test_examples_and_defaults_match_their_schemas() -> None:
+    for where, schema, value in examples_and_defaults(DOCUMENT):
         validator = jsonschema_rs.validator_for({**schema, "components": COMPONENTS}, validate_formats=True)
         assert [error.message for error in validator.iter_errors(value)] == [], where
 
 
-def test_a_part_that_says_no_example_is_noticed() -> None:
+def test_a_schema_without_an_example_is_an_error() -> None:
     with pytest.raises(KeyError, match="no example"):
         example({"type": "string"}, {})

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.stack import NOBODY, PASSWORD, Caller, MakeUser, Stack, assert_problem, faults_of
+from tests.api.stack import PASSWORD, UNKNOWN_ID, Caller, MakeUser, Stack, assert_problem, faults_of
 
 SLUGS = {
     "invalid-request": 400,
@@ -46,7 +46,7 @@ async def test_the_type_of_a_problem_leads_to_its_page(client: httpx.AsyncClient
 
 
 async def test_a_problem_names_path_and_request(alice: Caller) -> None:
-    path = f"/api/v1/resources/{NOBODY}"
+    path = f"/api/v1/resources/{UNKNOWN_ID}"
     response = await alice.http.get(path, headers={"X-Request-ID": "mine"})
     problem = assert_problem(response, 404, "not-found")
     assert (problem["instance"], problem["request_id"]) == (path, "mine")
@@ -77,7 +77,7 @@ async def test_each_fault_is_told_once(client: httpx.AsyncClient) -> None:
         ({"email": "ada@example.com", "password": "ada is 12 long"}, ["/password"]),
         ({"email": "ada@example.com", "password": "password1"}, ["/password"]),
         ({"email": "ada@example.com", "password": PASSWORD, "roles": ["admin"]}, ["/roles"]),
-        ({"email": "ada@example.com", "password": PASSWORD, "id": NOBODY, "status": "active"}, ["/id", "/status"]),
+        ({"email": "ada@example.com", "password": PASSWORD, "id": UNKNOWN_ID, "status": "active"}, ["/id", "/status"]),
     ],
 )
 async def test_a_faulty_sign_up_is_told_where(
@@ -144,7 +144,7 @@ async def test_a_refused_password_is_never_repeated(client: httpx.AsyncClient, m
 
 async def test_no_problem_repeats_a_refused_value(alice: Caller) -> None:
     headers = {"Content-Type": "application/json", "If-Match": "Zq<script>", "X-Request-ID": "Zq<script>"}
-    path = f"/api/v1/resources/{NOBODY}"
+    path = f"/api/v1/resources/{UNKNOWN_ID}"
     for body in (b'{"data": "Zq<script>"}', b'{"data": {"a": Zq<script>}}', b'{"data": {}, "type": "Zq<script>"}'):
         response = await alice.http.put(path, content=body, headers=headers)
         assert response.status_code == 400

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.api import stack as stacks
-from tests.api.letters import (
+from tests.api.emails import (
     CHANGED,
     NEW_PASSWORD,
     RESET,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.stack import NOBODY, Caller, MakeUser, assert_problem, faults_of
+from tests.api.stack import UNKNOWN_ID, Caller, MakeUser, assert_problem, faults_of
 
 WRITES: list[tuple[str, dict[str, Any] | None]] = [("PUT", {"data": {}}), ("PATCH", {"data": {}}), ("DELETE", None)]
 MEMBERS = {"id", "type", "owner_id", "data", "version", "created_at", "updated_at"}
@@ -76,7 +76,9 @@ async def test_faults_of_a_new_resource_are_told_together(alice: Caller) -> None
     assert faults_of(await alice.http.post("/api/v1/resources", json={})) == ["/data", "/type"]
     faulty: list[object] = [[], "text", 5, None, True]
     for data in faulty:
-        response = await alice.http.post("/api/v1/resources", json={"type": "a b", "data": data, "owner_id": NOBODY})
+        response = await alice.http.post(
+            "/api/v1/resources", json={"type": "a b", "data": data, "owner_id": UNKNOWN_ID}
+        )
         assert faults_of(response) == ["/data", "/owner_id", "/type"]
 
 
@@ -246,7 +248,7 @@ async def test_a_test_compares_by_json_type_and_nothing_happens_when_it_fails(al
             {"op": "move", "from": "/data", "path": "/data/x"},
         ),
         *({"op": "merge", "path": "/data/x"}, {"path": "/data/x", "value": 1}, {"op": [], "path": "/data/x"}, {}),
-        *({"op": "add", "path": "/type", "value": "film"}, {"op": "add", "path": "/owner_id", "value": NOBODY}),
+        *({"op": "add", "path": "/type", "value": "film"}, {"op": "add", "path": "/owner_id", "value": UNKNOWN_ID}),
         *(5, "remove", None, []),
         *({"op": "add", "path": "/data/s/0", "value": 1}, {"op": "remove", "path": "/data/s/0"}),
         {"op": "copy", "from": 5, "path": "/data/x"},
@@ -387,7 +389,7 @@ async def test_a_strangers_resource_is_forbidden_and_a_missing_one_not_found(ali
             response = await bob.http.request(method, path_of(resource), json=body, headers=headers)
             assert_problem(response, 403, "forbidden")
             assert "plans" not in response.text
-        response = await bob.http.request(method, f"/api/v1/resources/{NOBODY}", json=body)
+        response = await bob.http.request(method, f"/api/v1/resources/{UNKNOWN_ID}", json=body)
         assert_problem(response, 404, "not-found")
     assert (await alice.http.get(path_of(resource))).json() == resource
 

@@ -11,18 +11,18 @@ import pytest
 import segno
 
 from kingpost import clock
-from tests.api.enrolling import CONFIRM, TOTP, Watch, disable, enrol, entries_about, log_in, state_of
-from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, Serve, Stack, assert_problem, faults_of
+from tests.api.enrolling import CONFIRM, TOTP, OtpClock, disable, enrol, entries_about, log_in, state_of
+from tests.api.stack import ADDRESS, PASSWORD, UNKNOWN_ID, Caller, Serve, Stack, assert_problem, faults_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 RECOVERY_CODE = re.compile("[0-9a-z]{6}(-[0-9a-z]{6}){3}")
 
 
 @pytest.fixture
-def watch(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Watch:
-    watch = Watch()
-    monkeypatch.setattr(stack.kingpost.auth.second_factors, "_seconds", lambda: watch.seconds)
-    return watch
+def otp_clock(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> OtpClock:
+    otp_clock = OtpClock()
+    monkeypatch.setattr(stack.kingpost.auth.second_factors, "_seconds", lambda: otp_clock.seconds)
+    return otp_clock
 
 
 # --- enrolling -----------------------------------------------------------------------------------
@@ -34,7 +34,7 @@ async def test_an_account_has_no_second_factor_at_first(alice: Caller) -> None:
     assert response.headers["cache-control"].startswith("private")
 
 
-async def test_a_second_factor_is_begun_and_confirmed(stack: Stack, watch: Watch) -> None:
+async def test_a_second_factor_is_begun_and_confirmed(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     begun = await caller.http.post(TOTP)
     assert (begun.status_code, begun.headers["cache-control"]) == (200, "no-store")
@@ -44,7 +44,7 @@ async def test_a_second_factor_is_begun_and_confirmed(stack: Stack, watch: Watch
     # It asks nothing of a login before it is confirmed.
     assert await state_of(caller) == {"enabled": False, "recovery_codes_left": 0}
     assert (await log_in(stack, caller)).status_code == 200
-    confirmed = await caller.http.post(CONFIRM, json={"otp": watch.code(enrolment["secret"])})
+    confirmed = await caller.http.post(CONFIRM, json={"otp": otp_clock.code(enrolment["secret"])})
     assert (confirmed.status_code, confirmed.headers["cache-control"]) == (200, "no-store")
     assert confirmed.json().keys() == {"recovery_codes"}
     codes = confirmed.json()["recovery_codes"]
@@ -97,18 +97,18 @@ def dark_modules(path: str) -> Iterator[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("off", [-1, 0, 1])
-async def test_the_clock_of_the_app_may_be_one_step_off(stack: Stack, watch: Watch, off: int) -> None:
+async def test_the_clock_of_the_app_may_be_one_step_off(stack: Stack, otp_clock: OtpClock, off: int) -> None:
     caller = await stack.sign_up()
     secret = (await caller.http.post(TOTP)).json()["secret"]
-    assert (await caller.http.post(CONFIRM, json={"otp": watch.code(secret, off)})).status_code == 200
-    watch.pass_by(3)
-    assert (await log_in(stack, caller, watch.code(secret, off))).status_code == 200
+    assert (await caller.http.post(CONFIRM, json={"otp": otp_clock.code(secret, off)})).status_code == 200
+    otp_clock.advance(3)
+    assert (await log_in(stack, caller, otp_clock.code(secret, off))).status_code == 200
 
 
-async def test_a_wrong_first_code_is_told_where_and_confirms_nothing(stack: Stack, watch: Watch) -> None:
+async def test_a_wrong_first_code_is_told_where_and_confirms_nothing(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     secret = (await caller.http.post(TOTP)).json()["secret"]
-    for otp in (watch.wrong(secret), watch.code(secret, 2), "", "x"):
+    for otp in (otp_clock.wrong_code(secret), otp_clock.code(secret, 2), "", "x"):
         response = await caller.http.post(CONFIRM, json={"otp": otp})
         assert faults_of(response) == ["/otp"]
         assert response.json()["errors"][0]["code"] == "otp"
@@ -116,7 +116,7 @@ async def test_a_wrong_first_code_is_told_where_and_confirms_nothing(stack: Stac
     for body in ({}, {"otp": 123456}, {"otp": None}, {"otp": "0" * 65}):
         assert faults_of(await caller.http.post(CONFIRM, json=body)) == ["/otp"]
     assert not (await state_of(caller))["enabled"]
-    assert (await caller.http.post(CONFIRM, json={"otp": watch.code(secret)})).status_code == 200
+    assert (await caller.http.post(CONFIRM, json={"otp": otp_clock.code(secret)})).status_code == 200
 
 
 async def test_long_after_the_login_it_takes_the_password_to_begin(stack: Stack) -> None:
@@ -131,33 +131,33 @@ async def test_long_after_the_login_it_takes_the_password_to_begin(stack: Stack)
     assert_problem(await again.post(TOTP), 403, "forbidden")
 
 
-async def test_what_was_not_begun_cannot_be_confirmed(stack: Stack, watch: Watch) -> None:
+async def test_what_was_not_begun_cannot_be_confirmed(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     assert_problem(await caller.http.post(CONFIRM, json={"otp": "123456"}), 409, "conflict")
-    enrolled = await enrol(stack, watch, caller)
-    again = await caller.http.post(CONFIRM, json={"otp": watch.code(enrolled.secret)})
+    enrolled = await enrol(stack, otp_clock, caller)
+    again = await caller.http.post(CONFIRM, json={"otp": otp_clock.code(enrolled.secret)})
     assert_problem(again, 409, "conflict")
     assert (await state_of(caller))["recovery_codes_left"] == 10
 
 
-async def test_beginning_again_replaces_what_was_not_confirmed(stack: Stack, watch: Watch) -> None:
+async def test_beginning_again_replaces_what_was_not_confirmed(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     first, second = [(await caller.http.post(TOTP)).json()["secret"] for _ in range(2)]
     assert first != second
-    assert faults_of(await caller.http.post(CONFIRM, json={"otp": watch.code(first)})) == ["/otp"]
-    assert (await caller.http.post(CONFIRM, json={"otp": watch.code(second)})).status_code == 200
+    assert faults_of(await caller.http.post(CONFIRM, json={"otp": otp_clock.code(first)})) == ["/otp"]
+    assert (await caller.http.post(CONFIRM, json={"otp": otp_clock.code(second)})).status_code == 200
 
 
-async def test_who_has_a_second_factor_cannot_begin_another(stack: Stack, watch: Watch) -> None:
-    enrolled = await enrol(stack, watch)
+async def test_who_has_a_second_factor_cannot_begin_another(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled = await enrol(stack, otp_clock)
     assert_problem(await enrolled.caller.http.post(TOTP), 409, "conflict")
-    assert (await log_in(stack, enrolled.caller, watch.code(enrolled.secret))).status_code == 200
+    assert (await log_in(stack, enrolled.caller, otp_clock.code(enrolled.secret))).status_code == 200
 
 
-async def test_of_many_confirmations_one_gets_the_codes(stack: Stack, watch: Watch) -> None:
+async def test_of_many_confirmations_one_gets_the_codes(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     secret = (await caller.http.post(TOTP)).json()["secret"]
-    body = {"otp": watch.code(secret)}
+    body = {"otp": otp_clock.code(secret)}
     responses = await asyncio.gather(*[caller.http.post(CONFIRM, json=body) for _ in range(5)])
     assert sorted(response.status_code for response in responses) == [200, 409, 409, 409, 409]
     (winner,) = [response for response in responses if response.status_code == 200]
@@ -168,26 +168,26 @@ async def test_of_many_confirmations_one_gets_the_codes(stack: Stack, watch: Wat
 
 
 @pytest.mark.parametrize("by", ["app", "recovery code"])
-async def test_a_second_factor_is_disabled_by_password_and_code(stack: Stack, watch: Watch, by: str) -> None:
-    enrolled = await enrol(stack, watch)
+async def test_a_second_factor_is_disabled_by_password_and_code(stack: Stack, otp_clock: OtpClock, by: str) -> None:
+    enrolled = await enrol(stack, otp_clock)
     caller = enrolled.caller
-    response = await disable(caller, watch.code(enrolled.secret) if by == "app" else enrolled.codes[3])
+    response = await disable(caller, otp_clock.code(enrolled.secret) if by == "app" else enrolled.codes[3])
     assert (response.status_code, response.content) == (204, b"")
     assert await state_of(caller) == {"enabled": False, "recovery_codes_left": 0}
     assert (await log_in(stack, caller)).status_code == 200
     assert_problem(await disable(caller, enrolled.codes[4]), 404, "not-found")
     # There may be another, with a secret and codes of its own.
-    again = await enrol(stack, watch, caller)
+    again = await enrol(stack, otp_clock, caller)
     assert again.secret != enrolled.secret
     assert_problem(await log_in(stack, caller, enrolled.codes[5]), 401, "invalid-credentials")
-    assert (await log_in(stack, caller, watch.code(again.secret))).status_code == 200
+    assert (await log_in(stack, caller, otp_clock.code(again.secret))).status_code == 200
 
 
-async def test_a_stolen_access_token_disables_nothing(stack: Stack, watch: Watch) -> None:
-    enrolled = await enrol(stack, watch)
-    caller, otp = enrolled.caller, watch.code(enrolled.secret)
+async def test_a_stolen_access_token_disables_nothing(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled = await enrol(stack, otp_clock)
+    caller, otp = enrolled.caller, otp_clock.code(enrolled.secret)
     assert_problem(await disable(caller, otp, "a guessed password"), 403, "forbidden")
-    assert_problem(await disable(caller, watch.wrong(enrolled.secret)), 403, "forbidden")
+    assert_problem(await disable(caller, otp_clock.wrong_code(enrolled.secret)), 403, "forbidden")
     assert faults_of(await caller.http.request("DELETE", TOTP, json={"otp": otp})) == ["/password"]
     assert faults_of(await caller.http.request("DELETE", TOTP, json={"password": PASSWORD})) == ["/otp"]
     assert_problem(await caller.http.delete(TOTP), 415, "unsupported-media-type")
@@ -199,14 +199,16 @@ async def test_a_stolen_access_token_disables_nothing(stack: Stack, watch: Watch
     assert_problem(await disable(caller, otp), 403, "forbidden")
 
 
-async def test_what_was_only_begun_is_not_there_to_be_disabled(stack: Stack, watch: Watch) -> None:
+async def test_what_was_only_begun_is_not_there_to_be_disabled(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     secret = (await caller.http.post(TOTP)).json()["secret"]
-    assert_problem(await disable(caller, watch.code(secret)), 404, "not-found")
+    assert_problem(await disable(caller, otp_clock.code(secret)), 404, "not-found")
 
 
-async def test_an_administrator_removes_what_somebody_has_lost(stack: Stack, watch: Watch, admin: Caller) -> None:
-    enrolled = await enrol(stack, watch)
+async def test_an_administrator_removes_what_somebody_has_lost(
+    stack: Stack, otp_clock: OtpClock, admin: Caller
+) -> None:
+    enrolled = await enrol(stack, otp_clock)
     caller = enrolled.caller
     path = f"/api/v1/users/{caller.id}/totp"
     response = await admin.http.delete(path)
@@ -214,23 +216,25 @@ async def test_an_administrator_removes_what_somebody_has_lost(stack: Stack, wat
     assert await state_of(caller) == {"enabled": False, "recovery_codes_left": 0}
     assert (await log_in(stack, caller)).status_code == 200
     assert_problem(await admin.http.delete(path), 404, "not-found")
-    assert_problem(await admin.http.delete(f"/api/v1/users/{NOBODY}/totp"), 404, "not-found")
+    assert_problem(await admin.http.delete(f"/api/v1/users/{UNKNOWN_ID}/totp"), 404, "not-found")
     entry = (await entries_about(stack, caller.id))[-1]
     assert (entry.action, entry.actor_type, entry.actor_id) == ("second_factor.disabled", "user", admin.id)
 
 
-async def test_nobody_else_removes_it_and_no_administrator_their_own(stack: Stack, watch: Watch, alice: Caller) -> None:
-    enrolled = await enrol(stack, watch)
+async def test_nobody_else_removes_it_and_no_administrator_their_own(
+    stack: Stack, otp_clock: OtpClock, alice: Caller
+) -> None:
+    enrolled = await enrol(stack, otp_clock)
     assert_problem(await alice.http.delete(f"/api/v1/users/{enrolled.caller.id}/totp"), 403, "forbidden")
     # Their access token may be stolen as well.
-    root = await enrol(stack, watch, await stack.sign_up_admin())
+    root = await enrol(stack, otp_clock, await stack.sign_up_admin())
     assert_problem(await root.caller.http.delete(f"/api/v1/users/{root.caller.id}/totp"), 403, "forbidden")
     for somebody in (enrolled, root):
         assert (await state_of(somebody.caller))["enabled"]
 
 
-async def test_an_account_with_a_second_factor_can_be_deleted(stack: Stack, watch: Watch) -> None:
-    enrolled = await enrol(stack, watch)
+async def test_an_account_with_a_second_factor_can_be_deleted(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled = await enrol(stack, otp_clock)
     response = await enrolled.caller.http.delete(f"/api/v1/users/{enrolled.caller.id}")
     assert response.status_code == 204
     for table in ("second_factors", "recovery_codes"):
@@ -240,11 +244,11 @@ async def test_an_account_with_a_second_factor_can_be_deleted(stack: Stack, watc
 # --- what is told, and what is not ---------------------------------------------------------------
 
 
-async def test_each_change_is_told_by_mail_and_in_the_audit_log(stack: Stack, watch: Watch) -> None:
+async def test_each_change_is_told_by_mail_and_in_the_audit_log(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     await caller.http.post(TOTP)
     assert await entries_about(stack, caller.id) == []
-    enrolled = await enrol(stack, watch, caller)
+    enrolled = await enrol(stack, otp_clock, caller)
     await log_in(stack, caller, enrolled.codes[0])
     await disable(caller, enrolled.codes[1])
     entries = [(entry.action, entry.actor_type, entry.actor_id) for entry in await entries_about(stack, caller.id)]
@@ -262,9 +266,9 @@ async def test_each_change_is_told_by_mail_and_in_the_audit_log(stack: Stack, wa
     assert "Your second factor was disabled" in disabled
 
 
-async def test_neither_secret_nor_codes_stand_in_the_database(stack: Stack, watch: Watch) -> None:
-    enrolled = await enrol(stack, watch)
-    used = watch.code(enrolled.secret)
+async def test_neither_secret_nor_codes_stand_in_the_database(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled = await enrol(stack, otp_clock)
+    used = otp_clock.code(enrolled.secret)
     await log_in(stack, enrolled.caller, used)
     await log_in(stack, enrolled.caller, enrolled.codes[0])
     rows: list[Any] = []

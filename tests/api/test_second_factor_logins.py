@@ -7,46 +7,50 @@ import httpx
 import msgspec
 import pytest
 
-from tests.api.enrolling import CONFIRM, TOTP, Watch, disable, enrol, entries_about, log_in, state_of
-from tests.api.letters import NEW_PASSWORD, RESET, forgot, newest_token, reset
+from tests.api.emails import NEW_PASSWORD, RESET, forgot, newest_token, reset
+from tests.api.enrolling import CONFIRM, TOTP, OtpClock, disable, enrol, entries_about, log_in, state_of
 from tests.api.stack import ORIGIN, PASSWORD, Caller, Serve, Stack, assert_problem
 
 
 @pytest.fixture
-def watch(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Watch:
-    watch = Watch()
-    monkeypatch.setattr(stack.kingpost.auth.second_factors, "_seconds", lambda: watch.seconds)
-    return watch
+def otp_clock(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> OtpClock:
+    otp_clock = OtpClock()
+    monkeypatch.setattr(stack.kingpost.auth.second_factors, "_seconds", lambda: otp_clock.seconds)
+    return otp_clock
 
 
 # --- logging in ----------------------------------------------------------------------------------
 
 
-async def test_a_login_needs_the_code(stack: Stack, watch: Watch) -> None:
-    enrolled = await enrol(stack, watch)
+async def test_a_login_needs_the_code(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled = await enrol(stack, otp_clock)
     for missing in (None, ""):
         assert_problem(await log_in(stack, enrolled.caller, missing), 401, "mfa-required")
-    response = await log_in(stack, enrolled.caller, watch.code(enrolled.secret))
+    response = await log_in(stack, enrolled.caller, otp_clock.code(enrolled.secret))
     assert response.status_code == 200
     token = response.json()["access_token"]
     assert (await stack.client(token).get("/api/v1/users/me")).status_code == 200
 
 
-async def test_a_new_password_by_mail_does_not_get_past_it(stack: Stack, watch: Watch) -> None:
-    enrolled = await enrol(stack, watch)
+async def test_a_new_password_by_mail_does_not_get_past_it(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled = await enrol(stack, otp_clock)
     await forgot(stack, enrolled.caller.email)
     response = await reset(stack, await newest_token(stack, enrolled.caller.email, RESET))
     assert (response.status_code, response.content) == (204, b"")
     assert_problem(await log_in(stack, enrolled.caller, password=NEW_PASSWORD), 401, "mfa-required")
-    otp = watch.code(enrolled.secret)
+    otp = otp_clock.code(enrolled.secret)
     assert (await log_in(stack, enrolled.caller, otp, NEW_PASSWORD)).status_code == 200
 
 
-async def test_a_wrong_code_gets_the_answer_of_a_wrong_password(stack: Stack, watch: Watch) -> None:
-    enrolled = await enrol(stack, watch)
-    otp = watch.code(enrolled.secret)
+async def test_a_wrong_code_gets_the_answer_of_a_wrong_password(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled = await enrol(stack, otp_clock)
+    otp = otp_clock.code(enrolled.secret)
     answers = []
-    for body in ({"otp": watch.wrong(enrolled.secret)}, {"otp": otp, "password": "wrong"}, {"password": "wrong"}):
+    for body in (
+        {"otp": otp_clock.wrong_code(enrolled.secret)},
+        {"otp": otp, "password": "wrong"},
+        {"password": "wrong"},
+    ):
         response = await log_in(stack, enrolled.caller, **body)
         problem = assert_problem(response, 401, "invalid-credentials")
         headers = {n: v for n, v in response.headers.items() if n not in ("x-request-id", "content-length")}
@@ -61,31 +65,31 @@ async def test_who_has_no_second_factor_is_asked_for_no_code(stack: Stack, alice
         assert (await log_in(stack, alice, otp)).status_code == 200
 
 
-async def test_a_code_works_once(stack: Stack, watch: Watch) -> None:
+async def test_a_code_works_once(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     secret = (await caller.http.post(TOTP)).json()["secret"]
-    first = watch.code(secret)
+    first = otp_clock.code(secret)
     await caller.http.post(CONFIRM, json={"otp": first})
     # What has confirmed the second factor is used up, and so is all before it.
-    for otp in (first, watch.code(secret, -1)):
+    for otp in (first, otp_clock.code(secret, -1)):
         assert_problem(await log_in(stack, caller, otp), 401, "invalid-credentials")
-    following = watch.code(secret, 1)
+    following = otp_clock.code(secret, 1)
     assert (await log_in(stack, caller, following)).status_code == 200
     assert_problem(await log_in(stack, caller, following), 401, "invalid-credentials")
-    watch.pass_by(1)
+    otp_clock.advance(1)
     assert_problem(await log_in(stack, caller, following), 401, "invalid-credentials")
-    assert (await log_in(stack, caller, watch.code(secret, 1))).status_code == 200
+    assert (await log_in(stack, caller, otp_clock.code(secret, 1))).status_code == 200
 
 
-async def test_of_many_logins_with_one_code_exactly_one_wins(stack: Stack, watch: Watch) -> None:
-    enrolled = await enrol(stack, watch)
-    for otp in (watch.code(enrolled.secret), enrolled.codes[0]):
+async def test_of_many_logins_with_one_code_exactly_one_wins(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled = await enrol(stack, otp_clock)
+    for otp in (otp_clock.code(enrolled.secret), enrolled.codes[0]):
         responses = await asyncio.gather(*[log_in(stack, enrolled.caller, otp) for _ in range(4)])
         assert sorted(response.status_code for response in responses) == [200, 401, 401, 401]
 
 
-async def test_each_recovery_code_opens_the_account_once(stack: Stack, watch: Watch) -> None:
-    enrolled = await enrol(stack, watch)
+async def test_each_recovery_code_opens_the_account_once(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled = await enrol(stack, otp_clock)
     for number, code in enumerate(enrolled.codes):
         typed = (code, code.upper(), code.replace("-", ""), f" {code.replace('-', ' ')} ")[number % 4]
         assert (await log_in(stack, enrolled.caller, typed)).status_code == 200
@@ -93,24 +97,24 @@ async def test_each_recovery_code_opens_the_account_once(stack: Stack, watch: Wa
         assert_problem(await log_in(stack, enrolled.caller, code), 401, "invalid-credentials")
     used = await entries_about(stack, enrolled.caller.id, "second_factor.recovery_code_used")
     assert len(used) == 10
-    assert (await log_in(stack, enrolled.caller, watch.code(enrolled.secret))).status_code == 200
+    assert (await log_in(stack, enrolled.caller, otp_clock.code(enrolled.secret))).status_code == 200
 
 
-async def test_anothers_codes_are_wrong(stack: Stack, watch: Watch) -> None:
-    enrolled, other = await enrol(stack, watch), await enrol(stack, watch)
-    for otp in (other.codes[0], watch.code(other.secret)):
+async def test_anothers_codes_are_wrong(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled, other = await enrol(stack, otp_clock), await enrol(stack, otp_clock)
+    for otp in (other.codes[0], otp_clock.code(other.secret)):
         assert_problem(await log_in(stack, enrolled.caller, otp), 401, "invalid-credentials")
     assert (await state_of(other.caller))["recovery_codes_left"] == 10
-    assert (await log_in(stack, other.caller, watch.code(other.secret))).status_code == 200
+    assert (await log_in(stack, other.caller, otp_clock.code(other.secret))).status_code == 200
 
 
 async def test_a_secret_that_was_put_into_anothers_row_opens_nothing(
-    stack: Stack, watch: Watch, caplog: pytest.LogCaptureFixture
+    stack: Stack, otp_clock: OtpClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    victim, thief = await enrol(stack, watch), await enrol(stack, watch)
+    victim, thief = await enrol(stack, otp_clock), await enrol(stack, otp_clock)
     stolen = f"SELECT sealed FROM second_factors WHERE user_id = '{thief.caller.id}'"
     await stack.execute(f"UPDATE second_factors SET sealed = ({stolen}) WHERE user_id = '{victim.caller.id}'")
-    assert_problem(await log_in(stack, victim.caller, watch.code(thief.secret)), 401, "invalid-credentials")
+    assert_problem(await log_in(stack, victim.caller, otp_clock.code(thief.secret)), 401, "invalid-credentials")
     assert victim.caller.id in caplog.text
     # The recovery codes still work: that is what they are for.
     assert (await log_in(stack, victim.caller, victim.codes[0])).status_code == 200
@@ -119,30 +123,30 @@ async def test_a_secret_that_was_put_into_anothers_row_opens_nothing(
 # --- wrong codes ---------------------------------------------------------------------------------
 
 
-async def test_wrong_codes_are_limited_for_each_account(stack: Stack, watch: Watch) -> None:
-    enrolled, other = await enrol(stack, watch), await enrol(stack, watch)
+async def test_wrong_codes_are_limited_for_each_account(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled, other = await enrol(stack, otp_clock), await enrol(stack, otp_clock)
     for number in range(5):
         # Neither the right password alone nor somebody else's success makes the server forget.
         assert_problem(await log_in(stack, enrolled.caller), 401, "mfa-required")
-        wrong = watch.wrong(enrolled.secret) if number % 2 else f"0000{number}-00000"
+        wrong = otp_clock.wrong_code(enrolled.secret) if number % 2 else f"0000{number}-00000"
         assert_problem(await log_in(stack, enrolled.caller, wrong), 401, "invalid-credentials")
     refused = await entries_about(stack, enrolled.caller.id, "session.refused")
-    for otp in (watch.wrong(enrolled.secret), watch.code(enrolled.secret), enrolled.codes[0]):
+    for otp in (otp_clock.wrong_code(enrolled.secret), otp_clock.code(enrolled.secret), enrolled.codes[0]):
         response = await log_in(stack, enrolled.caller, otp)
         assert_problem(response, 429, "rate-limited")
         assert int(response.headers["retry-after"]) >= 1
     # Nothing was looked at, used up or noted; who is signed in stays so, and others are not concerned.
     assert await entries_about(stack, enrolled.caller.id, "session.refused") == refused
     assert await state_of(enrolled.caller) == {"enabled": True, "recovery_codes_left": 10}
-    assert (await log_in(stack, other.caller, watch.code(other.secret))).status_code == 200
+    assert (await log_in(stack, other.caller, otp_clock.code(other.secret))).status_code == 200
 
 
 async def test_the_first_half_of_a_login_is_neither_a_failure_nor_a_success(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack, watch = await serve(RATE_LIMIT_LOGIN="2/hour"), Watch()
-    monkeypatch.setattr(stack.kingpost.auth.second_factors, "_seconds", lambda: watch.seconds)
-    enrolled = await enrol(stack, watch)
+    stack, otp_clock = await serve(RATE_LIMIT_LOGIN="2/hour"), OtpClock()
+    monkeypatch.setattr(stack.kingpost.auth.second_factors, "_seconds", lambda: otp_clock.seconds)
+    enrolled = await enrol(stack, otp_clock)
 
     async def from_elsewhere(number: int, password: str = PASSWORD) -> httpx.Response:
         """A login at an address of its own: what is counted is the account's."""
@@ -159,41 +163,41 @@ async def test_the_first_half_of_a_login_is_neither_a_failure_nor_a_success(
     assert_problem(await from_elsewhere(8), 429, "rate-limited")
 
 
-async def test_wrong_codes_cannot_be_tried_elsewhere_either(stack: Stack, watch: Watch) -> None:
-    enrolled = await enrol(stack, watch)
+async def test_wrong_codes_cannot_be_tried_elsewhere_either(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled = await enrol(stack, otp_clock)
     for _ in range(5):
-        assert_problem(await disable(enrolled.caller, watch.wrong(enrolled.secret)), 403, "forbidden")
-    assert_problem(await disable(enrolled.caller, watch.code(enrolled.secret)), 429, "rate-limited")
-    assert_problem(await log_in(stack, enrolled.caller, watch.code(enrolled.secret)), 429, "rate-limited")
+        assert_problem(await disable(enrolled.caller, otp_clock.wrong_code(enrolled.secret)), 403, "forbidden")
+    assert_problem(await disable(enrolled.caller, otp_clock.code(enrolled.secret)), 429, "rate-limited")
+    assert_problem(await log_in(stack, enrolled.caller, otp_clock.code(enrolled.secret)), 429, "rate-limited")
     caller = await stack.sign_up()
     secret = (await caller.http.post(TOTP)).json()["secret"]
     for _ in range(5):
-        await caller.http.post(CONFIRM, json={"otp": watch.wrong(secret)})
-    response = await caller.http.post(CONFIRM, json={"otp": watch.code(secret)})
+        await caller.http.post(CONFIRM, json={"otp": otp_clock.wrong_code(secret)})
+    response = await caller.http.post(CONFIRM, json={"otp": otp_clock.code(secret)})
     assert_problem(response, 429, "rate-limited")
 
 
-async def test_many_codes_at_once_get_no_further_than_in_a_row(stack: Stack, watch: Watch) -> None:
-    enrolled = await enrol(stack, watch)
-    wrong = watch.wrong(enrolled.secret)
+async def test_many_codes_at_once_get_no_further_than_in_a_row(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled = await enrol(stack, otp_clock)
+    wrong = otp_clock.wrong_code(enrolled.secret)
     responses = await asyncio.gather(*[log_in(stack, enrolled.caller, wrong) for _ in range(12)])
     statuses = [response.status_code for response in responses]
     assert (statuses.count(401), statuses.count(429)) == (5, 7)
 
 
-async def test_a_right_code_makes_up_for_wrong_ones(stack: Stack, watch: Watch) -> None:
-    enrolled = await enrol(stack, watch)
+async def test_a_right_code_makes_up_for_wrong_ones(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled = await enrol(stack, otp_clock)
     for _ in range(3):
         for _ in range(4):
-            await log_in(stack, enrolled.caller, watch.wrong(enrolled.secret))
-        assert (await log_in(stack, enrolled.caller, watch.code(enrolled.secret))).status_code == 200
-        watch.pass_by()
+            await log_in(stack, enrolled.caller, otp_clock.wrong_code(enrolled.secret))
+        assert (await log_in(stack, enrolled.caller, otp_clock.code(enrolled.secret))).status_code == 200
+        otp_clock.advance()
 
 
-async def test_refused_codes_are_in_the_audit_log(stack: Stack, watch: Watch) -> None:
-    enrolled = await enrol(stack, watch)
+async def test_refused_codes_are_in_the_audit_log(stack: Stack, otp_clock: OtpClock) -> None:
+    enrolled = await enrol(stack, otp_clock)
     await log_in(stack, enrolled.caller)
-    await log_in(stack, enrolled.caller, watch.wrong(enrolled.secret))
+    await log_in(stack, enrolled.caller, otp_clock.wrong_code(enrolled.secret))
     (entry,) = await entries_about(stack, enrolled.caller.id, "session.refused")
     assert msgspec.json.decode(entry.details) == {"reason": "second_factor"}
     assert (entry.actor_type, entry.actor_id) == ("anonymous", None)

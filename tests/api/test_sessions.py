@@ -9,7 +9,7 @@ import pytest
 from kingpost import clock
 from kingpost.accounts.users.store import UserChange
 from kingpost.auth.passwords.hashing import PRODUCTION
-from tests.api.stack import ADDRESS, NOBODY, PASSWORD, Caller, MakeUser, Serve, Stack, assert_problem, faults_of
+from tests.api.stack import ADDRESS, PASSWORD, UNKNOWN_ID, Caller, MakeUser, Serve, Stack, assert_problem, faults_of
 from tests.timing import assert_within
 
 GRANT = {"access_token", "token_type", "expires_in", "refresh_token", "session_id", "user"}
@@ -285,7 +285,7 @@ async def test_anothers_session_is_out_of_reach(stack: Stack, alice: Caller, adm
     for other in (alice, admin):
         listed = (await other.http.get("/api/v1/auth/sessions")).json()["items"]
         assert caller.session_id not in [session["id"] for session in listed]
-        assert_problem(await other.http.delete(f"/api/v1/auth/sessions/{NOBODY}"), 404, "not-found")
+        assert_problem(await other.http.delete(f"/api/v1/auth/sessions/{UNKNOWN_ID}"), 404, "not-found")
     for method in ("GET", "DELETE"):
         response = await alice.http.request(method, f"/api/v1/users/{caller.id}/sessions")
         assert_problem(response, 403, "forbidden")

@@ -1,4 +1,4 @@
-"""Answers that are made while they are sent: at the reader's pace, to the end or visibly broken off."""
+"""Streamed responses: sent at the client's pace, and either complete or visibly aborted."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ type Message = dict[str, Any]
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def long_log(serve: Serve) -> AsyncGenerator[tuple[Stack, Caller]]:
-    """An application of its own whose audit log has many pages, and an administrator."""
+    """A separate application whose audit log has many pages, and an administrator."""
     stack = await serve()
     admin = await stack.sign_up_admin()
     await add(stack, 2_000, admin.id)
@@ -29,7 +29,7 @@ async def long_log(serve: Serve) -> AsyncGenerator[tuple[Stack, Caller]]:
 async def export(
     stack: Stack, admin: Caller, send: Callable[[Message], Awaitable[None]], encoding: str = "identity"
 ) -> None:
-    """Ask for an export as a web server does."""
+    """Request an export as a web server does."""
     lines = {"host": "x", "authorization": f"Bearer {admin.access_token}", "accept-encoding": encoding}
     scope = {
         "type": "http",
@@ -53,7 +53,7 @@ def bodies(messages: list[Message]) -> list[bytes]:
     return [message["body"] for message in messages if message.get("body")]
 
 
-async def test_a_stream_begins_at_once_and_comes_in_parts(long_log: tuple[Stack, Caller]) -> None:
+async def test_a_stream_starts_at_once_and_is_sent_in_chunks(long_log: tuple[Stack, Caller]) -> None:
     messages: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -68,32 +68,32 @@ async def test_a_stream_begins_at_once_and_comes_in_parts(long_log: tuple[Stack,
     assert b"".join(bodies(messages)).count(b"\n") >= 2_000
 
 
-async def test_no_more_is_read_than_the_client_takes(long_log: tuple[Stack, Caller]) -> None:
+async def test_a_slow_client_pauses_the_stream_and_blocks_no_other_request(long_log: tuple[Stack, Caller]) -> None:
     stack, admin = long_log
-    gate, has_taken_three, taken = asyncio.Event(), asyncio.Event(), 0
+    gate, has_received_three, received = asyncio.Event(), asyncio.Event(), 0
 
     async def send(message: Message) -> None:
-        nonlocal taken
-        taken += bool(message.get("body"))
-        if taken == 3:
-            has_taken_three.set()
+        nonlocal received
+        received += bool(message.get("body"))
+        if received == 3:
+            has_received_three.set()
             await gate.wait()
 
     reading = asyncio.create_task(export(stack, admin, send))
-    await has_taken_three.wait()
+    await has_received_three.wait()
     await asyncio.sleep(0.2)
-    assert taken == 3
-    # Who does not read holds up nobody: not the database, not other readers.
+    assert received == 3
+    # A client that does not read blocks neither the database nor other clients.
     await add(stack, 1, admin.id)
     assert (await admin.http.get(EXPORT)).content.count(b"\n") >= 2_000
-    assert taken == 3
+    assert received == 3
     gate.set()
     await reading
-    assert taken >= 10
+    assert received >= 10
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip", "zstd"])
-async def test_a_stream_whose_reader_is_gone_ends(
+async def test_a_stream_ends_when_the_client_disconnects(
     long_log: tuple[Stack, Caller], encoding: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent = 0
@@ -113,7 +113,7 @@ async def test_a_stream_whose_reader_is_gone_ends(
     ]
 
 
-async def test_a_stream_that_the_server_ends_breaks_off_and_lets_go_of_everything(
+async def test_a_cancelled_stream_is_aborted_and_releases_its_resources(
     long_log: tuple[Stack, Caller],
 ) -> None:
     stack, admin = long_log
@@ -134,7 +134,7 @@ async def test_a_stream_that_the_server_ends_breaks_off_and_lets_go_of_everythin
     assert (await admin.http.get(EXPORT)).content.count(b"\n") >= 2_000
 
 
-async def test_a_stream_breaks_off_when_the_database_fails_in_its_middle(
+async def test_a_stream_is_aborted_when_the_database_fails_midway(
     long_log: tuple[Stack, Caller], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stack, admin = long_log
@@ -164,7 +164,7 @@ async def test_a_stream_breaks_off_when_the_database_fails_in_its_middle(
     assert "not available" in record.message
 
 
-async def test_what_fails_before_the_first_byte_is_a_problem_as_everywhere(
+async def test_a_failure_before_the_first_byte_is_a_problem_response(
     long_log: tuple[Stack, Caller], tmp_path: Path
 ) -> None:
     _, admin = long_log

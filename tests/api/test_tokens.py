@@ -12,8 +12,8 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from tests.api.forging import Members, encode, parts, segment, signed_by_us
-from tests.api.stack import NOBODY, ORIGIN, Caller, Serve, Stack, assert_problem
+from tests.api.forging import JsonObject, encode, parts, segment, signed_by_us
+from tests.api.stack import ORIGIN, UNKNOWN_ID, Caller, Serve, Stack, assert_problem
 
 
 async def assert_refused(stack: Stack, token: str) -> None:
@@ -114,14 +114,16 @@ async def test_a_token_with_any_part_changed_is_refused(stack: Stack, alice: Cal
 @pytest.mark.parametrize(
     "change",
     [
-        {"sub": NOBODY},
+        {"sub": UNKNOWN_ID},
         {"roles": ["user", "admin"]},
-        {"sid": NOBODY},
+        {"sid": UNKNOWN_ID},
         {"exp": int(time.time()) + 10**6},
         {"iss": "https://evil.example.com", "aud": "https://evil.example.com"},
     ],
 )
-async def test_other_claims_under_the_same_signature_are_refused(stack: Stack, alice: Caller, change: Members) -> None:
+async def test_other_claims_under_the_same_signature_are_refused(
+    stack: Stack, alice: Caller, change: JsonObject
+) -> None:
     header, claims, signature = parts(alice.access_token)
     await assert_refused(stack, f"{segment(header)}.{segment(claims | change)}.{signature}")
 
@@ -151,13 +153,13 @@ async def test_a_strangers_key_is_refused_however_it_is_offered(stack: Stack, al
         "HS256": OctKey.generate_key(256),
     }
     key: Any = keys[algorithm]
-    offered: Members = {} if algorithm == "HS256" else {"jwk": key.as_dict(private=False)}
+    offered: JsonObject = {} if algorithm == "HS256" else {"jwk": key.as_dict(private=False)}
     for extra in (
         {},
         offered,
         {"jku": "https://evil.example.com/jwks.json"},
         {"x5u": "https://evil.example.com/x"},
-        {"kid": NOBODY},
+        {"kid": UNKNOWN_ID},
         {"kid": "../../dev/null"},
         {"kid": "' OR 1=1 --"},
     ):
@@ -171,7 +173,7 @@ async def test_a_strangers_key_is_refused_however_it_is_offered(stack: Stack, al
     [{"crit": ["exp"]}, {"crit": []}, {"b64": False, "crit": ["b64"]}, {"zip": "DEF"}, {"typ": "JWT"}, {"cty": "JWT"}],
 )
 async def test_a_header_with_anything_else_is_refused_even_when_it_is_signed_well(
-    stack: Stack, alice: Caller, extra: Members
+    stack: Stack, alice: Caller, extra: JsonObject
 ) -> None:
     header, claims, _ = parts(alice.access_token)
     response = await stack.client(signed_by_us(stack, header, claims)).get("/api/v1/users/me")
@@ -193,7 +195,7 @@ async def test_a_header_with_anything_else_is_refused_even_when_it_is_signed_wel
     ],
 )
 async def test_claims_for_another_time_or_server_are_refused_even_when_they_are_signed_well(
-    stack: Stack, alice: Caller, change: Members
+    stack: Stack, alice: Caller, change: JsonObject
 ) -> None:
     header, claims, _ = parts(alice.access_token)
     await assert_refused(stack, signed_by_us(stack, header, claims | change))

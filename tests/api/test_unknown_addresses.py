@@ -13,7 +13,7 @@ import pytest
 from kingpost import main
 from kingpost.accounts.registration.service import NewAccount
 from kingpost.model import Context
-from tests.api.letters import RESET, SET_PASSWORD, VERIFY, forgot, fresh_email, member, post, subjects
+from tests.api.emails import RESET, SET_PASSWORD, VERIFY, forgot, fresh_email, post, subjects, verified_user
 from tests.api.stack import PASSWORD, Serve, Stack, assert_problem, faults_of, load
 
 SAMPLES = 200
@@ -43,7 +43,7 @@ def all_of(response: httpx.Response) -> tuple[int, list[tuple[str, str]], bytes]
 
 
 async def test_every_answer_about_an_address_is_the_same_one(strict: Stack) -> None:
-    verified = (await member(strict)).email
+    verified = (await verified_user(strict)).email
     unverified = fresh_email()
     await sign_up(strict, unverified)
     assert await subjects(strict, unverified) == [VERIFY]
@@ -62,7 +62,7 @@ async def test_a_login_does_not_tell_either(strict: Stack) -> None:
     assert await subjects(strict, unverified) == [VERIFY]
     right = await post(strict, "/auth/login", email=unverified, password=PASSWORD)
     problems = [assert_problem(right, 401, "invalid-credentials")]
-    for email in (unverified, fresh_email(), (await member(strict)).email):
+    for email in (unverified, fresh_email(), (await verified_user(strict)).email):
         problems.append(assert_problem(await log_in_wrongly(strict, email), 401, "invalid-credentials"))
     for problem in problems:
         problem.pop("request_id")
@@ -70,7 +70,7 @@ async def test_a_login_does_not_tell_either(strict: Stack) -> None:
 
 
 async def test_what_is_wrong_with_a_sign_up_is_told_for_every_address(strict: Stack) -> None:
-    known = (await member(strict)).email
+    known = (await verified_user(strict)).email
     for email in (known, fresh_email()):
         assert faults_of(await post(strict, "/users", email=email, password="short")) == ["/password"]
         too_much = {"x": "x" * 5000}
@@ -93,7 +93,7 @@ async def no_accounts_to_look_at(stack: Stack) -> AsyncGenerator[None]:
 
 async def test_no_request_looks_for_an_account(serve: Serve) -> None:
     stack = await serve(SIGNUP="verified")
-    known, unknown = (await member(stack)).email, fresh_email()
+    known, unknown = (await verified_user(stack)).email, fresh_email()
     async with no_accounts_to_look_at(stack):
         for ask in (forgot, resend, sign_up):
             for email in (known, unknown):
@@ -130,7 +130,7 @@ async def test_a_request_stores_one_job_that_tells_nothing_from_outside(tmp_path
 @pytest.mark.parametrize("ask", [forgot, resend, sign_up])
 @pytest.mark.slow
 async def test_the_time_of_an_answer_does_not_tell(production: Stack, ask: Ask) -> None:
-    known = [(await member(production)).email for _ in range(3)]
+    known = [(await verified_user(production)).email for _ in range(3)]
     times: dict[bool, list[float]] = {True: [], False: []}
     # In pairs, each in a random order: what else the machine does meets both alike.
     for number in range(SAMPLES):

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.stack import NOBODY, PASSWORD, Caller, MakeUser, Serve, Stack, assert_problem, faults_of
+from tests.api.stack import PASSWORD, UNKNOWN_ID, Caller, MakeUser, Serve, Stack, assert_problem, faults_of
 
-MEMBERS = {"id", "email", "email_verified", "name", "metadata", "roles", "status", "created_at", "updated_at"}
+FIELDS = {"id", "email", "email_verified", "name", "metadata", "roles", "status", "created_at", "updated_at"}
 LOCAL = "b7d20fd9"
 
 
@@ -27,7 +27,7 @@ async def test_a_new_account_is_shown_whole_and_without_its_password(client: htt
     response = await client.post("/api/v1/users", json=body)
     assert response.status_code == 201
     user = response.json()
-    assert user.keys() == MEMBERS
+    assert user.keys() == FIELDS
     assert (user["email"], user["email_verified"]) == (email, False)
     assert (user["name"], user["metadata"]) == ("Ada Lovelace ✨", {"theme": {"dark": True}})
     assert (user["roles"], user["status"]) == (["user"], "active")
@@ -119,7 +119,7 @@ async def test_when_sign_up_is_closed_administrators_create_accounts(serve: Serv
 
 async def test_an_account_is_read_by_itself_and_by_administrators(alice: Caller, bob: Caller, admin: Caller) -> None:
     mine = await alice.http.get("/api/v1/users/me")
-    assert mine.json().keys() == MEMBERS
+    assert mine.json().keys() == FIELDS
     assert mine.json()["email"] == alice.email
     for caller in (alice, admin):
         response = await caller.http.get(f"/api/v1/users/{alice.id}")
@@ -127,7 +127,7 @@ async def test_an_account_is_read_by_itself_and_by_administrators(alice: Caller,
         assert response.headers["etag"] == mine.headers["etag"]
     assert_problem(await bob.http.get(f"/api/v1/users/{alice.id}"), 403, "forbidden")
     for caller in (bob, admin):
-        assert_problem(await caller.http.get(f"/api/v1/users/{NOBODY}"), 404, "not-found")
+        assert_problem(await caller.http.get(f"/api/v1/users/{UNKNOWN_ID}"), 404, "not-found")
 
 
 async def test_an_unchanged_account_is_not_sent_again(alice: Caller) -> None:
@@ -186,7 +186,7 @@ async def test_a_json_patch_changes_an_account_within_its_rules(make_user: MakeU
     ).json()
     assert (user["metadata"], user["name"]) == ({"tabs": [1, 2]}, None)
     for faulty in (
-        {"op": "replace", "path": "/id", "value": NOBODY},
+        {"op": "replace", "path": "/id", "value": UNKNOWN_ID},
         {"op": "add", "path": "/password", "value": "staple battery horse"},
         {"op": "remove", "path": "/email"},
         {"op": "replace", "path": "/name", "value": 5},
@@ -262,7 +262,7 @@ async def test_an_administrator_gives_roles(make_user: MakeUser, login: MakeUser
     path = f"/api/v1/users/{caller.id}"
     response = await admin.http.patch(path, json={"roles": ["user", "editor", "admin"]})
     assert response.json()["roles"] == ["user", "editor", "admin"]
-    assert_problem(await (await login(caller.email)).http.get(f"/api/v1/users/{NOBODY}"), 404, "not-found")
+    assert_problem(await (await login(caller.email)).http.get(f"/api/v1/users/{UNKNOWN_ID}"), 404, "not-found")
     promoted = await login(caller.email)
     assert (await promoted.http.get("/api/v1/users")).status_code == 200
 
@@ -360,7 +360,7 @@ async def test_a_password_changes_with_the_present_one_only(make_user: MakeUser,
     assert response.status_code in (400, 403)
     by_admin = {"current_password": PASSWORD, "new_password": "staple battery horse"}
     assert_problem(await admin.http.put(path, json=by_admin), 403, "forbidden")
-    response = await admin.http.put(f"/api/v1/users/{NOBODY}/password", json=by_admin)
+    response = await admin.http.put(f"/api/v1/users/{UNKNOWN_ID}/password", json=by_admin)
     assert_problem(response, 404, "not-found")
 
 

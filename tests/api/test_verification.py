@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.letters import (
+from tests.api.emails import (
     CONFIRM,
     MOVED,
     NEW_PASSWORD,
@@ -17,13 +17,13 @@ from tests.api.letters import (
     forgot,
     fresh_email,
     log_in,
-    member,
     newest_token,
     post,
     reset,
     sign_up,
     subjects,
     tokens,
+    verified_user,
     verify,
 )
 from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem, faults_of
@@ -127,7 +127,7 @@ async def test_accounts_of_the_operator_are_verified_and_those_of_administrators
 
 
 async def test_the_audit_log_tells_who_verified_without_any_address(strict: Stack) -> None:
-    caller = await member(strict)
+    caller = await verified_user(strict)
     new = fresh_email()
     await move(caller, new)
     await verify(strict, await newest_token(strict, new, CONFIRM))
@@ -187,7 +187,7 @@ async def test_a_link_to_the_address_before_verifies_nothing(stack: Stack) -> No
 async def test_an_administrator_changes_an_address_at_once(stack: Stack, strict: Stack, admin: Caller) -> None:
     for server, by, caller in (
         (stack, admin, await stack.sign_up()),
-        (strict, await strict.sign_up_admin(), await member(strict)),
+        (strict, await strict.sign_up_admin(), await verified_user(strict)),
     ):
         new = fresh_email()
         response = await by.http.patch(f"/api/v1/users/{caller.id}", json={"email": new})
@@ -205,7 +205,7 @@ async def test_what_changes_beside_the_address_sends_no_mail(stack: Stack) -> No
 
 
 async def test_where_addresses_are_verified_a_new_one_is_confirmed_first(strict: Stack) -> None:
-    caller, new = await member(strict), fresh_email()
+    caller, new = await verified_user(strict), fresh_email()
     before = await me(caller)
     body = {"email": new, "current_password": PASSWORD, "name": "Ada"}
     response = await caller.http.patch(f"/api/v1/users/{caller.id}", json=body)
@@ -235,7 +235,7 @@ async def test_an_administrator_too_confirms_an_own_new_address(strict: Stack) -
 
 
 async def test_the_newest_wish_kills_the_older_one(strict: Stack) -> None:
-    caller, first, second = await member(strict), fresh_email(), fresh_email()
+    caller, first, second = await verified_user(strict), fresh_email(), fresh_email()
     for new in (first, second):
         assert (await move(caller, new)).status_code == 200
     assert faults_of(await verify(strict, await newest_token(strict, first, CONFIRM))) == ["/token"]
@@ -244,7 +244,7 @@ async def test_the_newest_wish_kills_the_older_one(strict: Stack) -> None:
 
 
 async def test_only_who_reads_its_mail_learns_that_an_address_is_taken(strict: Stack) -> None:
-    caller, other = await member(strict), await member(strict)
+    caller, other = await verified_user(strict), await verified_user(strict)
     free, taken = await move(caller, fresh_email()), await move(caller, other.email)
     for name in ("email", "email_verified", "name", "status"):
         assert free.json()[name] == taken.json()[name]
@@ -256,7 +256,7 @@ async def test_only_who_reads_its_mail_learns_that_an_address_is_taken(strict: S
 
 
 async def test_of_two_who_confirm_one_address_one_gets_it(strict: Stack) -> None:
-    callers, new = [await member(strict) for _ in range(2)], fresh_email()
+    callers, new = [await verified_user(strict) for _ in range(2)], fresh_email()
     for caller in callers:
         await move(caller, new)
     links = await tokens(strict, new, CONFIRM)
@@ -266,7 +266,7 @@ async def test_of_two_who_confirm_one_address_one_gets_it(strict: Stack) -> None
 
 async def test_a_new_password_kills_the_wish_for_another_address(strict: Stack) -> None:
     for choose in ("change", "reset"):
-        caller, new = await member(strict), fresh_email()
+        caller, new = await verified_user(strict), fresh_email()
         await move(caller, new)  # A thief, perhaps, who waits to confirm it.
         if choose == "change":
             body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
@@ -319,7 +319,7 @@ async def test_an_administrator_creates_accounts_at_once(strict: Stack) -> None:
 
 
 async def test_a_sign_up_for_a_verified_account_changes_nothing(strict: Stack) -> None:
-    caller = await member(strict)
+    caller = await verified_user(strict)
     before = await me(caller)
     body = {"email": caller.email.upper(), "password": ATTACKERS, "name": "Mallory"}
     assert (await post(strict, "/users", **body)).status_code == 202
@@ -392,7 +392,7 @@ async def test_a_living_link_is_sent_anew_and_a_dead_one_gives_a_new_password(st
 @pytest.mark.parametrize("typed", ["ｍｉｋｅ@example.com", "MIKE@EXAMPLE.COM"])
 async def test_a_sign_up_with_a_look_alike_writes_to_the_stored_address(serve: Serve, typed: str) -> None:
     stack = await serve(SIGNUP="verified")
-    caller = await member(stack, "mike@example.com")
+    caller = await verified_user(stack, "mike@example.com")
     await sign_up(stack, typed, ATTACKERS)
     assert await subjects(stack, caller.email) == [VERIFY, SET_PASSWORD]
     assert await subjects(stack, typed) == ([] if typed != caller.email else [VERIFY, SET_PASSWORD])

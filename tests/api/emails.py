@@ -1,4 +1,4 @@
-"""Mail as tests read it, and accounts where addresses must be verified."""
+"""Emails that tests read, and accounts on servers that require verified addresses."""
 
 import secrets
 from typing import Any
@@ -21,12 +21,12 @@ def fresh_email() -> str:
 
 
 async def subjects(stack: Stack, to: str) -> list[str]:
-    """What the messages to an address are about, oldest first."""
+    """The subjects of all messages to an address, oldest first."""
     return [str(message["Subject"]) for message in await stack.mails(to)]
 
 
 async def tokens(stack: Stack, to: str, subject: str) -> list[str]:
-    """The tokens of all messages of a kind to an address, oldest first."""
+    """The tokens in all messages with this subject to an address, oldest first."""
     return [token_in(message) for message in await stack.mails(to) if message["Subject"] == subject]
 
 
@@ -37,7 +37,7 @@ async def newest_token(stack: Stack, to: str, subject: str) -> str:
 
 
 async def post(stack: Stack, path: str, **body: Any) -> httpx.Response:
-    """What a stranger gets."""
+    """Send a request without credentials."""
     return await stack.client().post(f"/api/v1{path}", json=body)
 
 
@@ -58,13 +58,13 @@ async def log_in(stack: Stack, email: str, password: str = PASSWORD) -> httpx.Re
 
 
 async def sign_up(stack: Stack, email: str, password: str = PASSWORD) -> None:
-    """Ask for an account where addresses must be verified."""
+    """Sign up on a server that requires verified addresses."""
     response = await post(stack, "/users", email=email, password=password)
     assert response.status_code == 202, response.text
 
 
-async def member(stack: Stack, email: str | None = None) -> Caller:
-    """Somebody who has signed up where addresses must be verified, has done so, and is signed in."""
+async def verified_user(stack: Stack, email: str | None = None) -> Caller:
+    """A logged-in user with a verified address, on a server that requires verified addresses."""
     email = email or fresh_email()
     await sign_up(stack, email)
     assert (await verify(stack, await newest_token(stack, email, VERIFY))).status_code == 204
