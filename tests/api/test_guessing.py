@@ -1,4 +1,4 @@
-"""Whoever guesses passwords is slowed down, and nobody else."""
+"""Password guessing is slowed down, without locking out other users."""
 
 import asyncio
 import secrets
@@ -18,7 +18,7 @@ HOME, ELSEWHERE = "198.51.100.1", "203.0.113.9"
 
 
 class Clock:
-    """A clock that is moved by hand."""
+    """A clock that tests move by hand."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -29,7 +29,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of the limits in the stacks that the test starts."""
+    """The clock of the rate limits in the stacks that the test starts."""
     clock = Clock()
     monkeypatch.setattr(main, "MemoryCounters", partial(MemoryCounters, now=clock))
     return clock
@@ -37,13 +37,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def limited(serve: Serve, clock: Clock) -> Stack:
-    """An application with the limit that is the default."""
+    """An application with the default rate limit."""
     return await serve(RATE_LIMIT_LOGIN="10/minute")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def owner(limited: Stack) -> Caller:
-    """Somebody who has signed up, and has logged in from the address of all tests."""
+    """A user who has logged in from the IP address that all tests share."""
     return await limited.sign_up()
 
 
@@ -53,7 +53,7 @@ async def log_in(stack: Stack, email: str, password: str = PASSWORD, address: st
 
 
 async def guess(stack: Stack, email: str, times: int = 1, address: str = ELSEWHERE) -> list[httpx.Response]:
-    """Wrong logins, one after the other."""
+    """Send logins with wrong passwords, one after the other."""
     return [await log_in(stack, email, f"wrong {secrets.token_hex(4)}", address) for _ in range(times)]
 
 
@@ -62,34 +62,34 @@ def statuses(responses: list[httpx.Response]) -> list[int]:
 
 
 def delay(response: httpx.Response) -> int:
-    """How long a refused guess is told to wait."""
+    """The seconds to wait that a rate-limited response states."""
     assert_problem(response, 429, "rate-limited")
     return int(response.headers["retry-after"])
 
 
-def somewhere() -> str:
-    """An address that nobody has used."""
+def new_address() -> str:
+    """An IP address that was not used before."""
     return f"2001:db8:{secrets.randbits(16):x}:{secrets.randbits(16):x}::1"
 
 
 # --- the limit --------------------------------------------------------------------------------------
 
 
-async def test_ten_wrong_logins_are_free_and_the_eleventh_waits(limited: Stack, owner: Caller) -> None:
+async def test_ten_failed_logins_are_not_delayed_and_the_eleventh_is(limited: Stack, owner: Caller) -> None:
     for response in await guess(limited, owner.email, 10):
         assert_problem(response, 401, "invalid-credentials")
     (response,) = await guess(limited, owner.email)
     assert delay(response) == 6
 
 
-async def test_the_right_password_waits_as_well(limited: Stack, owner: Caller, clock: Clock) -> None:
+async def test_the_correct_password_is_delayed_as_well(limited: Stack, owner: Caller, clock: Clock) -> None:
     await guess(limited, owner.email, 10)
     assert delay(await log_in(limited, owner.email)) == 6
     clock.now += 6
     assert (await log_in(limited, owner.email)).status_code == 200
 
 
-async def test_each_failure_doubles_the_delay_up_to_a_quarter_of_an_hour(
+async def test_each_failure_doubles_the_delay_up_to_fifteen_minutes(
     limited: Stack, owner: Caller, clock: Clock
 ) -> None:
     await guess(limited, owner.email, 10)
@@ -105,7 +105,9 @@ async def test_each_failure_doubles_the_delay_up_to_a_quarter_of_an_hour(
     assert (await log_in(limited, owner.email)).status_code == 200
 
 
-async def test_guesses_during_the_delay_count_for_nothing(limited: Stack, owner: Caller, clock: Clock) -> None:
+async def test_guesses_during_the_delay_are_neither_checked_nor_counted(
+    limited: Stack, owner: Caller, clock: Clock
+) -> None:
     await guess(limited, owner.email, 10)
     assert {delay(response) for response in await guess(limited, owner.email, 50)} == {6}
     clock.now += 6
@@ -113,20 +115,22 @@ async def test_guesses_during_the_delay_count_for_nothing(limited: Stack, owner:
     assert delay(await log_in(limited, owner.email)) == 12
 
 
-async def test_after_a_quiet_hour_all_is_forgotten(limited: Stack, owner: Caller, clock: Clock) -> None:
+async def test_failures_are_forgotten_after_an_hour_without_attempts(
+    limited: Stack, owner: Caller, clock: Clock
+) -> None:
     await guess(limited, owner.email, 10)
     clock.now += FORGOTTEN_AFTER
     assert statuses(await guess(limited, owner.email, 11)) == [401] * 10 + [429]
 
 
-async def test_a_right_login_forgets_the_failures_of_its_account(limited: Stack, owner: Caller) -> None:
+async def test_a_successful_login_resets_the_failures_of_its_account(limited: Stack, owner: Caller) -> None:
     for _ in range(5):
         for _ in range(9):
-            assert statuses(await guess(limited, owner.email, address=somewhere())) == [401]
-        assert (await log_in(limited, owner.email, address=somewhere())).status_code == 200
+            assert statuses(await guess(limited, owner.email, address=new_address())) == [401]
+        assert (await log_in(limited, owner.email, address=new_address())).status_code == 200
 
 
-async def test_without_the_limit_wrong_logins_are_wrong_logins(serve: Serve) -> None:
+async def test_failed_logins_are_never_delayed_when_the_limit_is_off(serve: Serve) -> None:
     unlimited = await serve(RATE_LIMIT_LOGIN="off")
     assert statuses(await guess(unlimited, "nobody@example.com", 15)) == [401] * 15
 
@@ -134,26 +138,26 @@ async def test_without_the_limit_wrong_logins_are_wrong_logins(serve: Serve) -> 
 # --- what is counted --------------------------------------------------------------------------------
 
 
-async def test_an_account_is_limited_wherever_the_guesses_come_from(limited: Stack, owner: Caller) -> None:
+async def test_an_account_is_limited_across_ip_addresses(limited: Stack, owner: Caller) -> None:
     for _ in range(10):
-        assert statuses(await guess(limited, owner.email, address=somewhere())) == [401]
-    assert statuses(await guess(limited, owner.email, address=somewhere())) == [429]
+        assert statuses(await guess(limited, owner.email, address=new_address())) == [401]
+    assert statuses(await guess(limited, owner.email, address=new_address())) == [429]
 
 
-async def test_one_account_has_one_counter_however_its_address_is_written(limited: Stack, owner: Caller) -> None:
+async def test_all_spellings_of_an_email_address_share_one_counter(limited: Stack, owner: Caller) -> None:
     for spelling in [owner.email, owner.email.upper(), owner.email.title()] * 3:
-        assert statuses(await guess(limited, spelling, address=somewhere())) == [401]
-    assert statuses(await guess(limited, owner.email, 2, address=somewhere())) == [401, 429]
+        assert statuses(await guess(limited, spelling, address=new_address())) == [401]
+    assert statuses(await guess(limited, owner.email, 2, address=new_address())) == [401, 429]
 
 
-async def test_an_address_is_limited_whatever_accounts_it_tries(limited: Stack, owner: Caller) -> None:
+async def test_an_ip_address_is_limited_across_accounts(limited: Stack, owner: Caller) -> None:
     for n in range(10):
         assert statuses(await guess(limited, f"account-{n}@example.com")) == [401]
     assert statuses(await guess(limited, owner.email)) == [429]
     assert delay(await log_in(limited, owner.email)) == 6
 
 
-async def test_a_login_to_an_account_of_ones_own_gives_a_guesser_nothing(limited: Stack, owner: Caller) -> None:
+async def test_logins_to_an_own_account_do_not_reset_the_limit_of_an_attacker(limited: Stack, owner: Caller) -> None:
     own = await limited.sign_up()
     wrong = 0
     for _ in range(30):
@@ -163,7 +167,7 @@ async def test_a_login_to_an_account_of_ones_own_gives_a_guesser_nothing(limited
     assert wrong == 10
 
 
-async def test_clients_with_ipv6_are_counted_by_network(limited: Stack, owner: Caller) -> None:
+async def test_ipv6_clients_are_counted_by_network(limited: Stack, owner: Caller) -> None:
     for n in range(10):
         address = f"2001:db8:1:2::{n:x}"
         assert statuses(await guess(limited, f"{n}@example.com", address=address)) == [401]
@@ -171,17 +175,19 @@ async def test_clients_with_ipv6_are_counted_by_network(limited: Stack, owner: C
     assert statuses(await guess(limited, "a@example.com", address="2001:db8:1:3::1")) == [401]
 
 
-async def test_a_client_is_the_same_over_both_kinds_of_socket(limited: Stack) -> None:
+async def test_an_ipv4_client_has_the_same_counter_on_an_ipv6_socket(limited: Stack) -> None:
     for n in range(10):
         await guess(limited, f"{n}@example.com", address=f"::ffff:{ELSEWHERE}")
     assert statuses(await guess(limited, "a@example.com", address=ELSEWHERE)) == [429]
 
 
-async def test_known_and_unknown_accounts_look_the_same(limited: Stack, owner: Caller, clock: Clock) -> None:
+async def test_responses_are_the_same_for_known_and_unknown_accounts(
+    limited: Stack, owner: Caller, clock: Clock
+) -> None:
     seen: list[list[Any]] = []
     responses: list[httpx.Response] = []
     for email in (owner.email, "nobody@example.com", "no address"):
-        address = somewhere()
+        address = new_address()
         responses = await guess(limited, email, 12, address)
         clock.now += 6
         responses += await guess(limited, email, 2, address)
@@ -195,29 +201,31 @@ def _without_request(response: httpx.Response) -> tuple[int, dict[str, str], dic
     return response.status_code, headers, response.json() | {"request_id": ""}
 
 
-# --- many at once -----------------------------------------------------------------------------------
+# --- concurrent logins ------------------------------------------------------------------------------
 
 
-async def test_of_a_hundred_guesses_at_once_ten_are_looked_at(limited: Stack, owner: Caller) -> None:
+async def test_only_ten_of_a_hundred_concurrent_guesses_are_checked(limited: Stack, owner: Caller) -> None:
     responses = await asyncio.gather(*[guess(limited, owner.email) for _ in range(100)])
     found = [response.status_code for (response,) in responses]
     assert (found.count(401), found.count(429)) == (10, 90)
 
 
-async def test_of_a_hundred_guesses_at_once_from_everywhere_ten_are_looked_at(limited: Stack, owner: Caller) -> None:
-    responses = await asyncio.gather(*[guess(limited, owner.email, address=somewhere()) for _ in range(100)])
+async def test_only_ten_of_a_hundred_concurrent_guesses_from_different_addresses_are_checked(
+    limited: Stack, owner: Caller
+) -> None:
+    responses = await asyncio.gather(*[guess(limited, owner.email, address=new_address()) for _ in range(100)])
     found = [response.status_code for (response,) in responses]
     assert (found.count(401), found.count(429)) == (10, 90)
 
 
-async def test_many_right_logins_at_once_from_one_office_all_succeed(limited: Stack, owner: Caller) -> None:
+async def test_many_concurrent_successful_logins_from_one_ip_address_all_succeed(limited: Stack, owner: Caller) -> None:
     colleague = await limited.sign_up()
     emails = [owner.email, colleague.email] * 20
     responses = await asyncio.gather(*[log_in(limited, email, address=HOME) for email in emails])
     assert {response.status_code for response in responses} == {200}
 
 
-# --- nobody is locked out ---------------------------------------------------------------------------
+# --- other users are not locked out -----------------------------------------------------------------
 
 
 async def test_guesses_from_elsewhere_do_not_delay_the_owner_at_the_usual_address(
@@ -228,8 +236,8 @@ async def test_guesses_from_elsewhere_do_not_delay_the_owner_at_the_usual_addres
     assert (await log_in(limited, owner.email, address=HOME)).status_code == 200
     assert statuses(await guess(limited, owner.email, 3, address=HOME)) == [401] * 3
     assert (await log_in(limited, owner.email, address=HOME)).status_code == 200
-    # And the owner's logins do not help whoever guesses elsewhere.
-    assert statuses(await guess(limited, owner.email, address=somewhere())) == [429]
+    # And the owner's logins do not reset the limit for guesses from elsewhere.
+    assert statuses(await guess(limited, owner.email, address=new_address())) == [429]
 
 
 async def test_the_usual_address_is_limited_too(limited: Stack, owner: Caller) -> None:
@@ -237,25 +245,25 @@ async def test_the_usual_address_is_limited_too(limited: Stack, owner: Caller) -
     assert statuses(await guess(limited, owner.email, 11, address=HOME)) == [401] * 10 + [429]
 
 
-async def test_an_address_is_usual_for_thirty_days(limited: Stack, owner: Caller, clock: Clock) -> None:
+async def test_an_address_stays_usual_for_thirty_days(limited: Stack, owner: Caller, clock: Clock) -> None:
     assert (await log_in(limited, owner.email, address=HOME)).status_code == 200
     for days, status in ((29.9, 200), (29.9, 200), (30.1, 429)):
         clock.now += days * 24 * 3600
-        await guess(limited, owner.email, 10, address=somewhere())
+        await guess(limited, owner.email, 10, address=new_address())
         assert (await log_in(limited, owner.email, address=HOME)).status_code == status
 
 
-async def test_other_accounts_at_other_addresses_notice_nothing(limited: Stack, owner: Caller) -> None:
+async def test_other_accounts_at_other_addresses_are_not_affected(limited: Stack, owner: Caller) -> None:
     other = await limited.sign_up()
     await guess(limited, owner.email, 20)
-    assert (await log_in(limited, other.email, address=somewhere())).status_code == 200
+    assert (await log_in(limited, other.email, address=new_address())).status_code == 200
 
 
-async def test_a_session_goes_on_whatever_strangers_try(limited: Stack, owner: Caller) -> None:
+async def test_existing_sessions_are_not_affected_by_guesses(limited: Stack, owner: Caller) -> None:
     for _ in range(10):
-        await guess(limited, owner.email, address=somewhere())
-    assert statuses(await guess(limited, owner.email, address=somewhere())) == [429]
-    http = limited.client(owner.access_token, address=somewhere())
+        await guess(limited, owner.email, address=new_address())
+    assert statuses(await guess(limited, owner.email, address=new_address())) == [429]
+    http = limited.client(owner.access_token, address=new_address())
     assert (await http.get("/api/v1/users/me")).status_code == 200
     body = {"refresh_token": owner.refresh_token}
     assert (await http.post("/api/v1/auth/refresh", json=body)).status_code == 200
@@ -263,10 +271,12 @@ async def test_a_session_goes_on_whatever_strangers_try(limited: Stack, owner: C
     assert (await http.put(f"/api/v1/users/{owner.id}/password", json=passwords)).status_code == 204
 
 
-# --- the password that is asked for again -----------------------------------------------------------
+# --- the current password in requests with a session ------------------------------------------------
 
 
-async def test_a_wrong_current_password_counts_like_a_wrong_login(limited: Stack, owner: Caller, clock: Clock) -> None:
+async def test_a_wrong_current_password_is_limited_like_a_failed_login(
+    limited: Stack, owner: Caller, clock: Clock
+) -> None:
     path = f"/api/v1/users/{owner.id}"
     found = []
     for n in range(6):
@@ -282,7 +292,7 @@ async def test_a_wrong_current_password_counts_like_a_wrong_login(limited: Stack
     assert (await owner.http.put(f"{path}/password", json=right)).status_code == 204
 
 
-async def test_of_many_wrong_current_passwords_at_once_ten_are_looked_at(limited: Stack, owner: Caller) -> None:
+async def test_only_ten_of_many_concurrent_wrong_current_passwords_are_checked(limited: Stack, owner: Caller) -> None:
     body = {"current_password": "wrong", "new_password": "another horse battery"}
     path = f"/api/v1/users/{owner.id}/password"
     responses = await asyncio.gather(*[owner.http.put(path, json=body) for _ in range(50)])

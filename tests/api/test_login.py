@@ -1,4 +1,4 @@
-"""Logging in: what is refused and noted, and what becomes of old hashes."""
+"""Logging in: refused logins, audit entries, and the upgrade of old password hashes."""
 
 import asyncio
 from pathlib import Path
@@ -16,7 +16,7 @@ from kingpost.problems import Unavailable
 from tests.api.stack import ADDRESS, PASSWORD, QUICK, Caller, Serve, Stack, assert_problem, load
 
 OLD = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1)
-"""What a release years ago hashed with."""
+"""The hash parameters of an old release."""
 
 
 async def log_in(stack: Stack, email: str, password: str = PASSWORD, **headers: str) -> httpx.Response:
@@ -30,23 +30,23 @@ async def hash_of(stack: Stack, caller: Caller) -> str:
 
 
 async def with_old_hash(stack: Stack) -> tuple[Caller, str]:
-    """Somebody who has not logged in since the parameters changed, and the stored hash."""
+    """A user whose password hash has old parameters, and that hash."""
     caller = await stack.sign_up()
     old = OLD.hash(PASSWORD)
     await stack.execute(f"UPDATE users SET password_hash = '{old}' WHERE id = '{caller.id}'")
     return caller, old
 
 
-async def entries_of(stack: Stack, action: str, **wanted: Any) -> list[AuditEntry]:
+async def entries_of(stack: Stack, action: str, **filters: Any) -> list[AuditEntry]:
     """The audit log's entries with this action, newest first."""
-    listing = AuditListing((SortKey("id", descending=True),), 100, action=action, **wanted)
+    listing = AuditListing((SortKey("id", descending=True),), 100, action=action, **filters)
     return (await stack.kingpost.stores.audit.list(listing)).items
 
 
 # --- hashes --------------------------------------------------------------------------------------
 
 
-async def test_an_old_hash_is_upgraded_by_the_next_login(stack: Stack) -> None:
+async def test_an_old_hash_is_upgraded_at_the_next_login(stack: Stack) -> None:
     caller, old = await with_old_hash(stack)
     before = (await caller.http.get("/api/v1/users/me")).headers["etag"]
     assert (await log_in(stack, caller.email)).status_code == 200
@@ -56,11 +56,11 @@ async def test_an_old_hash_is_upgraded_by_the_next_login(stack: Stack) -> None:
     assert (await log_in(stack, caller.email)).status_code == 200
     assert await hash_of(stack, caller) == upgraded
     assert_problem(await log_in(stack, caller.email, "another password"), 401, "invalid-credentials")
-    # Nothing that the account's owner could see has changed.
+    # Nothing that is visible to the owner has changed.
     assert (await caller.http.get("/api/v1/users/me")).headers["etag"] == before
 
 
-async def test_production_hashes_as_owasp_recommends(tmp_path: Path) -> None:
+async def test_production_hashes_use_the_parameters_that_owasp_recommends(tmp_path: Path) -> None:
     async with main.running(load(tmp_path)) as kingpost:
         stack = Stack(kingpost.application, kingpost)
         caller, old = await with_old_hash(stack)
@@ -72,7 +72,7 @@ async def test_production_hashes_as_owasp_recommends(tmp_path: Path) -> None:
             assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
-async def test_logins_at_the_same_moment_do_not_mind_each_others_upgrade(stack: Stack) -> None:
+async def test_concurrent_logins_all_succeed_while_the_hash_is_upgraded(stack: Stack) -> None:
     caller, old = await with_old_hash(stack)
     responses = await asyncio.gather(*[log_in(stack, caller.email) for _ in range(6)])
     assert [response.status_code for response in responses] == [200] * 6
@@ -89,18 +89,18 @@ async def test_a_login_that_read_the_hash_before_its_upgrade_still_starts_a_sess
     credentials = stack.kingpost.stores.credentials
     find = credentials.find_credentials
 
-    async def find_and_lose_time(email_key: str) -> Any:
+    async def find_slowly(email_key: str) -> Any:
         found = await find(email_key)
-        # Between the check and the session, another login upgrades the hash.
+        # Another login upgrades the hash between the password check and the start of the session.
         monkeypatch.setattr(credentials, "find_credentials", find)
         assert (await log_in(stack, caller.email)).status_code == 200
         return found
 
-    monkeypatch.setattr(credentials, "find_credentials", find_and_lose_time)
+    monkeypatch.setattr(credentials, "find_credentials", find_slowly)
     assert (await log_in(stack, caller.email)).status_code == 200
 
 
-async def test_a_login_that_read_the_hash_of_an_older_password_starts_none(
+async def test_a_login_that_read_the_hash_before_a_password_change_starts_no_session(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller = await stack.sign_up()
@@ -108,27 +108,27 @@ async def test_a_login_that_read_the_hash_of_an_older_password_starts_none(
     find = credentials.find_credentials
     passwords = {"current_password": PASSWORD, "new_password": "staple battery horse"}
 
-    async def find_and_lose_time(email_key: str) -> Any:
+    async def find_slowly(email_key: str) -> Any:
         found = await find(email_key)
         response = await caller.http.put(f"/api/v1/users/{caller.id}/password", json=passwords)
         assert response.status_code == 204
         return found
 
-    monkeypatch.setattr(credentials, "find_credentials", find_and_lose_time)
+    monkeypatch.setattr(credentials, "find_credentials", find_slowly)
     assert_problem(await log_in(stack, caller.email), 401, "invalid-credentials")
     monkeypatch.setattr(credentials, "find_credentials", find)
     listed = (await caller.http.get("/api/v1/auth/sessions")).json()["items"]
     assert [session["id"] for session in listed] == [caller.session_id]
 
 
-async def test_a_login_that_is_refused_upgrades_nothing(stack: Stack) -> None:
+async def test_a_refused_login_does_not_upgrade_the_hash(stack: Stack) -> None:
     caller, old = await with_old_hash(stack)
     assert_problem(await log_in(stack, caller.email, "wrong password"), 401, "invalid-credentials")
     assert await hash_of(stack, caller) == old
 
 
 @pytest.mark.parametrize("error", [Unavailable, RuntimeError])
-async def test_a_login_does_not_fail_because_the_upgrade_does(
+async def test_a_login_succeeds_even_if_the_upgrade_of_the_hash_fails(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: type[Exception]
 ) -> None:
     caller, old = await with_old_hash(stack)
@@ -144,13 +144,13 @@ async def test_a_login_does_not_fail_because_the_upgrade_does(
     assert PASSWORD not in caplog.text
 
 
-# --- refused -------------------------------------------------------------------------------------
+# --- refused logins ------------------------------------------------------------------------------
 
 
-async def test_whatever_refuses_a_login_is_told_to_nobody_but_the_audit_log(stack: Stack, admin: Caller) -> None:
+async def test_the_reason_of_a_refused_login_is_only_in_the_audit_log(stack: Stack, admin: Caller) -> None:
     caller, suspended = await stack.sign_up(), await stack.sign_up()
     await admin.http.patch(f"/api/v1/users/{suspended.id}", json={"status": "suspended"})
-    tries = [
+    attempts = [
         (caller.email, "wrong password", caller.id, "password"),
         ("nobody@example.com", PASSWORD, None, "password"),
         ("no address", PASSWORD, None, "password"),
@@ -158,7 +158,7 @@ async def test_whatever_refuses_a_login_is_told_to_nobody_but_the_audit_log(stac
         (suspended.email, "wrong password", suspended.id, "password"),
     ]
     answers = []
-    for email, password, user_id, reason in tries:
+    for email, password, user_id, reason in attempts:
         response = await log_in(stack, email, password)
         problem = assert_problem(response, 401, "invalid-credentials")
         answers.append(problem | {"request_id": ""})
@@ -167,10 +167,10 @@ async def test_whatever_refuses_a_login_is_told_to_nobody_but_the_audit_log(stac
         assert (entry.actor_type, entry.target_type, entry.target_id) == ("anonymous", "user", user_id)
         assert msgspec.json.decode(entry.details) == {"reason": reason}
         assert entry.address == ADDRESS
-    assert answers == [answers[0]] * len(tries)
+    assert answers == [answers[0]] * len(attempts)
 
 
-async def test_where_addresses_must_be_verified_an_unverified_account_is_refused_like_a_wrong_password(
+async def test_with_verified_sign_up_an_unverified_account_gets_the_same_answer_as_a_wrong_password(
     serve: Serve,
 ) -> None:
     open_ = await serve()
@@ -185,7 +185,7 @@ async def test_where_addresses_must_be_verified_an_unverified_account_is_refused
     assert (await log_in(stack, caller.email)).status_code == 200
 
 
-async def test_a_login_that_has_to_wait_is_not_noted(serve: Serve) -> None:
+async def test_a_rate_limited_login_leaves_no_audit_entry(serve: Serve) -> None:
     stack = await serve(RATE_LIMIT_LOGIN="2/hour")
     caller = await stack.sign_up()
     for password in ("wrong password", "wrong password"):
@@ -197,17 +197,17 @@ async def test_a_login_that_has_to_wait_is_not_noted(serve: Serve) -> None:
     assert (await caller.http.get("/api/v1/users/me")).status_code == 200
 
 
-# --- started -------------------------------------------------------------------------------------
+# --- started sessions ----------------------------------------------------------------------------
 
 
-async def test_a_session_is_noted_with_its_start(stack: Stack) -> None:
+async def test_the_start_of_a_session_is_audited(stack: Stack) -> None:
     caller = await stack.sign_up()
     (entry,) = await entries_of(stack, "session.started", target_id=caller.id)
     assert (entry.actor_type, entry.actor_id, entry.address) == ("user", caller.id, ADDRESS)
     assert msgspec.json.decode(entry.details) == {"session_id": caller.session_id}
 
 
-async def test_of_a_long_user_agent_the_beginning_is_kept(stack: Stack, alice: Caller) -> None:
+async def test_a_long_user_agent_is_truncated(stack: Stack, alice: Caller) -> None:
     response = await log_in(stack, alice.email, **{"User-Agent": "x" * 1000})
     client = stack.client(response.json()["access_token"])
     newest = (await client.get("/api/v1/auth/sessions")).json()["items"][0]

@@ -26,15 +26,15 @@ from tests.api.emails import (
 from tests.api.stack import PASSWORD, Serve, Stack, assert_problem, faults_of
 from tests.timing import assert_within
 
-WITHIN = 1.0
-"""Seconds in which every node has heard that a session has ended."""
+PROPAGATION_LIMIT = 1.0
+"""Seconds within which every node must know that a session has ended."""
 
 
-# --- asking --------------------------------------------------------------------------------------
+# --- requesting a link ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", [{}, {"email": 5}, {"email": ""}, {"email": "nonsense"}, {"email": "x" * 255}])
-async def test_an_address_must_be_named(client: httpx.AsyncClient, body: dict[str, object]) -> None:
+async def test_an_email_address_is_required(client: httpx.AsyncClient, body: dict[str, object]) -> None:
     for path in ("email/resend", "password/forgot"):
         assert faults_of(await client.post(f"/api/v1/auth/{path}", json=body)) == ["/email"]
 
@@ -45,7 +45,7 @@ async def test_an_unknown_address_gets_no_mail(stack: Stack) -> None:
     assert await stack.mails(email) == []
 
 
-async def test_nobody_learns_by_pressing_twice_and_one_link_works(stack: Stack) -> None:
+async def test_two_concurrent_requests_get_the_same_answer_and_one_of_the_links_works(stack: Stack) -> None:
     caller = await stack.sign_up()
     answers = await asyncio.gather(forgot(stack, caller.email), forgot(stack, caller.email))
     assert [answer.status_code for answer in answers] == [202, 202]
@@ -54,19 +54,19 @@ async def test_nobody_learns_by_pressing_twice_and_one_link_works(stack: Stack) 
     assert sorted([(await reset(stack, link)).status_code for link in links]) == [204, 400]
 
 
-async def test_an_account_gets_ten_mails_of_a_purpose_an_hour_that_others_ask_for(stack: Stack) -> None:
+async def test_anonymous_requests_cause_at_most_ten_mails_an_hour_per_account_and_purpose(stack: Stack) -> None:
     caller = await stack.sign_up()
     for _ in range(12):
         await asyncio.gather(forgot(stack, caller.email), post(stack, "/auth/email/resend", email=caller.email))
-    # The one of the sign-up counts as well: whoever signed up may have been anybody.
+    # The mail of the sign-up counts as well, because anybody can sign up with any address.
     assert Counter(await subjects(stack, caller.email)) == {VERIFY: 10, RESET: 10}
-    # They were made side by side, so any of them may be the last one.
+    # The links were created concurrently, so any of them may be the newest.
     statuses = [(await reset(stack, link)).status_code for link in await tokens(stack, caller.email, RESET)]
     assert sorted(statuses) == [204] + 9 * [400]
     await stack.log_in(caller.email, NEW_PASSWORD)
 
 
-# --- choosing a new one --------------------------------------------------------------------------
+# --- setting a new password ----------------------------------------------------------------------
 
 
 async def test_a_link_in_mail_sets_a_new_password(stack: Stack) -> None:
@@ -76,7 +76,7 @@ async def test_a_link_in_mail_sets_a_new_password(stack: Stack) -> None:
     assert (response.status_code, response.content) == (204, b"")
     assert_problem(await log_in(stack, caller.email), 401, "invalid-credentials")
     again = await stack.log_in(caller.email, NEW_PASSWORD)
-    # The link came by mail, so the address is proved as well.
+    # The link came by mail, so the address is now verified as well.
     assert again.grant["user"]["email_verified"] is True
     assert (await subjects(stack, caller.email))[-1] == CHANGED
 
@@ -92,13 +92,15 @@ async def test_a_reset_ends_every_session_on_every_node(stack: Stack, second_nod
         assert_problem(await caller.http.get("/api/v1/users/me"), 401, "unauthenticated")
         assert_problem(await post(stack, "/auth/refresh", refresh_token=caller.refresh_token), 401, "unauthenticated")
 
-    async def is_over() -> bool:
+    async def has_ended() -> bool:
         return (await elsewhere.get("/api/v1/users/me")).status_code == 401
 
-    await assert_within(WITHIN, is_over)
+    await assert_within(PROPAGATION_LIMIT, has_ended)
 
 
-async def test_of_many_uses_of_one_link_exactly_one_wins_on_all_nodes(stack: Stack, second_node: Stack) -> None:
+async def test_exactly_one_of_many_concurrent_uses_of_a_link_succeeds_across_nodes(
+    stack: Stack, second_node: Stack
+) -> None:
     caller = await stack.sign_up()
     await forgot(stack, caller.email)
     token = await newest_token(stack, caller.email, RESET)
@@ -113,7 +115,7 @@ async def test_of_many_uses_of_one_link_exactly_one_wins_on_all_nodes(stack: Sta
         assert (await log_in(stack, caller.email, password)).status_code == expected
 
 
-async def test_the_newest_link_kills_the_older_one(stack: Stack) -> None:
+async def test_a_new_link_invalidates_the_older_link(stack: Stack) -> None:
     caller = await stack.sign_up()
     for _ in range(2):
         await forgot(stack, caller.email)
@@ -123,7 +125,7 @@ async def test_the_newest_link_kills_the_older_one(stack: Stack) -> None:
     assert (await reset(stack, newer)).status_code == 204
 
 
-async def test_an_expired_link_is_dead(stack: Stack) -> None:
+async def test_an_expired_link_is_refused(stack: Stack) -> None:
     caller = await stack.sign_up()
     await forgot(stack, caller.email)
     token = await newest_token(stack, caller.email, RESET)
@@ -145,7 +147,7 @@ async def test_a_refused_password_does_not_use_up_the_link(stack: Stack, passwor
     assert (await reset(stack, token)).status_code == 204
 
 
-async def test_a_dead_link_and_a_bad_password_are_told_together(stack: Stack) -> None:
+async def test_an_invalid_link_and_a_weak_password_are_reported_together(stack: Stack) -> None:
     response = await reset(stack, "unknown", "short")
     assert faults_of(response) == ["/new_password", "/token"]
     codes = {fault["pointer"]: fault["code"] for fault in response.json()["errors"]}
@@ -157,23 +159,26 @@ async def test_a_dead_link_and_a_bad_password_are_told_together(stack: Stack) ->
 
 
 @pytest.mark.parametrize("token", ["", "x", "x" * 43, "ü" * 20, "' OR 1 = 1 --", "\t\n", "=" * 256])
-async def test_no_token_is_made_up(stack: Stack, token: str) -> None:
+async def test_made_up_tokens_are_refused(stack: Stack, token: str) -> None:
     assert faults_of(await reset(stack, token)) == ["/token"]
     assert faults_of(await verify(stack, token)) == ["/token"]
 
 
-async def test_a_link_to_verify_sets_no_password_and_the_other_way_round(stack: Stack) -> None:
+async def test_a_verification_link_sets_no_password_and_a_reset_link_verifies_no_address(stack: Stack) -> None:
     caller = await stack.sign_up()
     await forgot(stack, caller.email)
-    proof, recovery = await newest_token(stack, caller.email, VERIFY), await newest_token(stack, caller.email, RESET)
-    assert faults_of(await reset(stack, proof)) == ["/token"]
+    verification, recovery = (
+        await newest_token(stack, caller.email, VERIFY),
+        await newest_token(stack, caller.email, RESET),
+    )
+    assert faults_of(await reset(stack, verification)) == ["/token"]
     assert faults_of(await verify(stack, recovery)) == ["/token"]
     assert (await caller.http.get("/api/v1/users/me")).json()["email_verified"] is False
-    assert (await verify(stack, proof)).status_code == 204
+    assert (await verify(stack, verification)).status_code == 204
     assert (await reset(stack, recovery)).status_code == 204
 
 
-async def test_a_suspended_account_stays_suspended(stack: Stack, admin: stacks.Caller) -> None:
+async def test_a_reset_does_not_reactivate_a_suspended_account(stack: Stack, admin: stacks.Caller) -> None:
     caller = await stack.sign_up()
     await admin.http.patch(f"/api/v1/users/{caller.id}", json={"status": "suspended"})
     await forgot(stack, caller.email)
@@ -181,7 +186,7 @@ async def test_a_suspended_account_stays_suspended(stack: Stack, admin: stacks.C
     assert_problem(await log_in(stack, caller.email, NEW_PASSWORD), 401, "invalid-credentials")
 
 
-async def test_with_an_account_its_links_go(stack: Stack) -> None:
+async def test_links_are_deleted_with_their_account(stack: Stack) -> None:
     caller = await stack.sign_up()
     await forgot(stack, caller.email)
     token = await newest_token(stack, caller.email, RESET)
@@ -192,7 +197,7 @@ async def test_with_an_account_its_links_go(stack: Stack) -> None:
     assert (await again.http.get("/api/v1/users/me")).status_code == 200
 
 
-async def test_a_reset_lets_in_who_had_guessed_too_often(serve: Serve) -> None:
+async def test_a_reset_lifts_the_rate_limit_of_the_account(serve: Serve) -> None:
     stack = await serve(RATE_LIMIT_LOGIN="3/hour")
     caller = await stack.sign_up()
     client = stack.client(address="203.0.113.9")
@@ -210,10 +215,10 @@ async def test_a_reset_lets_in_who_had_guessed_too_often(serve: Serve) -> None:
     assert (await other.post("/api/v1/auth/login", json=body)).status_code == 200
 
 
-# --- changing it while signed in -----------------------------------------------------------------
+# --- changing the password while logged in -------------------------------------------------------
 
 
-async def test_a_changed_password_is_told_by_mail_and_kills_the_links(stack: Stack) -> None:
+async def test_a_password_change_is_notified_by_mail_and_invalidates_reset_links(stack: Stack) -> None:
     caller = await stack.sign_up()
     await forgot(stack, caller.email)
     token = await newest_token(stack, caller.email, RESET)
@@ -224,14 +229,14 @@ async def test_a_changed_password_is_told_by_mail_and_kills_the_links(stack: Sta
     await stack.log_in(caller.email, NEW_PASSWORD)
 
 
-# --- look-alikes ---------------------------------------------------------------------------------
+# --- equivalent and similar addresses ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "typed",
     ["MIKE@EXAMPLE.COM", "ｍｉｋｅ@example.com", "ｍike@ｅｘａｍｐｌｅ.com", "Mike@Example.Com", "ℳike@example.com"],
 )
-async def test_mail_goes_to_the_stored_address_however_it_is_typed(serve: Serve, typed: str) -> None:
+async def test_mail_is_sent_to_the_stored_address_for_every_equivalent_spelling(serve: Serve, typed: str) -> None:
     stack = await serve()
     caller = await stack.sign_up("mike@example.com")
     await forgot(stack, typed)
@@ -241,7 +246,7 @@ async def test_mail_goes_to_the_stored_address_however_it_is_typed(serve: Serve,
 
 
 @pytest.mark.parametrize("typed", ["mıke@example.com", "mіke@example.com", "mike@examp1e.com", "mike+x@example.com"])
-async def test_letters_that_only_look_alike_are_another_address(serve: Serve, typed: str) -> None:
+async def test_addresses_that_only_look_similar_are_different_addresses(serve: Serve, typed: str) -> None:
     stack = await serve()
     caller = await stack.sign_up("mike@example.com")
     await forgot(stack, typed)
@@ -251,7 +256,7 @@ async def test_letters_that_only_look_alike_are_another_address(serve: Serve, ty
     assert await subjects(stack, caller.email) == [VERIFY]
 
 
-async def test_a_domain_is_the_same_in_both_its_spellings(serve: Serve) -> None:
+async def test_a_domain_in_unicode_and_in_punycode_is_the_same_domain(serve: Serve) -> None:
     stack = await serve()
     await stack.sign_up("mike@bücher.example")
     await forgot(stack, "mike@xn--bcher-kva.example")
@@ -259,10 +264,10 @@ async def test_a_domain_is_the_same_in_both_its_spellings(serve: Serve) -> None:
     assert await subjects(stack, "mike@xn--bcher-kva.example") == [VERIFY, RESET, RESET]
 
 
-# --- what is kept --------------------------------------------------------------------------------
+# --- what is stored ------------------------------------------------------------------------------
 
 
-async def test_the_audit_log_tells_what_happened_without_any_address(stack: Stack) -> None:
+async def test_the_audit_log_records_requests_and_resets_without_email_addresses(stack: Stack) -> None:
     caller = await stack.sign_up()
     await forgot(stack, caller.email)
     token = await newest_token(stack, caller.email, RESET)
@@ -282,7 +287,7 @@ async def test_the_audit_log_tells_what_happened_without_any_address(stack: Stac
         assert token not in row[3]
 
 
-async def test_no_token_and_no_waiting_address_is_stored_in_clear(serve: Serve, tmp_path: Path) -> None:
+async def test_tokens_and_queued_addresses_are_not_stored_in_plain_text(serve: Serve, tmp_path: Path) -> None:
     stack = await serve()
     caller = await stack.sign_up()
     unknown = fresh_email()

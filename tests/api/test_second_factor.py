@@ -1,4 +1,4 @@
-"""Section 4 of the contract: setting a second factor up, and removing it."""
+"""Section 4 of the contract: enabling and disabling a second factor."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ def otp_clock(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> OtpClock:
     return otp_clock
 
 
-# --- enrolling -----------------------------------------------------------------------------------
+# --- enabling ------------------------------------------------------------------------------------
 
 
 async def test_an_account_has_no_second_factor_at_first(alice: Caller) -> None:
@@ -34,14 +34,14 @@ async def test_an_account_has_no_second_factor_at_first(alice: Caller) -> None:
     assert response.headers["cache-control"].startswith("private")
 
 
-async def test_a_second_factor_is_begun_and_confirmed(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_a_second_factor_is_enabled_after_the_first_code(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     begun = await caller.http.post(TOTP)
     assert (begun.status_code, begun.headers["cache-control"]) == (200, "no-store")
     enrolment = begun.json()
     assert enrolment.keys() == {"secret", "uri", "qr_svg"}
     assert re.fullmatch("[A-Z2-7]{32}", enrolment["secret"])
-    # It asks nothing of a login before it is confirmed.
+    # Logins need no code before the second factor is confirmed.
     assert await state_of(caller) == {"enabled": False, "recovery_codes_left": 0}
     assert (await log_in(stack, caller)).status_code == 200
     confirmed = await caller.http.post(CONFIRM, json={"otp": otp_clock.code(enrolment["secret"])})
@@ -52,11 +52,11 @@ async def test_a_second_factor_is_begun_and_confirmed(stack: Stack, otp_clock: O
     assert all(RECOVERY_CODE.fullmatch(code) for code in codes)
     assert await state_of(caller) == {"enabled": True, "recovery_codes_left": 10}
     assert_problem(await log_in(stack, caller), 401, "mfa-required")
-    # The session that enrolled goes on.
+    # The session that enabled the second factor stays valid.
     assert (await caller.http.get("/api/v1/users/me")).status_code == 200
 
 
-async def test_the_uri_names_server_and_account(stack: Stack, serve: Serve) -> None:
+async def test_the_uri_contains_the_server_and_the_account(stack: Stack, serve: Serve) -> None:
     caller = await stack.sign_up()
     enrolment = (await caller.http.post(TOTP)).json()
     account = quote(caller.email)
@@ -67,7 +67,7 @@ async def test_the_uri_names_server_and_account(stack: Stack, serve: Serve) -> N
     assert enrolment["uri"] == f"{start}?secret={enrolment['secret']}&issuer=api.example.com"
 
 
-async def test_the_qr_code_is_an_svg_image_that_holds_the_uri(stack: Stack) -> None:
+async def test_the_qr_code_is_an_svg_image_of_the_uri(stack: Stack) -> None:
     caller = await stack.sign_up()
     enrolment = (await caller.http.post(TOTP)).json()
     image = ElementTree.fromstring(enrolment["qr_svg"])
@@ -79,12 +79,12 @@ async def test_the_qr_code_is_an_svg_image_that_holds_the_uri(stack: Stack) -> N
         (x + border, y + border) for y, row in enumerate(expected.matrix) for x, is_dark in enumerate(row) if is_dark
     }
     assert set(dark_modules(modules.attrib["d"])) == dark
-    (ground,) = [path for path in image.iter(f"{SVG}path") if path.get("fill") == "#fff"]
-    assert ground is not None
+    (background,) = [path for path in image.iter(f"{SVG}path") if path.get("fill") == "#fff"]
+    assert background is not None
 
 
 def dark_modules(path: str) -> Iterator[tuple[int, int]]:
-    """The modules that the lines of an SVG path cover: each is as thick as a module and runs along its middle."""
+    """The modules that the lines of an SVG path cover. Each line is as thick as a module and runs along its middle."""
     x = y = 0.0
     for command, arguments in re.findall(r"([Mmh])([^Mmh]*)", path):
         numbers = [float(number) for number in re.findall(r"-?[0-9]*\.?[0-9]+", arguments)]
@@ -105,7 +105,7 @@ async def test_the_clock_of_the_app_may_be_one_step_off(stack: Stack, otp_clock:
     assert (await log_in(stack, caller, otp_clock.code(secret, off))).status_code == 200
 
 
-async def test_a_wrong_first_code_is_told_where_and_confirms_nothing(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_a_wrong_first_code_is_reported_and_enables_nothing(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     secret = (await caller.http.post(TOTP)).json()["secret"]
     for otp in (otp_clock.wrong_code(secret), otp_clock.code(secret, 2), "", "x"):
@@ -119,19 +119,19 @@ async def test_a_wrong_first_code_is_told_where_and_confirms_nothing(stack: Stac
     assert (await caller.http.post(CONFIRM, json={"otp": otp_clock.code(secret)})).status_code == 200
 
 
-async def test_long_after_the_login_it_takes_the_password_to_begin(stack: Stack) -> None:
+async def test_enrolment_requires_the_password_if_the_login_is_not_recent(stack: Stack) -> None:
     caller = await stack.sign_up()
     await stack.execute(f"UPDATE sessions SET created_at = '{clock.after(-16 * 60)}' WHERE id = '{caller.session_id}'")
     assert_problem(await caller.http.post(TOTP), 403, "forbidden")
     assert_problem(await caller.http.post(TOTP, json={"password": "wrong horse battery"}), 403, "forbidden")
     assert (await caller.http.post(TOTP, json={"password": PASSWORD})).status_code == 200
-    # The latest use of the session is no login.
+    # A refresh of the session does not count as a login.
     refreshed = await stack.client().post("/api/v1/auth/refresh", json={"refresh_token": caller.refresh_token})
     again = stack.client(refreshed.json()["access_token"])
     assert_problem(await again.post(TOTP), 403, "forbidden")
 
 
-async def test_what_was_not_begun_cannot_be_confirmed(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_confirming_without_a_pending_enrolment_is_a_conflict(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     assert_problem(await caller.http.post(CONFIRM, json={"otp": "123456"}), 409, "conflict")
     enrolled = await enrol(stack, otp_clock, caller)
@@ -140,7 +140,7 @@ async def test_what_was_not_begun_cannot_be_confirmed(stack: Stack, otp_clock: O
     assert (await state_of(caller))["recovery_codes_left"] == 10
 
 
-async def test_beginning_again_replaces_what_was_not_confirmed(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_a_new_enrolment_replaces_an_unconfirmed_one(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     first, second = [(await caller.http.post(TOTP)).json()["secret"] for _ in range(2)]
     assert first != second
@@ -148,13 +148,15 @@ async def test_beginning_again_replaces_what_was_not_confirmed(stack: Stack, otp
     assert (await caller.http.post(CONFIRM, json={"otp": otp_clock.code(second)})).status_code == 200
 
 
-async def test_who_has_a_second_factor_cannot_begin_another(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_an_account_with_a_second_factor_cannot_enrol_another(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled = await enrol(stack, otp_clock)
     assert_problem(await enrolled.caller.http.post(TOTP), 409, "conflict")
     assert (await log_in(stack, enrolled.caller, otp_clock.code(enrolled.secret))).status_code == 200
 
 
-async def test_of_many_confirmations_one_gets_the_codes(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_exactly_one_of_many_concurrent_confirmations_gets_the_recovery_codes(
+    stack: Stack, otp_clock: OtpClock
+) -> None:
     caller = await stack.sign_up()
     secret = (await caller.http.post(TOTP)).json()["secret"]
     body = {"otp": otp_clock.code(secret)}
@@ -168,7 +170,7 @@ async def test_of_many_confirmations_one_gets_the_codes(stack: Stack, otp_clock:
 
 
 @pytest.mark.parametrize("by", ["app", "recovery code"])
-async def test_a_second_factor_is_disabled_by_password_and_code(stack: Stack, otp_clock: OtpClock, by: str) -> None:
+async def test_a_second_factor_is_disabled_with_password_and_code(stack: Stack, otp_clock: OtpClock, by: str) -> None:
     enrolled = await enrol(stack, otp_clock)
     caller = enrolled.caller
     response = await disable(caller, otp_clock.code(enrolled.secret) if by == "app" else enrolled.codes[3])
@@ -176,14 +178,14 @@ async def test_a_second_factor_is_disabled_by_password_and_code(stack: Stack, ot
     assert await state_of(caller) == {"enabled": False, "recovery_codes_left": 0}
     assert (await log_in(stack, caller)).status_code == 200
     assert_problem(await disable(caller, enrolled.codes[4]), 404, "not-found")
-    # There may be another, with a secret and codes of its own.
+    # A new second factor can be enabled, with a new secret and new codes.
     again = await enrol(stack, otp_clock, caller)
     assert again.secret != enrolled.secret
     assert_problem(await log_in(stack, caller, enrolled.codes[5]), 401, "invalid-credentials")
     assert (await log_in(stack, caller, otp_clock.code(again.secret))).status_code == 200
 
 
-async def test_a_stolen_access_token_disables_nothing(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_an_access_token_alone_cannot_disable_a_second_factor(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled = await enrol(stack, otp_clock)
     caller, otp = enrolled.caller, otp_clock.code(enrolled.secret)
     assert_problem(await disable(caller, otp, "a guessed password"), 403, "forbidden")
@@ -199,13 +201,13 @@ async def test_a_stolen_access_token_disables_nothing(stack: Stack, otp_clock: O
     assert_problem(await disable(caller, otp), 403, "forbidden")
 
 
-async def test_what_was_only_begun_is_not_there_to_be_disabled(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_an_unconfirmed_second_factor_cannot_be_disabled(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     secret = (await caller.http.post(TOTP)).json()["secret"]
     assert_problem(await disable(caller, otp_clock.code(secret)), 404, "not-found")
 
 
-async def test_an_administrator_removes_what_somebody_has_lost(
+async def test_an_administrator_can_remove_the_second_factor_of_another_account(
     stack: Stack, otp_clock: OtpClock, admin: Caller
 ) -> None:
     enrolled = await enrol(stack, otp_clock)
@@ -221,16 +223,16 @@ async def test_an_administrator_removes_what_somebody_has_lost(
     assert (entry.action, entry.actor_type, entry.actor_id) == ("second_factor.disabled", "user", admin.id)
 
 
-async def test_nobody_else_removes_it_and_no_administrator_their_own(
+async def test_other_users_cannot_remove_a_second_factor_and_administrators_cannot_remove_their_own(
     stack: Stack, otp_clock: OtpClock, alice: Caller
 ) -> None:
     enrolled = await enrol(stack, otp_clock)
     assert_problem(await alice.http.delete(f"/api/v1/users/{enrolled.caller.id}/totp"), 403, "forbidden")
-    # Their access token may be stolen as well.
+    # The access token of an administrator may be stolen as well.
     root = await enrol(stack, otp_clock, await stack.sign_up_admin())
     assert_problem(await root.caller.http.delete(f"/api/v1/users/{root.caller.id}/totp"), 403, "forbidden")
-    for somebody in (enrolled, root):
-        assert (await state_of(somebody.caller))["enabled"]
+    for account in (enrolled, root):
+        assert (await state_of(account.caller))["enabled"]
 
 
 async def test_an_account_with_a_second_factor_can_be_deleted(stack: Stack, otp_clock: OtpClock) -> None:
@@ -241,10 +243,10 @@ async def test_an_account_with_a_second_factor_can_be_deleted(stack: Stack, otp_
         assert not await stack.execute(f"SELECT 1 FROM {table} WHERE user_id = '{enrolled.caller.id}'")
 
 
-# --- what is told, and what is not ---------------------------------------------------------------
+# --- notifications, audit entries and stored data ------------------------------------------------
 
 
-async def test_each_change_is_told_by_mail_and_in_the_audit_log(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_each_change_is_notified_by_mail_and_audited(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
     await caller.http.post(TOTP)
     assert await entries_about(stack, caller.id) == []
@@ -266,7 +268,7 @@ async def test_each_change_is_told_by_mail_and_in_the_audit_log(stack: Stack, ot
     assert "Your second factor was disabled" in disabled
 
 
-async def test_neither_secret_nor_codes_stand_in_the_database(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_secrets_and_codes_are_not_stored_in_plain_text(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled = await enrol(stack, otp_clock)
     used = otp_clock.code(enrolled.secret)
     await log_in(stack, enrolled.caller, used)

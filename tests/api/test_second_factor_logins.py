@@ -1,4 +1,4 @@
-"""Section 4 of the contract: logging in with a second factor, and trying to without."""
+"""Section 4 of the contract: logging in to accounts with a second factor."""
 
 import asyncio
 from typing import Any
@@ -22,7 +22,7 @@ def otp_clock(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> OtpClock:
 # --- logging in ----------------------------------------------------------------------------------
 
 
-async def test_a_login_needs_the_code(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_a_login_requires_a_code(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled = await enrol(stack, otp_clock)
     for missing in (None, ""):
         assert_problem(await log_in(stack, enrolled.caller, missing), 401, "mfa-required")
@@ -32,7 +32,7 @@ async def test_a_login_needs_the_code(stack: Stack, otp_clock: OtpClock) -> None
     assert (await stack.client(token).get("/api/v1/users/me")).status_code == 200
 
 
-async def test_a_new_password_by_mail_does_not_get_past_it(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_a_password_reset_does_not_bypass_the_second_factor(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled = await enrol(stack, otp_clock)
     await forgot(stack, enrolled.caller.email)
     response = await reset(stack, await newest_token(stack, enrolled.caller.email, RESET))
@@ -42,7 +42,7 @@ async def test_a_new_password_by_mail_does_not_get_past_it(stack: Stack, otp_clo
     assert (await log_in(stack, enrolled.caller, otp, NEW_PASSWORD)).status_code == 200
 
 
-async def test_a_wrong_code_gets_the_answer_of_a_wrong_password(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_a_wrong_code_gets_the_same_answer_as_a_wrong_password(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled = await enrol(stack, otp_clock)
     otp = otp_clock.code(enrolled.secret)
     answers = []
@@ -56,11 +56,11 @@ async def test_a_wrong_code_gets_the_answer_of_a_wrong_password(stack: Stack, ot
         headers = {n: v for n, v in response.headers.items() if n not in ("x-request-id", "content-length")}
         answers.append((problem | {"request_id": ""}, headers))
     assert answers == [answers[0]] * 3
-    # With a wrong password the code was not even looked at.
+    # With a wrong password, the code was not checked and is therefore still unused.
     assert (await log_in(stack, enrolled.caller, otp)).status_code == 200
 
 
-async def test_who_has_no_second_factor_is_asked_for_no_code(stack: Stack, alice: Caller) -> None:
+async def test_a_code_is_ignored_for_an_account_without_a_second_factor(stack: Stack, alice: Caller) -> None:
     for otp in (None, "", "123456"):
         assert (await log_in(stack, alice, otp)).status_code == 200
 
@@ -70,7 +70,7 @@ async def test_a_code_works_once(stack: Stack, otp_clock: OtpClock) -> None:
     secret = (await caller.http.post(TOTP)).json()["secret"]
     first = otp_clock.code(secret)
     await caller.http.post(CONFIRM, json={"otp": first})
-    # What has confirmed the second factor is used up, and so is all before it.
+    # The code that confirmed the second factor is used up, and so are all earlier codes.
     for otp in (first, otp_clock.code(secret, -1)):
         assert_problem(await log_in(stack, caller, otp), 401, "invalid-credentials")
     following = otp_clock.code(secret, 1)
@@ -81,14 +81,14 @@ async def test_a_code_works_once(stack: Stack, otp_clock: OtpClock) -> None:
     assert (await log_in(stack, caller, otp_clock.code(secret, 1))).status_code == 200
 
 
-async def test_of_many_logins_with_one_code_exactly_one_wins(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_exactly_one_of_many_concurrent_logins_with_one_code_succeeds(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled = await enrol(stack, otp_clock)
     for otp in (otp_clock.code(enrolled.secret), enrolled.codes[0]):
         responses = await asyncio.gather(*[log_in(stack, enrolled.caller, otp) for _ in range(4)])
         assert sorted(response.status_code for response in responses) == [200, 401, 401, 401]
 
 
-async def test_each_recovery_code_opens_the_account_once(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_each_recovery_code_works_once(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled = await enrol(stack, otp_clock)
     for number, code in enumerate(enrolled.codes):
         typed = (code, code.upper(), code.replace("-", ""), f" {code.replace('-', ' ')} ")[number % 4]
@@ -100,7 +100,7 @@ async def test_each_recovery_code_opens_the_account_once(stack: Stack, otp_clock
     assert (await log_in(stack, enrolled.caller, otp_clock.code(enrolled.secret))).status_code == 200
 
 
-async def test_anothers_codes_are_wrong(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_codes_of_another_account_are_refused(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled, other = await enrol(stack, otp_clock), await enrol(stack, otp_clock)
     for otp in (other.codes[0], otp_clock.code(other.secret)):
         assert_problem(await log_in(stack, enrolled.caller, otp), 401, "invalid-credentials")
@@ -108,15 +108,15 @@ async def test_anothers_codes_are_wrong(stack: Stack, otp_clock: OtpClock) -> No
     assert (await log_in(stack, other.caller, otp_clock.code(other.secret))).status_code == 200
 
 
-async def test_a_secret_that_was_put_into_anothers_row_opens_nothing(
+async def test_a_secret_copied_to_the_row_of_another_account_does_not_work(
     stack: Stack, otp_clock: OtpClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    victim, thief = await enrol(stack, otp_clock), await enrol(stack, otp_clock)
-    stolen = f"SELECT sealed FROM second_factors WHERE user_id = '{thief.caller.id}'"
+    victim, attacker = await enrol(stack, otp_clock), await enrol(stack, otp_clock)
+    stolen = f"SELECT sealed FROM second_factors WHERE user_id = '{attacker.caller.id}'"
     await stack.execute(f"UPDATE second_factors SET sealed = ({stolen}) WHERE user_id = '{victim.caller.id}'")
-    assert_problem(await log_in(stack, victim.caller, otp_clock.code(thief.secret)), 401, "invalid-credentials")
+    assert_problem(await log_in(stack, victim.caller, otp_clock.code(attacker.secret)), 401, "invalid-credentials")
     assert victim.caller.id in caplog.text
-    # The recovery codes still work: that is what they are for.
+    # The recovery codes still work.
     assert (await log_in(stack, victim.caller, victim.codes[0])).status_code == 200
 
 
@@ -126,7 +126,7 @@ async def test_a_secret_that_was_put_into_anothers_row_opens_nothing(
 async def test_wrong_codes_are_limited_for_each_account(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled, other = await enrol(stack, otp_clock), await enrol(stack, otp_clock)
     for number in range(5):
-        # Neither the right password alone nor somebody else's success makes the server forget.
+        # The counter is not reset by the correct password alone, nor by the success of another user.
         assert_problem(await log_in(stack, enrolled.caller), 401, "mfa-required")
         wrong = otp_clock.wrong_code(enrolled.secret) if number % 2 else f"0000{number}-00000"
         assert_problem(await log_in(stack, enrolled.caller, wrong), 401, "invalid-credentials")
@@ -135,13 +135,13 @@ async def test_wrong_codes_are_limited_for_each_account(stack: Stack, otp_clock:
         response = await log_in(stack, enrolled.caller, otp)
         assert_problem(response, 429, "rate-limited")
         assert int(response.headers["retry-after"]) >= 1
-    # Nothing was looked at, used up or noted; who is signed in stays so, and others are not concerned.
+    # These logins were neither checked nor audited, and used up no code. Sessions and other accounts are not affected.
     assert await entries_about(stack, enrolled.caller.id, "session.refused") == refused
     assert await state_of(enrolled.caller) == {"enabled": True, "recovery_codes_left": 10}
     assert (await log_in(stack, other.caller, otp_clock.code(other.secret))).status_code == 200
 
 
-async def test_the_first_half_of_a_login_is_neither_a_failure_nor_a_success(
+async def test_a_login_that_lacks_only_the_code_counts_neither_as_failure_nor_as_success(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack, otp_clock = await serve(RATE_LIMIT_LOGIN="2/hour"), OtpClock()
@@ -149,7 +149,7 @@ async def test_the_first_half_of_a_login_is_neither_a_failure_nor_a_success(
     enrolled = await enrol(stack, otp_clock)
 
     async def from_elsewhere(number: int, password: str = PASSWORD) -> httpx.Response:
-        """A login at an address of its own: what is counted is the account's."""
+        """Log in from a new IP address, so that only the limit of the account applies."""
         app: Any = stack.app
         transport = httpx.ASGITransport(app, client=(f"198.51.100.{number}", 50000))
         async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
@@ -163,7 +163,7 @@ async def test_the_first_half_of_a_login_is_neither_a_failure_nor_a_success(
     assert_problem(await from_elsewhere(8), 429, "rate-limited")
 
 
-async def test_wrong_codes_cannot_be_tried_elsewhere_either(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_wrong_codes_are_limited_on_other_routes_as_well(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled = await enrol(stack, otp_clock)
     for _ in range(5):
         assert_problem(await disable(enrolled.caller, otp_clock.wrong_code(enrolled.secret)), 403, "forbidden")
@@ -177,7 +177,7 @@ async def test_wrong_codes_cannot_be_tried_elsewhere_either(stack: Stack, otp_cl
     assert_problem(response, 429, "rate-limited")
 
 
-async def test_many_codes_at_once_get_no_further_than_in_a_row(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_concurrent_wrong_codes_are_limited_like_sequential_ones(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled = await enrol(stack, otp_clock)
     wrong = otp_clock.wrong_code(enrolled.secret)
     responses = await asyncio.gather(*[log_in(stack, enrolled.caller, wrong) for _ in range(12)])
@@ -185,7 +185,7 @@ async def test_many_codes_at_once_get_no_further_than_in_a_row(stack: Stack, otp
     assert (statuses.count(401), statuses.count(429)) == (5, 7)
 
 
-async def test_a_right_code_makes_up_for_wrong_ones(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_a_correct_code_resets_the_limit(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled = await enrol(stack, otp_clock)
     for _ in range(3):
         for _ in range(4):
@@ -194,7 +194,7 @@ async def test_a_right_code_makes_up_for_wrong_ones(stack: Stack, otp_clock: Otp
         otp_clock.advance()
 
 
-async def test_refused_codes_are_in_the_audit_log(stack: Stack, otp_clock: OtpClock) -> None:
+async def test_refused_codes_are_audited(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled = await enrol(stack, otp_clock)
     await log_in(stack, enrolled.caller)
     await log_in(stack, enrolled.caller, otp_clock.wrong_code(enrolled.secret))

@@ -1,4 +1,4 @@
-"""Nobody learns which addresses have accounts: not by an answer, and not by its time."""
+"""Responses do not reveal whether an address has an account, neither by their content nor by their timing."""
 
 import contextlib
 import random
@@ -17,11 +17,11 @@ from tests.api.emails import RESET, SET_PASSWORD, VERIFY, forgot, fresh_email, p
 from tests.api.stack import PASSWORD, Serve, Stack, assert_problem, faults_of, load
 
 SAMPLES = 200
-FASTER, SLOWER = 0.7, 1.4
-"""Between which the medians' ratio must be. A look-up that only known addresses caused would cost several times that:
-sending costs two transactions, and a hash of a password a hundred times an answer."""
+MIN_RATIO, MAX_RATIO = 0.7, 1.4
+"""The limits of the ratio of the medians. A query only for known addresses would cost several times as much:
+sending mail takes two transactions, and hashing a password takes a hundred times as long as a response."""
 
-type Ask = Callable[[Stack, str], Awaitable[httpx.Response]]
+type Send = Callable[[Stack, str], Awaitable[httpx.Response]]
 
 
 async def resend(stack: Stack, email: str) -> httpx.Response:
@@ -32,44 +32,44 @@ async def sign_up(stack: Stack, email: str) -> httpx.Response:
     return await post(stack, "/users", email=email, password=PASSWORD, name="Ada")
 
 
-async def log_in_wrongly(stack: Stack, email: str) -> httpx.Response:
+async def log_in_with_a_wrong_password(stack: Stack, email: str) -> httpx.Response:
     return await post(stack, "/auth/login", email=email, password="a wrong password")
 
 
-def all_of(response: httpx.Response) -> tuple[int, list[tuple[str, str]], bytes]:
-    """A response but for the request's id."""
+def comparable(response: httpx.Response) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Everything in a response except the request id."""
     headers = [(name, value) for name, value in response.headers.multi_items() if name != "x-request-id"]
     return response.status_code, headers, response.content
 
 
-async def test_every_answer_about_an_address_is_the_same_one(strict: Stack) -> None:
+async def test_responses_are_identical_for_every_kind_of_address(strict: Stack) -> None:
     verified = (await verified_user(strict)).email
     unverified = fresh_email()
     await sign_up(strict, unverified)
     assert await subjects(strict, unverified) == [VERIFY]
     addresses = [fresh_email(), verified, unverified, verified.upper(), unverified]
-    answers = [await ask(strict, email) for ask in (forgot, resend, sign_up) for email in addresses]
+    answers = [await send(strict, email) for send in (forgot, resend, sign_up) for email in addresses]
     assert answers[0].status_code == 202
     assert answers[0].json().keys() == {"message"}
     assert answers[0].headers["cache-control"] == "no-store"
     for answer in answers[1:]:
-        assert all_of(answer) == all_of(answers[0])
+        assert comparable(answer) == comparable(answers[0])
 
 
-async def test_a_login_does_not_tell_either(strict: Stack) -> None:
+async def test_failed_logins_are_identical_for_every_kind_of_address(strict: Stack) -> None:
     unverified = fresh_email()
     await sign_up(strict, unverified)
     assert await subjects(strict, unverified) == [VERIFY]
     right = await post(strict, "/auth/login", email=unverified, password=PASSWORD)
     problems = [assert_problem(right, 401, "invalid-credentials")]
     for email in (unverified, fresh_email(), (await verified_user(strict)).email):
-        problems.append(assert_problem(await log_in_wrongly(strict, email), 401, "invalid-credentials"))
+        problems.append(assert_problem(await log_in_with_a_wrong_password(strict, email), 401, "invalid-credentials"))
     for problem in problems:
         problem.pop("request_id")
     assert problems == [problems[0]] * 4
 
 
-async def test_what_is_wrong_with_a_sign_up_is_told_for_every_address(strict: Stack) -> None:
+async def test_invalid_sign_ups_are_reported_for_every_kind_of_address(strict: Stack) -> None:
     known = (await verified_user(strict)).email
     for email in (known, fresh_email()):
         assert faults_of(await post(strict, "/users", email=email, password="short")) == ["/password"]
@@ -78,12 +78,12 @@ async def test_what_is_wrong_with_a_sign_up_is_told_for_every_address(strict: St
         assert faults_of(response) == ["/metadata"]
 
 
-# --- by construction -----------------------------------------------------------------------------
+# --- no query for the account --------------------------------------------------------------------
 
 
 @contextlib.asynccontextmanager
-async def no_accounts_to_look_at(stack: Stack) -> AsyncGenerator[None]:
-    """Take the table of accounts away for a while: whatever asks it fails."""
+async def users_table_hidden(stack: Stack) -> AsyncGenerator[None]:
+    """Hide the table of accounts temporarily, so that every query on it fails."""
     await stack.execute("ALTER TABLE users RENAME TO hidden_users")
     try:
         yield
@@ -91,32 +91,32 @@ async def no_accounts_to_look_at(stack: Stack) -> AsyncGenerator[None]:
         await stack.execute("ALTER TABLE hidden_users RENAME TO users")
 
 
-async def test_no_request_looks_for_an_account(serve: Serve) -> None:
+async def test_no_request_queries_the_accounts(serve: Serve) -> None:
     stack = await serve(SIGNUP="verified")
     known, unknown = (await verified_user(stack)).email, fresh_email()
-    async with no_accounts_to_look_at(stack):
-        for ask in (forgot, resend, sign_up):
+    async with users_table_hidden(stack):
+        for send in (forgot, resend, sign_up):
             for email in (known, unknown):
-                assert (await ask(stack, email)).status_code == 202
+                assert (await send(stack, email)).status_code == 202
         client = stack.client()
-        client.event_hooks = {}  # They refuse a status of 500, which shows here that a look would be noticed.
+        client.event_hooks = {}  # The hooks forbid status 500, which is expected below.
         body = {"email": known, "password": PASSWORD}
         assert (await client.post("/api/v1/auth/login", json=body)).status_code == 500
-    # What was stored is done as soon as it can be.
+    # The stored jobs run as soon as the table is back.
     assert sorted(await subjects(stack, known)) == sorted([VERIFY, RESET, SET_PASSWORD])
     assert (await subjects(stack, unknown)).count(VERIFY) == 1
 
 
-async def test_a_request_stores_one_job_that_tells_nothing_from_outside(tmp_path: Path) -> None:
+async def test_a_request_stores_one_job_that_looks_the_same_for_every_address(tmp_path: Path) -> None:
     async with main.running(load(tmp_path, SIGNUP="verified"), background=False) as kingpost:
         stack = Stack(kingpost.application, kingpost)
         known, unknown = fresh_email(), fresh_email()
         await kingpost.accounts.registration.create(
             Context(), NewAccount(known, PASSWORD), ("user",), email_verified=True
         )
-        for ask, kind in ((forgot, "password.forgot"), (resend, "email.resend"), (sign_up, "user.sign-up")):
+        for send, kind in ((forgot, "password.forgot"), (resend, "email.resend"), (sign_up, "user.sign-up")):
             for email in (known, unknown):
-                await ask(stack, email)
+                await send(stack, email)
             jobs = await stack.execute("SELECT kind, user_id, length(sealed) FROM jobs")
             assert len(jobs) == 2
             assert jobs[0] == jobs[1]
@@ -124,22 +124,22 @@ async def test_a_request_stores_one_job_that_tells_nothing_from_outside(tmp_path
             await stack.execute("DELETE FROM jobs")
 
 
-# --- by the clock --------------------------------------------------------------------------------
+# --- timing --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ask", [forgot, resend, sign_up])
+@pytest.mark.parametrize("send", [forgot, resend, sign_up])
 @pytest.mark.slow
-async def test_the_time_of_an_answer_does_not_tell(production: Stack, ask: Ask) -> None:
+async def test_response_times_do_not_reveal_accounts(production: Stack, send: Send) -> None:
     known = [(await verified_user(production)).email for _ in range(3)]
     times: dict[bool, list[float]] = {True: [], False: []}
-    # In pairs, each in a random order: what else the machine does meets both alike.
+    # In pairs, each in random order, so that other load on the machine affects both alike.
     for number in range(SAMPLES):
         pair = [(True, known[number % len(known)]), (False, fresh_email())]
         random.shuffle(pair)
         for is_known, email in pair:
             started = time.perf_counter()
-            response = await ask(production, email)
+            response = await send(production, email)
             times[is_known].append(time.perf_counter() - started)
             assert response.status_code == 202
     ratio = statistics.median(times[True]) / statistics.median(times[False])
-    assert FASTER < ratio < SLOWER
+    assert MIN_RATIO < ratio < MAX_RATIO

@@ -1,4 +1,4 @@
-"""Section 4 of the contract: verified addresses. Section 3: changing them, and signing up by way of the mailbox."""
+"""Section 4 of the contract: verified addresses. Section 3: changing addresses, and sign-up with verification."""
 
 import asyncio
 import json
@@ -28,8 +28,8 @@ from tests.api.emails import (
 )
 from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem, faults_of
 
-ATTACKERS = "the attacker's password"
-VICTIMS = "the victim's own password"
+ATTACKERS_PASSWORD = "the attacker's password"
+VICTIMS_PASSWORD = "the victim's own password"
 
 
 async def me(caller: Caller) -> dict[str, Any]:
@@ -41,14 +41,14 @@ async def resend(stack: Stack, email: str) -> httpx.Response:
     return await post(stack, "/auth/email/resend", email=email)
 
 
-async def move(caller: Caller, email: str) -> httpx.Response:
-    """Ask for another address of one's own."""
+async def change_email(caller: Caller, email: str) -> httpx.Response:
+    """Request a new address for the caller's own account."""
     body = {"email": email, "current_password": PASSWORD}
     return await caller.http.patch(f"/api/v1/users/{caller.id}", json=body)
 
 
 async def text_of_newest(stack: Stack, to: str) -> str:
-    """Everything that a message says, headers and both parts."""
+    """The headers and both parts of the newest message."""
     message = await stack.mail(to)
     parts = [message.get_body((kind,)) for kind in ("plain", "html")]
     return "\n".join([*map(str, message.values()), *[part.get_content() for part in parts if part is not None]])
@@ -70,14 +70,14 @@ async def test_a_link_in_mail_verifies_the_address_once(stack: Stack) -> None:
     assert faults_of(await verify(stack, token)) == ["/token"]
 
 
-async def test_of_many_uses_of_one_link_exactly_one_wins(stack: Stack) -> None:
+async def test_exactly_one_of_many_concurrent_uses_of_a_link_succeeds(stack: Stack) -> None:
     caller = await stack.sign_up()
     token = await newest_token(stack, caller.email, VERIFY)
     responses = await asyncio.gather(*[verify(stack, token) for _ in range(8)])
     assert sorted(response.status_code for response in responses) == [204] + 7 * [400]
 
 
-async def test_the_newest_link_kills_the_older_one(stack: Stack) -> None:
+async def test_a_new_link_invalidates_the_older_link(stack: Stack) -> None:
     caller = await stack.sign_up()
     response = await caller.http.post("/api/v1/auth/email/resend")
     assert response.status_code == 202
@@ -86,7 +86,7 @@ async def test_the_newest_link_kills_the_older_one(stack: Stack) -> None:
     assert (await verify(stack, newer)).status_code == 204
 
 
-async def test_an_expired_link_is_dead_and_another_one_is_sent(stack: Stack) -> None:
+async def test_an_expired_link_is_refused_and_a_new_link_can_be_requested(stack: Stack) -> None:
     caller = await stack.sign_up()
     token = await newest_token(stack, caller.email, VERIFY)
     await stack.execute(
@@ -106,7 +106,7 @@ async def test_a_verified_address_gets_no_more_links(stack: Stack) -> None:
     assert await subjects(stack, caller.email) == [VERIFY]
 
 
-async def test_without_a_body_only_a_caller_gets_another_link(stack: Stack) -> None:
+async def test_resending_a_link_without_a_body_requires_authentication(stack: Stack) -> None:
     caller = await stack.sign_up()
     assert_problem(await stack.client().post("/api/v1/auth/email/resend"), 401, "unauthenticated")
     assert_problem(await stack.client("no token").post("/api/v1/auth/email/resend"), 401, "unauthenticated")
@@ -114,7 +114,7 @@ async def test_without_a_body_only_a_caller_gets_another_link(stack: Stack) -> N
     assert await subjects(stack, caller.email) == [VERIFY]
 
 
-async def test_accounts_of_the_operator_are_verified_and_those_of_administrators_get_a_link(
+async def test_accounts_created_by_operators_are_verified_and_those_created_by_administrators_get_a_link(
     stack: Stack,
 ) -> None:
     admin = await stack.sign_up_admin()
@@ -126,17 +126,17 @@ async def test_accounts_of_the_operator_are_verified_and_those_of_administrators
     assert await subjects(stack, email) == [VERIFY]
 
 
-async def test_the_audit_log_tells_who_verified_without_any_address(strict: Stack) -> None:
+async def test_the_audit_log_records_verifications_without_email_addresses(strict: Stack) -> None:
     caller = await verified_user(strict)
     new = fresh_email()
-    await move(caller, new)
+    await change_email(caller, new)
     await verify(strict, await newest_token(strict, new, CONFIRM))
     rows = await strict.execute(
         "SELECT action, CAST(details AS text) FROM audit "
         f"WHERE target_id = '{caller.id}' AND action LIKE 'user.%' ORDER BY id"
     )
-    proved = "user.email_verified"
-    assert [row[0] for row in rows] == ["user.created", proved, "user.changed", proved, "user.changed"]
+    verified = "user.email_verified"
+    assert [row[0] for row in rows] == ["user.created", verified, "user.changed", verified, "user.changed"]
     assert [json.loads(row[1]) for row in rows if row[0] == "user.changed"] == [
         {"fields": [], "asked_for": ["email"]},
         {"fields": ["email"]},
@@ -148,38 +148,38 @@ async def test_the_audit_log_tells_who_verified_without_any_address(strict: Stac
 # --- changing the address ------------------------------------------------------------------------
 
 
-async def test_where_sign_up_is_open_an_address_changes_at_once_and_both_are_told(stack: Stack) -> None:
+async def test_with_open_sign_up_an_address_changes_at_once_and_both_addresses_are_notified(stack: Stack) -> None:
     caller, new = await stack.sign_up(), fresh_email()
     old_link = await newest_token(stack, caller.email, VERIFY)
     assert (await verify(stack, old_link)).status_code == 204
     await forgot(stack, caller.email)
     old_reset = await newest_token(stack, caller.email, RESET)
-    response = await move(caller, new)
+    response = await change_email(caller, new)
     assert (response.status_code, response.json()["email"], response.json()["email_verified"]) == (200, new, False)
     assert await subjects(stack, new) == [VERIFY]
     assert (await subjects(stack, caller.email))[-1] == MOVED
-    told = await text_of_newest(stack, caller.email)
-    assert new not in told
-    assert f"{new[0]}***@example.com" in told
+    text = await text_of_newest(stack, caller.email)
+    assert new not in text
+    assert f"{new[0]}***@example.com" in text
     assert faults_of(await reset(stack, old_reset)) == ["/token"]
     assert (await verify(stack, await newest_token(stack, new, VERIFY))).status_code == 204
     assert (await me(caller))["email_verified"] is True
 
 
-async def test_nobody_sends_endless_mail_by_changing_their_address(stack: Stack) -> None:
+async def test_address_changes_are_rate_limited(stack: Stack) -> None:
     caller = await stack.sign_up()
     for _ in range(10):
-        assert (await move(caller, fresh_email())).status_code == 200
-    refused = await move(caller, "victim@example.com")
+        assert (await change_email(caller, fresh_email())).status_code == 200
+    refused = await change_email(caller, "victim@example.com")
     assert_problem(refused, 429, "rate-limited")
     assert int(refused.headers["retry-after"]) > 0
     assert await stack.mails("victim@example.com") == []
 
 
-async def test_a_link_to_the_address_before_verifies_nothing(stack: Stack) -> None:
+async def test_a_link_sent_to_the_previous_address_is_refused(stack: Stack) -> None:
     caller, new = await stack.sign_up(), fresh_email()
     old_link = await newest_token(stack, caller.email, VERIFY)
-    await move(caller, new)
+    await change_email(caller, new)
     assert faults_of(await verify(stack, old_link)) == ["/token"]
     assert (await me(caller))["email_verified"] is False
 
@@ -196,7 +196,7 @@ async def test_an_administrator_changes_an_address_at_once(stack: Stack, strict:
         assert (await subjects(server, caller.email))[-1] == MOVED
 
 
-async def test_what_changes_beside_the_address_sends_no_mail(stack: Stack) -> None:
+async def test_changes_of_other_fields_send_no_mail(stack: Stack) -> None:
     caller = await stack.sign_up()
     path = f"/api/v1/users/{caller.id}"
     await caller.http.patch(path, json={"name": "Ada"})
@@ -204,7 +204,7 @@ async def test_what_changes_beside_the_address_sends_no_mail(stack: Stack) -> No
     assert await subjects(stack, caller.email) == [VERIFY]
 
 
-async def test_where_addresses_are_verified_a_new_one_is_confirmed_first(strict: Stack) -> None:
+async def test_with_verified_sign_up_a_new_address_must_be_confirmed_first(strict: Stack) -> None:
     caller, new = await verified_user(strict), fresh_email()
     before = await me(caller)
     body = {"email": new, "current_password": PASSWORD, "name": "Ada"}
@@ -228,24 +228,24 @@ async def test_where_addresses_are_verified_a_new_one_is_confirmed_first(strict:
     assert faults_of(await reset(strict, old_reset)) == ["/token"]
 
 
-async def test_an_administrator_too_confirms_an_own_new_address(strict: Stack) -> None:
+async def test_an_administrator_must_confirm_their_own_new_address(strict: Stack) -> None:
     caller, new = await strict.sign_up_admin(), fresh_email()
-    assert (await move(caller, new)).json()["email"] == caller.email
+    assert (await change_email(caller, new)).json()["email"] == caller.email
     assert await subjects(strict, new) == [CONFIRM]
 
 
-async def test_the_newest_wish_kills_the_older_one(strict: Stack) -> None:
+async def test_a_new_address_change_cancels_the_older_one(strict: Stack) -> None:
     caller, first, second = await verified_user(strict), fresh_email(), fresh_email()
     for new in (first, second):
-        assert (await move(caller, new)).status_code == 200
+        assert (await change_email(caller, new)).status_code == 200
     assert faults_of(await verify(strict, await newest_token(strict, first, CONFIRM))) == ["/token"]
     assert (await verify(strict, await newest_token(strict, second, CONFIRM))).status_code == 204
     assert (await me(caller))["email"] == second
 
 
-async def test_only_who_reads_its_mail_learns_that_an_address_is_taken(strict: Stack) -> None:
+async def test_only_the_confirmation_link_reveals_that_an_address_is_taken(strict: Stack) -> None:
     caller, other = await verified_user(strict), await verified_user(strict)
-    free, taken = await move(caller, fresh_email()), await move(caller, other.email)
+    free, taken = await change_email(caller, fresh_email()), await change_email(caller, other.email)
     for name in ("email", "email_verified", "name", "status"):
         assert free.json()[name] == taken.json()[name]
     assert (free.status_code, free.headers.keys()) == (taken.status_code, taken.headers.keys())
@@ -255,19 +255,19 @@ async def test_only_who_reads_its_mail_learns_that_an_address_is_taken(strict: S
     assert (await strict.log_in(other.email)).id == other.id
 
 
-async def test_of_two_who_confirm_one_address_one_gets_it(strict: Stack) -> None:
+async def test_exactly_one_of_two_concurrent_confirmations_of_an_address_succeeds(strict: Stack) -> None:
     callers, new = [await verified_user(strict) for _ in range(2)], fresh_email()
     for caller in callers:
-        await move(caller, new)
+        await change_email(caller, new)
     links = await tokens(strict, new, CONFIRM)
     responses = await asyncio.gather(*[verify(strict, link) for link in links])
     assert sorted(response.status_code for response in responses) == [204, 409]
 
 
-async def test_a_new_password_kills_the_wish_for_another_address(strict: Stack) -> None:
+async def test_a_new_password_cancels_a_pending_address_change(strict: Stack) -> None:
     for choose in ("change", "reset"):
         caller, new = await verified_user(strict), fresh_email()
-        await move(caller, new)  # A thief, perhaps, who waits to confirm it.
+        await change_email(caller, new)  # Perhaps an attacker, who could confirm it later.
         if choose == "change":
             body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
             assert (await caller.http.put(f"/api/v1/users/{caller.id}/password", json=body)).status_code == 204
@@ -278,10 +278,10 @@ async def test_a_new_password_kills_the_wish_for_another_address(strict: Stack) 
         assert (await strict.log_in(caller.email, NEW_PASSWORD)).id == caller.id
 
 
-# --- signing up where addresses are verified -----------------------------------------------------
+# --- signing up with verification ----------------------------------------------------------------
 
 
-async def test_an_account_is_of_use_once_its_address_is_verified(strict: Stack) -> None:
+async def test_an_account_can_log_in_once_its_address_is_verified(strict: Stack) -> None:
     email = fresh_email()
     response = await post(strict, "/users", email=email, password=PASSWORD, name="Ada", metadata={"theme": "dark"})
     assert response.status_code == 202
@@ -293,7 +293,7 @@ async def test_an_account_is_of_use_once_its_address_is_verified(strict: Stack) 
     assert (user["name"], user["metadata"], user["roles"]) == ("Ada", {"theme": "dark"}, ["user"])
 
 
-async def test_many_sign_ups_at_once_make_one_account_and_no_noise(strict: Stack) -> None:
+async def test_many_concurrent_sign_ups_create_one_account_and_a_limited_number_of_mails(strict: Stack) -> None:
     email = fresh_email()
     await asyncio.gather(*[sign_up(strict, email) for _ in range(13)])
     kinds = await subjects(strict, email)
@@ -314,67 +314,67 @@ async def test_an_administrator_creates_accounts_at_once(strict: Stack) -> None:
     assert_problem(await log_in(strict, email), 401, "invalid-credentials")
     assert (await verify(strict, await newest_token(strict, email, VERIFY))).status_code == 204
     await strict.log_in(email)
-    by_member = await (await strict.log_in(email)).http.post("/api/v1/users", json=body)
-    assert by_member.status_code == 202
+    by_user = await (await strict.log_in(email)).http.post("/api/v1/users", json=body)
+    assert by_user.status_code == 202
 
 
-async def test_a_sign_up_for_a_verified_account_changes_nothing(strict: Stack) -> None:
+async def test_a_sign_up_with_the_address_of_a_verified_account_changes_nothing(strict: Stack) -> None:
     caller = await verified_user(strict)
     before = await me(caller)
-    body = {"email": caller.email.upper(), "password": ATTACKERS, "name": "Mallory"}
+    body = {"email": caller.email.upper(), "password": ATTACKERS_PASSWORD, "name": "Mallory"}
     assert (await post(strict, "/users", **body)).status_code == 202
     assert await subjects(strict, caller.email) == [VERIFY, SET_PASSWORD]
     assert await me(caller) == before
-    assert_problem(await log_in(strict, caller.email, ATTACKERS), 401, "invalid-credentials")
+    assert_problem(await log_in(strict, caller.email, ATTACKERS_PASSWORD), 401, "invalid-credentials")
     await strict.log_in(caller.email)
 
 
-async def test_who_signs_up_first_with_anothers_address_never_gets_in(strict: Stack) -> None:
+async def test_an_attacker_who_signs_up_before_the_owner_of_the_address_never_gets_access(strict: Stack) -> None:
     email = fresh_email()
-    await sign_up(strict, email, ATTACKERS)
+    await sign_up(strict, email, ATTACKERS_PASSWORD)
     await strict.mails(email)
-    await sign_up(strict, email, VICTIMS)
+    await sign_up(strict, email, VICTIMS_PASSWORD)
     await strict.mails(email)
     await resend(strict, email)
-    # The victim tries every link that there is.
+    # The victim tries every link.
     assert await subjects(strict, email) == [VERIFY, SET_PASSWORD, SET_PASSWORD]
     for link in await tokens(strict, email, VERIFY):
         assert faults_of(await verify(strict, link)) == ["/token"]
-    assert_problem(await log_in(strict, email, ATTACKERS), 401, "invalid-credentials")
-    assert (await reset(strict, await newest_token(strict, email, SET_PASSWORD), VICTIMS)).status_code == 204
-    assert_problem(await log_in(strict, email, ATTACKERS), 401, "invalid-credentials")
-    await strict.log_in(email, VICTIMS)
+    assert_problem(await log_in(strict, email, ATTACKERS_PASSWORD), 401, "invalid-credentials")
+    assert (await reset(strict, await newest_token(strict, email, SET_PASSWORD), VICTIMS_PASSWORD)).status_code == 204
+    assert_problem(await log_in(strict, email, ATTACKERS_PASSWORD), 401, "invalid-credentials")
+    await strict.log_in(email, VICTIMS_PASSWORD)
 
 
-async def test_who_signs_up_second_with_anothers_address_never_gets_in(strict: Stack) -> None:
+async def test_an_attacker_who_signs_up_after_the_owner_of_the_address_never_gets_access(strict: Stack) -> None:
     email = fresh_email()
-    await sign_up(strict, email, VICTIMS)
+    await sign_up(strict, email, VICTIMS_PASSWORD)
     await strict.mails(email)
-    await sign_up(strict, email, ATTACKERS)
-    # The victim tries every link that there is, whoever caused it.
+    await sign_up(strict, email, ATTACKERS_PASSWORD)
+    # The victim tries every link, including those that the attacker caused.
     for link in await tokens(strict, email, VERIFY):
         assert faults_of(await verify(strict, link)) == ["/token"]
     assert (await reset(strict, await newest_token(strict, email, SET_PASSWORD), NEW_PASSWORD)).status_code == 204
-    for password in (ATTACKERS, VICTIMS):
+    for password in (ATTACKERS_PASSWORD, VICTIMS_PASSWORD):
         assert_problem(await log_in(strict, email, password), 401, "invalid-credentials")
     await strict.log_in(email, NEW_PASSWORD)
 
 
-async def test_using_up_the_mails_of_an_hour_keeps_no_link_alive(strict: Stack) -> None:
+async def test_a_link_is_invalidated_even_when_the_hourly_mail_limit_is_reached(strict: Stack) -> None:
     email = fresh_email()
-    await sign_up(strict, email, ATTACKERS)
+    await sign_up(strict, email, ATTACKERS_PASSWORD)
     await strict.mails(email)
     await asyncio.gather(*[resend(strict, email) for _ in range(12)])
     assert await subjects(strict, email) == [VERIFY] * 10
-    await sign_up(strict, email, VICTIMS)
+    await sign_up(strict, email, VICTIMS_PASSWORD)
     for link in await tokens(strict, email, VERIFY):
         assert faults_of(await verify(strict, link)) == ["/token"]
-    # Who used them up has not used up the way in.
+    # The limit does not prevent the victim from setting a password.
     assert (await reset(strict, await newest_token(strict, email, SET_PASSWORD))).status_code == 204
     await strict.log_in(email, NEW_PASSWORD)
 
 
-async def test_a_living_link_is_sent_anew_and_a_dead_one_gives_a_new_password(strict: Stack) -> None:
+async def test_resend_sends_a_new_link_while_the_old_one_is_valid_and_afterwards_a_password_link(strict: Stack) -> None:
     email = fresh_email()
     await sign_up(strict, email)
     await strict.mails(email)
@@ -390,17 +390,19 @@ async def test_a_living_link_is_sent_anew_and_a_dead_one_gives_a_new_password(st
 
 
 @pytest.mark.parametrize("typed", ["ｍｉｋｅ@example.com", "MIKE@EXAMPLE.COM"])
-async def test_a_sign_up_with_a_look_alike_writes_to_the_stored_address(serve: Serve, typed: str) -> None:
+async def test_a_sign_up_with_an_equivalent_spelling_sends_mail_to_the_stored_address(serve: Serve, typed: str) -> None:
     stack = await serve(SIGNUP="verified")
     caller = await verified_user(stack, "mike@example.com")
-    await sign_up(stack, typed, ATTACKERS)
+    await sign_up(stack, typed, ATTACKERS_PASSWORD)
     assert await subjects(stack, caller.email) == [VERIFY, SET_PASSWORD]
     assert await subjects(stack, typed) == ([] if typed != caller.email else [VERIFY, SET_PASSWORD])
-    await sign_up(stack, "mıke@example.com", ATTACKERS)
+    await sign_up(stack, "mıke@example.com", ATTACKERS_PASSWORD)
     assert await subjects(stack, caller.email) == [VERIFY, SET_PASSWORD]
 
 
-async def test_accounts_of_before_keep_their_sessions_and_log_in_once_verified(serve: Serve) -> None:
+async def test_unverified_accounts_from_open_sign_up_keep_their_sessions_and_can_log_in_once_verified(
+    serve: Serve,
+) -> None:
     open_stack = await serve()
     caller = await open_stack.sign_up()
     strict = await serve(SIGNUP="verified")
