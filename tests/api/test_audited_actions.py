@@ -1,4 +1,4 @@
-"""Every action that the audit log knows is done here as people do it, and then found in the log; and no secret is."""
+"""Every action of the audit log, performed over HTTP: it leaves an entry, and the log contains no secret."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, get_args
@@ -14,8 +14,8 @@ from tests.api.stack import PASSWORD, Caller, Serve, Stack
 from tests.storage.samples import plain
 
 
-def by_stranger(user: Caller) -> ExpectedEntry:
-    """What somebody did who proved nothing, or something else than a session."""
+def entry_by_anonymous(user: Caller) -> ExpectedEntry:
+    """The entry of an action without a session."""
     return ExpectedEntry("anonymous", None, "user", user.id)
 
 
@@ -29,15 +29,15 @@ async def sign_up(scenario: AuditScenario) -> ExpectedEntry:
 async def change(scenario: AuditScenario) -> ExpectedEntry:
     user, email = await scenario.sign_up(), emails.fresh_email()
     scenario.secrets.add(email)
-    members = {"name": NAME, "email": email, "current_password": PASSWORD, "metadata": {"told": NAME}}
-    await scenario.send_ok(user, "PATCH", f"/users/{user.id}", **members)
+    fields = {"name": NAME, "email": email, "current_password": PASSWORD, "metadata": {"note": NAME}}
+    await scenario.send_ok(user, "PATCH", f"/users/{user.id}", **fields)
     return entry_by(user)
 
 
 async def delete(scenario: AuditScenario) -> ExpectedEntry:
     user = await scenario.sign_up()
     await scenario.send_ok(user, "DELETE", f"/users/{user.id}")
-    # Where it was is forgotten with it.
+    # The deletion of an account also removes the IP addresses from its entries.
     return ExpectedEntry("user", user.id, "user", user.id, address=None)
 
 
@@ -54,21 +54,21 @@ async def verify_email(scenario: AuditScenario) -> ExpectedEntry:
     token = await emails.newest_token(scenario.stack, user.email, emails.VERIFY)
     scenario.secrets.add(token)
     await scenario.send_ok(None, "POST", "/auth/email/verify", token=token)
-    return by_stranger(user)
+    return entry_by_anonymous(user)
 
 
-async def ask_for_a_link(scenario: AuditScenario) -> ExpectedEntry:
+async def request_verification_link(scenario: AuditScenario) -> ExpectedEntry:
     user = await scenario.sign_up()
     await scenario.send_ok(None, "POST", "/auth/email/resend", email=user.email)
     await scenario.stack.mails(user.email)
-    return by_stranger(user)
+    return entry_by_anonymous(user)
 
 
-async def ask_for_a_reset(scenario: AuditScenario) -> ExpectedEntry:
+async def request_password_reset(scenario: AuditScenario) -> ExpectedEntry:
     user = await scenario.sign_up()
     await scenario.send_ok(None, "POST", "/auth/password/forgot", email=user.email)
     await scenario.stack.mails(user.email)
-    return by_stranger(user)
+    return entry_by_anonymous(user)
 
 
 async def change_password(scenario: AuditScenario) -> ExpectedEntry:
@@ -85,7 +85,7 @@ async def reset_password(scenario: AuditScenario) -> ExpectedEntry:
     token = await emails.newest_token(scenario.stack, user.email, emails.RESET)
     scenario.secrets.add(token)
     await scenario.send_ok(None, "POST", "/auth/password/reset", token=token, new_password=NEW_PASSWORD)
-    return by_stranger(user)
+    return entry_by_anonymous(user)
 
 
 async def log_in(scenario: AuditScenario) -> ExpectedEntry:
@@ -95,15 +95,15 @@ async def log_in(scenario: AuditScenario) -> ExpectedEntry:
     return entry_by(user)
 
 
-async def log_in_wrongly(scenario: AuditScenario) -> ExpectedEntry:
+async def log_in_with_a_wrong_password(scenario: AuditScenario) -> ExpectedEntry:
     user = await scenario.sign_up()
     scenario.secrets.add("a wrong password")
     refused = await scenario.send(None, "POST", "/auth/login", email=user.email, password="a wrong password")
     assert refused.status_code == 401
-    return by_stranger(user)
+    return entry_by_anonymous(user)
 
 
-async def fail_to_prove(scenario: AuditScenario) -> ExpectedEntry:
+async def send_a_wrong_current_password(scenario: AuditScenario) -> ExpectedEntry:
     user = await scenario.sign_up()
     scenario.secrets.add("a wrong password")
     body = {"current_password": "a wrong password", "new_password": NEW_PASSWORD}
@@ -127,7 +127,7 @@ async def reuse_a_refresh_token(scenario: AuditScenario) -> ExpectedEntry:
         scenario.secrets |= {token, grant["access_token"]}
     refused = await scenario.send(None, "POST", "/auth/refresh", refresh_token=user.refresh_token)
     assert refused.status_code == 401
-    return by_stranger(user)
+    return entry_by_anonymous(user)
 
 
 async def enable_second_factor(scenario: AuditScenario) -> ExpectedEntry:
@@ -147,7 +147,7 @@ async def use_a_recovery_code(scenario: AuditScenario) -> ExpectedEntry:
     user = await scenario.sign_up()
     codes = await scenario.enrol(user)
     await scenario.send_ok(None, "POST", "/auth/login", email=user.email, password=PASSWORD, otp=codes[0])
-    return by_stranger(user)
+    return entry_by_anonymous(user)
 
 
 async def export_the_log(scenario: AuditScenario) -> ExpectedEntry:
@@ -155,19 +155,19 @@ async def export_the_log(scenario: AuditScenario) -> ExpectedEntry:
     return ExpectedEntry("user", scenario.admin.id, "audit_log", None)
 
 
-DRIVES: Mapping[str, Callable[[AuditScenario], Awaitable[ExpectedEntry]]] = {
+ACTIONS: Mapping[str, Callable[[AuditScenario], Awaitable[ExpectedEntry]]] = {
     "user.created": sign_up,
     "user.changed": change,
     "user.deleted": delete,
     "user.exported": export,
     "user.email_verified": verify_email,
-    "user.verification_requested": ask_for_a_link,
-    "user.reset_requested": ask_for_a_reset,
+    "user.verification_requested": request_verification_link,
+    "user.reset_requested": request_password_reset,
     "user.password_changed": change_password,
     "user.password_reset": reset_password,
-    "user.proof_refused": fail_to_prove,
+    "user.proof_refused": send_a_wrong_current_password,
     "session.started": log_in,
-    "session.refused": log_in_wrongly,
+    "session.refused": log_in_with_a_wrong_password,
     "session.ended": log_out,
     "session.refresh_token_reused": reuse_a_refresh_token,
     "second_factor.enabled": enable_second_factor,
@@ -177,12 +177,12 @@ DRIVES: Mapping[str, Callable[[AuditScenario], Awaitable[ExpectedEntry]]] = {
     "api_key.revoked": machines.revoke_key_audited,
     "audit.exported": export_the_log,
 }
-OF_OPERATORS = {"signing_key.created", "signing_key.retired"}
-"""What is done at the command line, or by the server itself: no request has to do with it."""
+OPERATOR_ACTIONS = {"signing_key.created", "signing_key.retired"}
+"""Actions of the command line or of the server itself, without a request."""
 
 
-def test_every_action_is_done_here() -> None:
-    assert DRIVES.keys() | OF_OPERATORS == set(get_args(Action.__value__))
+def test_every_action_is_tested() -> None:
+    assert ACTIONS.keys() | OPERATOR_ACTIONS == set(get_args(Action.__value__))
 
 
 async def whole_log(stack: Stack) -> list[dict[str, Any]]:
@@ -192,17 +192,17 @@ async def whole_log(stack: Stack) -> list[dict[str, Any]]:
     while page.next is not None:
         page = await log.list(AuditListing(listing.sort, listing.limit, page.next))
         entries += page.items
-    told: list[dict[str, Any]] = plain(entries)
-    return told
+    items: list[dict[str, Any]] = plain(entries)
+    return items
 
 
-@pytest.mark.parametrize("action", DRIVES)
-async def test_an_action_is_found_in_the_log_and_no_secret_of_it(stack: Stack, admin: Caller, action: str) -> None:
+@pytest.mark.parametrize("action", ACTIONS)
+async def test_each_action_is_audited_without_secrets(stack: Stack, admin: Caller, action: str) -> None:
     scenario = AuditScenario(stack, admin)
-    expected = await DRIVES[action](scenario)
-    listed = await admin.http.get("/api/v1/audit", params={"action": action, "limit": 100})
-    entries = [entry for entry in listed.json()["items"] if entry["request_id"] == scenario.request_id]
-    assert len(entries) == 1, listed.text
+    expected = await ACTIONS[action](scenario)
+    response = await admin.http.get("/api/v1/audit", params={"action": action, "limit": 100})
+    entries = [entry for entry in response.json()["items"] if entry["request_id"] == scenario.request_id]
+    assert len(entries) == 1, response.text
     assert {name: entries[0][name] for name in vars(expected)} == vars(expected)
     text = str(await whole_log(stack))
     for secret in scenario.secrets:
@@ -210,7 +210,7 @@ async def test_an_action_is_found_in_the_log_and_no_secret_of_it(stack: Stack, a
     assert "@" not in text
 
 
-async def test_what_fails_leaves_no_entry_of_its_success(stack: Stack, admin: Caller) -> None:
+async def test_failed_actions_leave_no_entry_of_success(stack: Stack, admin: Caller) -> None:
     user, other = await stack.sign_up(), await stack.sign_up()
     scenario = AuditScenario(stack, admin)
     path = f"/users/{user.id}"
@@ -227,11 +227,11 @@ async def test_what_fails_leaves_no_entry_of_its_success(stack: Stack, admin: Ca
     ]
     assert {response.status_code for response in refusals} <= {400, 401, 403, 409}
     entries = [entry for entry in await whole_log(stack) if entry["request_id"] == scenario.request_id]
-    # That the password was wrong is an event by itself.
+    # A wrong current password is an audited event of its own.
     assert [entry["action"] for entry in entries] == ["user.proof_refused"]
 
 
-async def test_what_operators_do_to_keys_is_found_in_the_log(serve: Serve) -> None:
+async def test_actions_of_operators_on_signing_keys_are_audited(serve: Serve) -> None:
     stack = await serve()
     admin = await stack.sign_up_admin()
     made = await stack.kingpost.auth.key_rotation.rotate(OPERATOR)
@@ -240,14 +240,14 @@ async def test_what_operators_do_to_keys_is_found_in_the_log(serve: Serve) -> No
         ("signing_key.created", "operator", "signing_key")
     ]
     await stack.kingpost.auth.key_rotation.retire(OPERATOR, made.id)
-    told = (await admin.http.get("/api/v1/audit", params={"target": made.id, "sort": "id"})).json()["items"]
-    assert [(entry["action"], entry["actor_type"], entry["actor_id"], entry["address"]) for entry in told] == [
+    entries = (await admin.http.get("/api/v1/audit", params={"target": made.id, "sort": "id"})).json()["items"]
+    assert [(entry["action"], entry["actor_type"], entry["actor_id"], entry["address"]) for entry in entries] == [
         ("signing_key.created", "operator", None, None),
         ("signing_key.retired", "operator", None, None),
     ]
 
 
-async def test_an_account_that_the_operator_made_says_so(stack: Stack, admin: Caller) -> None:
+async def test_an_account_created_by_the_operator_has_the_operator_as_actor(stack: Stack, admin: Caller) -> None:
     new_admin = await stack.sign_up_admin()
     query = {"target": new_admin.id, "action": "user.created"}
     (entry,) = (await admin.http.get("/api/v1/audit", params=query)).json()["items"]

@@ -1,4 +1,4 @@
-"""Connections on real sockets, with the clock of the watch turned up."""
+"""Connections on real sockets, with a short interval between the checks for stalled connections."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ HEAD = b"POST /api/v1/users HTTP/1.1\r\nHost: here\r\nContent-Type: application/
 
 
 @pytest.fixture(autouse=True)
-def fast_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+def frequent_stall_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "STALL_CHECK_INTERVAL", 0.1)
 
 
@@ -40,21 +40,21 @@ async def connected(stack: Stack, *, is_closing: bool = False) -> AsyncIterator[
 
 
 async def ends(reader: asyncio.StreamReader) -> bool:
-    """Return whether the server closes the connection without another word."""
-    async with asyncio.timeout(20):  # It looks ten times a second.
+    """Return whether the server closes the connection without sending anything."""
+    async with asyncio.timeout(20):  # The server checks ten times a second.
         return await reader.read() == b""
 
 
 @pytest.mark.parametrize(
     "start", [b"", b"GET /livez HT", HEAD + b'{"email": '], ids=["nothing", "half a head", "half a body"]
 )
-async def test_a_request_that_does_not_arrive_ends_its_connection(stack: Stack, start: bytes) -> None:
+async def test_a_connection_with_an_incomplete_request_is_closed(stack: Stack, start: bytes) -> None:
     async with connected(stack) as (reader, writer):
         writer.write(start)
         assert await ends(reader)
 
 
-async def test_a_connection_that_is_idle_between_requests_is_kept(stack: Stack) -> None:
+async def test_a_connection_that_is_idle_between_requests_stays_open(stack: Stack) -> None:
     async with connected(stack) as (reader, writer):
         for _ in range(2):
             writer.write(b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n")
@@ -62,12 +62,12 @@ async def test_a_connection_that_is_idle_between_requests_is_kept(stack: Stack) 
             await asyncio.sleep(0.35)
 
 
-async def test_a_connection_that_comes_while_the_server_ends_is_closed(stack: Stack) -> None:
+async def test_a_new_connection_during_shutdown_is_closed(stack: Stack) -> None:
     async with connected(stack, is_closing=True) as (reader, _):
         assert await ends(reader)
 
 
-async def test_requests_sent_ahead_are_answered_in_their_order(stack: Stack) -> None:
+async def test_pipelined_requests_are_answered_in_order(stack: Stack) -> None:
     async with connected(stack) as (reader, writer):
         writer.write(b"".join(b"GET /livez HTTP/1.1\r\nHost: here\r\nX-Request-ID: n%d\r\n\r\n" % n for n in range(5)))
         answers = b""

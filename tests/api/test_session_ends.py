@@ -1,4 +1,4 @@
-"""How sessions end by themselves, and what the audit log tells of their starts and ends."""
+"""The expiry of sessions, and the audit entries about their starts and ends."""
 
 import time
 from typing import Any
@@ -28,7 +28,7 @@ def _seconds_ago(seconds: float) -> str:
 # --- expiry ----------------------------------------------------------------------------------------
 
 
-async def test_no_access_token_outlives_the_last_use_of_its_session_by_more_than_ten_minutes(
+async def test_an_access_token_expires_at_most_ten_minutes_after_the_last_use_of_its_session(
     stack: Stack, client: httpx.AsyncClient
 ) -> None:
     caller = await stack.sign_up()
@@ -36,13 +36,13 @@ async def test_no_access_token_outlives_the_last_use_of_its_session_by_more_than
     ((last_used_at,),) = await stack.execute(f"SELECT last_used_at FROM sessions WHERE id = '{caller.session_id}'")
     for token in (caller.access_token, refreshed["access_token"]):
         claims = msgspec.json.decode(base64url.decode(token.split(".")[1]))
-        # The idle time is counted from here and is far longer: when it is over, the token has long been.
+        # The idle lifetime starts at the last use and is much longer, so the token always expires before the session.
         assert clock.timestamp(claims["exp"] * 1000) <= clock.shifted(str(last_used_at), 600 + 1)
     assert IDLE_LIFETIME > 600
 
 
 @pytest.mark.parametrize(("column", "days"), [("last_used_at", 30), ("expires_at", 0)])
-async def test_a_session_goes_on_to_its_last_minute_and_no_longer(
+async def test_a_session_can_be_refreshed_until_its_last_minute_and_not_afterwards(
     stack: Stack, client: httpx.AsyncClient, column: str, days: int
 ) -> None:
     for seconds_left, status in ((60, 200), (-60, 401)):
@@ -61,18 +61,18 @@ async def test_an_expired_or_idle_session_is_not_listed(stack: Stack) -> None:
     assert [session["id"] for session in listed] == [caller.session_id]
 
 
-# --- what the audit log tells ----------------------------------------------------------------------
+# --- audit log -------------------------------------------------------------------------------------
 
 
 async def entries_about(stack: Stack, user_id: str) -> list[AuditEntry]:
-    """What the audit log tells of an account's sessions, oldest first."""
+    """The audit entries about an account's sessions, oldest first."""
     listing = AuditListing((SortKey("id"),), 100, target_id=user_id)
     entries = (await stack.kingpost.stores.audit.list(listing)).items
     return [entry for entry in entries if entry.action.startswith("session.")]
 
 
 async def last_entry(stack: Stack, user_id: str, action: str) -> dict[str, Any]:
-    """The details of the newest entry, which must be about this."""
+    """The details of the newest entry, after a check that it has this action and target."""
     entry = (await entries_about(stack, user_id))[-1]
     assert (entry.action, entry.target_type, entry.target_id) == (action, "user", user_id)
     assert entry.address == ADDRESS
@@ -81,31 +81,31 @@ async def last_entry(stack: Stack, user_id: str, action: str) -> dict[str, Any]:
     return {"actor": (entry.actor_type, entry.actor_id), **details}
 
 
-async def test_each_start_and_each_end_of_a_session_is_in_the_audit_log(stack: Stack, admin: Caller) -> None:
+async def test_each_start_and_each_end_of_a_session_is_audited(stack: Stack, admin: Caller) -> None:
     caller = await stack.sign_up()
     other = await stack.log_in(caller.email)
-    self, administrator = ("user", caller.id), ("user", admin.id)
-    told = {"actor": self, "session_id": other.session_id}
-    assert await last_entry(stack, caller.id, "session.started") == told
+    as_user, as_admin = ("user", caller.id), ("user", admin.id)
+    expected = {"actor": as_user, "session_id": other.session_id}
+    assert await last_entry(stack, caller.id, "session.started") == expected
     await other.http.post("/api/v1/auth/logout")
-    assert await last_entry(stack, caller.id, "session.ended") == told
+    assert await last_entry(stack, caller.id, "session.ended") == expected
     third = await stack.log_in(caller.email)
     await stack.client().post("/api/v1/auth/logout", json={"refresh_token": third.refresh_token})
-    told = {"actor": self, "session_id": third.session_id}
-    assert await last_entry(stack, caller.id, "session.ended") == told
+    expected = {"actor": as_user, "session_id": third.session_id}
+    assert await last_entry(stack, caller.id, "session.ended") == expected
     await caller.http.delete("/api/v1/auth/sessions")
-    assert await last_entry(stack, caller.id, "session.ended") == {"actor": self, "sessions": "others"}
+    assert await last_entry(stack, caller.id, "session.ended") == {"actor": as_user, "sessions": "others"}
     await admin.http.delete(f"/api/v1/auth/sessions/{caller.session_id}")
-    told = {"actor": administrator, "session_id": caller.session_id}
-    assert await last_entry(stack, caller.id, "session.ended") == told
+    expected = {"actor": as_admin, "session_id": caller.session_id}
+    assert await last_entry(stack, caller.id, "session.ended") == expected
     await admin.http.delete(f"/api/v1/users/{caller.id}/sessions")
-    assert await last_entry(stack, caller.id, "session.ended") == {"actor": administrator, "sessions": "all"}
+    assert await last_entry(stack, caller.id, "session.ended") == {"actor": as_admin, "sessions": "all"}
     fourth = await stack.log_in(caller.email)
     await fourth.http.post("/api/v1/auth/logout", json={"everywhere": True})
-    assert await last_entry(stack, caller.id, "session.ended") == {"actor": self, "sessions": "all"}
+    assert await last_entry(stack, caller.id, "session.ended") == {"actor": as_user, "sessions": "all"}
 
 
-async def test_a_logout_that_ends_nothing_tells_nothing(stack: Stack, client: httpx.AsyncClient) -> None:
+async def test_a_logout_that_ends_no_session_leaves_no_audit_entry(stack: Stack, client: httpx.AsyncClient) -> None:
     caller = await stack.sign_up()
     for _ in range(3):
         body = {"refresh_token": caller.refresh_token, "everywhere": True}
@@ -114,24 +114,26 @@ async def test_a_logout_that_ends_nothing_tells_nothing(stack: Stack, client: ht
     assert actions == ["session.started", "session.ended", "session.ended"]
 
 
-async def test_the_reuse_of_a_refresh_token_is_told_once_and_only_if_it_ended_something(
+async def test_the_reuse_of_a_refresh_token_is_audited_once_and_only_if_it_ended_a_session(
     stack: Stack, client: httpx.AsyncClient
 ) -> None:
     caller = await stack.sign_up()
     second = (await refresh(client, caller.refresh_token)).json()["refresh_token"]
-    await refresh(client, caller.refresh_token)  # The first answer was lost: no reuse.
+    await refresh(client, caller.refresh_token)  # A repeated request within ten seconds is not a reuse.
     await refresh(client, second)
     assert [entry.action for entry in await entries_about(stack, caller.id)] == ["session.started"]
     await refresh(client, caller.refresh_token)
-    told = {"actor": ("anonymous", None), "session_id": caller.session_id}
-    assert await last_entry(stack, caller.id, "session.refresh_token_reused") == told
+    expected = {"actor": ("anonymous", None), "session_id": caller.session_id}
+    assert await last_entry(stack, caller.id, "session.refresh_token_reused") == expected
     for token in (caller.refresh_token, second):
         await refresh(client, token)
     assert len(await entries_about(stack, caller.id)) == 2
 
 
 @pytest.mark.parametrize("column", ["expires_at", "last_used_at"])
-async def test_a_refresh_that_comes_too_late_is_no_reuse(stack: Stack, client: httpx.AsyncClient, column: str) -> None:
+async def test_a_refresh_of_an_expired_session_is_not_audited_as_reuse(
+    stack: Stack, client: httpx.AsyncClient, column: str
+) -> None:
     caller = await stack.sign_up()
     await stack.execute(f"UPDATE sessions SET {column} = '{LONG_AGO}' WHERE id = '{caller.session_id}'")
     await refresh(client, caller.refresh_token)

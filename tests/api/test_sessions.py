@@ -1,4 +1,4 @@
-"""Section 4 of the contract: signing in and out."""
+"""Section 4 of the contract: logging in, refreshing tokens, logging out, and managing sessions."""
 
 import asyncio
 import time
@@ -20,21 +20,21 @@ async def refresh(client: httpx.AsyncClient, token: str) -> httpx.Response:
     return await client.post("/api/v1/auth/refresh", json={"refresh_token": token})
 
 
-async def assert_over(stack: Stack, session: Caller) -> None:
-    """Neither token of a session is good any more."""
+async def assert_ended(stack: Stack, session: Caller) -> None:
+    """Check that both tokens of a session are refused."""
     assert_problem(await session.http.get("/api/v1/users/me"), 401, "unauthenticated")
     assert_problem(await refresh(stack.client(), session.refresh_token), 401, "unauthenticated")
 
 
-async def is_alive(session: Caller) -> bool:
+async def is_active(session: Caller) -> bool:
     return (await session.http.get("/api/v1/users/me")).status_code == 200
 
 
-async def is_over(session: Caller) -> bool:
-    return not await is_alive(session)
+async def has_ended(session: Caller) -> bool:
+    return not await is_active(session)
 
 
-async def test_a_login_gives_two_tokens(client: httpx.AsyncClient, alice: Caller) -> None:
+async def test_a_login_returns_an_access_token_and_a_refresh_token(client: httpx.AsyncClient, alice: Caller) -> None:
     body = {"email": alice.email, "password": PASSWORD}
     response = await client.post("/api/v1/auth/login", json=body)
     assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
@@ -48,10 +48,15 @@ async def test_a_login_gives_two_tokens(client: httpx.AsyncClient, alice: Caller
 async def test_an_unknown_address_and_a_wrong_password_get_the_same_answer(
     client: httpx.AsyncClient, alice: Caller
 ) -> None:
-    tries = [(alice.email, "wrong password"), ("nobody@example.com", PASSWORD), ("no address", PASSWORD), ("", "")]
-    tries += [(alice.email, ""), (alice.email, PASSWORD + " "), (alice.email, "x" * 5000), ("nobody@example.com", "")]
+    attempts = [(alice.email, "wrong password"), ("nobody@example.com", PASSWORD), ("no address", PASSWORD), ("", "")]
+    attempts += [
+        (alice.email, ""),
+        (alice.email, PASSWORD + " "),
+        (alice.email, "x" * 5000),
+        ("nobody@example.com", ""),
+    ]
     answers = []
-    for email, password in tries:
+    for email, password in attempts:
         response = await client.post("/api/v1/auth/login", json={"email": email, "password": password})
         problem = assert_problem(response, 401, "invalid-credentials")
         headers = {n: v for n, v in response.headers.items() if n not in ("x-request-id", "content-length")}
@@ -59,17 +64,17 @@ async def test_an_unknown_address_and_a_wrong_password_get_the_same_answer(
     assert all(answer == answers[0] for answer in answers)
 
 
-async def test_an_unknown_address_costs_a_hash_as_well(serve: Serve) -> None:
+async def test_a_login_with_an_unknown_address_computes_a_hash_as_well(serve: Serve) -> None:
     client = (await serve(hashing_cost=PRODUCTION)).client()
     started = time.process_time()
     body = {"email": "nobody@example.com", "password": "wrong password"}
     for _ in range(3):
         await client.post("/api/v1/auth/login", json=body)
-    # 19 MiB twice over take 15 ms and more of any processor's time; an answer without a hash takes one.
+    # Two passes over 19 MiB take at least 15 ms of processor time; a response without a hash takes 1 ms.
     assert time.process_time() - started > 3 * 0.006
 
 
-async def test_faults_of_a_login_are_told_where(client: httpx.AsyncClient) -> None:
+async def test_invalid_login_requests_are_reported_by_field(client: httpx.AsyncClient) -> None:
     assert faults_of(await client.post("/api/v1/auth/login", json={})) == ["/email", "/password"]
     body = {"email": 1, "password": [], "user": "x"}
     assert faults_of(await client.post("/api/v1/auth/login", json=body)) == ["/email", "/password", "/user"]
@@ -78,7 +83,7 @@ async def test_faults_of_a_login_are_told_where(client: httpx.AsyncClient) -> No
 # --- refreshing ------------------------------------------------------------------------------------
 
 
-async def test_a_refresh_gives_two_new_tokens_of_the_same_session(stack: Stack, client: httpx.AsyncClient) -> None:
+async def test_a_refresh_returns_two_new_tokens_of_the_same_session(stack: Stack, client: httpx.AsyncClient) -> None:
     caller = await stack.sign_up()
     response = await refresh(client, caller.refresh_token)
     assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
@@ -91,7 +96,7 @@ async def test_a_refresh_gives_two_new_tokens_of_the_same_session(stack: Stack, 
         assert (await stack.client(token).get("/api/v1/users/me")).status_code == 200
 
 
-async def test_a_lost_answer_is_given_again_within_ten_seconds(stack: Stack, client: httpx.AsyncClient) -> None:
+async def test_a_refresh_can_be_repeated_within_ten_seconds(stack: Stack, client: httpx.AsyncClient) -> None:
     caller = await stack.sign_up()
     first = (await refresh(client, caller.refresh_token)).json()
     await stack.execute(f"UPDATE sessions SET rotated_at = '{_seconds_ago(8)}' WHERE id = '{caller.session_id}'")
@@ -101,7 +106,9 @@ async def test_a_lost_answer_is_given_again_within_ten_seconds(stack: Stack, cli
     assert (await refresh(client, first["refresh_token"])).status_code == 200
 
 
-async def test_of_many_refreshes_with_one_token_all_get_one_successor(stack: Stack, client: httpx.AsyncClient) -> None:
+async def test_concurrent_refreshes_with_one_token_all_get_the_same_successor(
+    stack: Stack, client: httpx.AsyncClient
+) -> None:
     caller = await stack.sign_up()
     responses = await asyncio.gather(*[refresh(client, caller.refresh_token) for _ in range(20)])
     assert {response.status_code for response in responses} == {200}
@@ -109,7 +116,9 @@ async def test_of_many_refreshes_with_one_token_all_get_one_successor(stack: Sta
     assert (await refresh(client, successor)).status_code == 200
 
 
-async def test_a_token_that_is_used_again_later_ends_the_session(stack: Stack, client: httpx.AsyncClient) -> None:
+async def test_reusing_a_refresh_token_after_ten_seconds_ends_the_session(
+    stack: Stack, client: httpx.AsyncClient
+) -> None:
     caller = await stack.sign_up()
     successor = (await refresh(client, caller.refresh_token)).json()
     await stack.execute(f"UPDATE sessions SET rotated_at = '{_seconds_ago(11)}' WHERE id = '{caller.session_id}'")
@@ -119,23 +128,23 @@ async def test_a_token_that_is_used_again_later_ends_the_session(stack: Stack, c
         assert_problem(await stack.client(token).get("/api/v1/users/me"), 401, "unauthenticated")
 
 
-async def test_an_older_token_ends_the_session_at_once(stack: Stack, client: httpx.AsyncClient) -> None:
+async def test_reusing_an_older_refresh_token_ends_the_session_at_once(stack: Stack, client: httpx.AsyncClient) -> None:
     caller = await stack.sign_up()
     second = (await refresh(client, caller.refresh_token)).json()["refresh_token"]
     third = (await refresh(client, second)).json()["refresh_token"]
     assert_problem(await refresh(client, caller.refresh_token), 401, "unauthenticated")
     assert_problem(await refresh(client, third), 401, "unauthenticated")
-    assert not await is_alive(caller)
+    assert not await is_active(caller)
 
 
-async def test_a_replay_ends_its_own_session_only(stack: Stack, client: httpx.AsyncClient) -> None:
+async def test_reusing_a_refresh_token_ends_only_its_own_session(stack: Stack, client: httpx.AsyncClient) -> None:
     caller = await stack.sign_up()
     other = await stack.log_in(caller.email)
     second = (await refresh(client, caller.refresh_token)).json()["refresh_token"]
     await refresh(client, second)
     await refresh(client, caller.refresh_token)
-    assert not await is_alive(caller)
-    assert await is_alive(other)
+    assert not await is_active(caller)
+    assert await is_active(other)
 
 
 async def test_a_forged_refresh_token_is_refused_and_ends_nothing(stack: Stack, client: httpx.AsyncClient) -> None:
@@ -144,12 +153,12 @@ async def test_a_forged_refresh_token_is_refused_and_ends_nothing(stack: Stack, 
     flipped = token[:40] + ("A" if token[40] != "A" else "B") + token[41:]
     for forged in ("", "x", "nonsense", "é", token[:-1], token + "A", token + "=", flipped, caller.access_token[:1000]):
         assert_problem(await refresh(client, forged), 401, "unauthenticated")
-    assert await is_alive(caller)
+    assert await is_active(caller)
     assert (await refresh(client, token)).status_code == 200
 
 
 @pytest.mark.parametrize("column", ["expires_at", "last_used_at"])
-async def test_an_expired_or_idle_session_cannot_be_continued(
+async def test_an_expired_or_idle_session_cannot_be_refreshed(
     stack: Stack, client: httpx.AsyncClient, column: str
 ) -> None:
     caller = await stack.sign_up()
@@ -157,7 +166,9 @@ async def test_an_expired_or_idle_session_cannot_be_continued(
     assert_problem(await refresh(client, caller.refresh_token), 401, "unauthenticated")
 
 
-async def test_a_session_has_thirty_days_idle_and_ninety_in_all(stack: Stack, client: httpx.AsyncClient) -> None:
+async def test_a_session_lasts_thirty_idle_days_and_ninety_days_in_total(
+    stack: Stack, client: httpx.AsyncClient
+) -> None:
     caller = await stack.sign_up()
     day = 24 * 60 * 60
     await stack.execute(
@@ -170,7 +181,7 @@ async def test_a_session_has_thirty_days_idle_and_ninety_in_all(stack: Stack, cl
     assert session["last_used_at"] > _seconds_ago(60)
 
 
-async def test_a_refreshed_token_knows_new_roles(stack: Stack, client: httpx.AsyncClient, admin: Caller) -> None:
+async def test_a_refreshed_token_has_the_current_roles(stack: Stack, client: httpx.AsyncClient, admin: Caller) -> None:
     caller = await stack.sign_up()
     await admin.http.patch(f"/api/v1/users/{caller.id}", json={"roles": ["user", "admin"]})
     grant = (await refresh(client, caller.refresh_token)).json()
@@ -181,41 +192,43 @@ async def test_a_refreshed_token_knows_new_roles(stack: Stack, client: httpx.Asy
 # --- logging out -----------------------------------------------------------------------------------
 
 
-async def test_a_logout_by_access_token_ends_the_session_at_once(stack: Stack) -> None:
+async def test_a_logout_with_the_access_token_ends_the_session_at_once(stack: Stack) -> None:
     caller = await stack.sign_up()
     other = await stack.log_in(caller.email)
     response = await caller.http.post("/api/v1/auth/logout")
     assert (response.status_code, response.content) == (204, b"")
-    await assert_over(stack, caller)
-    assert await is_alive(other)
+    await assert_ended(stack, caller)
+    assert await is_active(other)
     assert_problem(await caller.http.post("/api/v1/auth/logout"), 401, "unauthenticated")
 
 
-async def test_a_logout_by_refresh_token_ends_the_session_at_once_and_may_be_repeated(
+async def test_a_logout_with_the_refresh_token_ends_the_session_at_once_and_can_be_repeated(
     stack: Stack, client: httpx.AsyncClient
 ) -> None:
     caller = await stack.sign_up()
     for _ in range(3):
         response = await client.post("/api/v1/auth/logout", json={"refresh_token": caller.refresh_token})
         assert (response.status_code, response.content) == (204, b"")
-        assert not await is_alive(caller)
-    await assert_over(stack, caller)
+        assert not await is_active(caller)
+    await assert_ended(stack, caller)
 
 
-async def test_a_logout_by_refresh_token_needs_no_good_access_token(stack: Stack) -> None:
+async def test_a_logout_with_the_refresh_token_needs_no_valid_access_token(stack: Stack) -> None:
     caller = await stack.sign_up()
     body = {"refresh_token": caller.refresh_token}
     for client in (caller.http, caller.http, stack.client("expired"), stack.client()):
         assert (await client.post("/api/v1/auth/logout", json=body)).status_code == 204
-    await assert_over(stack, caller)
+    await assert_ended(stack, caller)
 
 
-async def test_an_older_refresh_token_logs_out_as_well(stack: Stack, client: httpx.AsyncClient) -> None:
+async def test_a_logout_with_an_older_refresh_token_ends_the_session_as_well(
+    stack: Stack, client: httpx.AsyncClient
+) -> None:
     caller = await stack.sign_up()
     await refresh(client, (await refresh(client, caller.refresh_token)).json()["refresh_token"])
     response = await client.post("/api/v1/auth/logout", json={"refresh_token": caller.refresh_token})
     assert response.status_code == 204
-    await assert_over(stack, caller)
+    await assert_ended(stack, caller)
 
 
 @pytest.mark.parametrize("by", ["access token", "refresh token"])
@@ -229,18 +242,18 @@ async def test_a_logout_everywhere_ends_all_sessions_of_the_account(stack: Stack
         response = await stack.client().post("/api/v1/auth/logout", json=body)
     assert response.status_code == 204
     for session in (caller, *others):
-        await assert_over(stack, session)
-    assert await is_alive(alice)
+        await assert_ended(stack, session)
+    assert await is_active(alice)
 
 
-async def test_everywhere_may_be_false(stack: Stack) -> None:
+async def test_a_logout_with_everywhere_false_ends_only_the_current_session(stack: Stack) -> None:
     caller = await stack.sign_up()
     other = await stack.log_in(caller.email)
     assert (await caller.http.post("/api/v1/auth/logout", json={"everywhere": False})).status_code == 204
-    assert await is_alive(other)
+    assert await is_active(other)
 
 
-async def test_a_logout_of_nobody_is_unauthenticated(client: httpx.AsyncClient) -> None:
+async def test_a_logout_without_a_valid_token_is_unauthenticated(client: httpx.AsyncClient) -> None:
     for body in ({}, {"everywhere": True}, {"refresh_token": "forged"}):
         assert_problem(await client.post("/api/v1/auth/logout", json=body), 401, "unauthenticated")
     assert_problem(await client.post("/api/v1/auth/logout"), 401, "unauthenticated")
@@ -249,7 +262,7 @@ async def test_a_logout_of_nobody_is_unauthenticated(client: httpx.AsyncClient) 
 # --- listing and ending ----------------------------------------------------------------------------
 
 
-async def test_ones_own_sessions_are_listed_with_device_and_address(stack: Stack) -> None:
+async def test_users_list_their_sessions_with_device_and_address(stack: Stack) -> None:
     caller = await stack.sign_up()
     body = {"email": caller.email, "password": PASSWORD}
     client = stack.client(**{"User-Agent": "Ada's phone/1.0"})
@@ -264,21 +277,21 @@ async def test_ones_own_sessions_are_listed_with_device_and_address(stack: Stack
     assert newest["last_used_at"] >= newest["created_at"]
 
 
-async def test_one_of_ones_sessions_is_ended(stack: Stack) -> None:
+async def test_users_can_end_one_of_their_sessions(stack: Stack) -> None:
     caller = await stack.sign_up()
     other = await stack.log_in(caller.email)
     path = f"/api/v1/auth/sessions/{other.session_id}"
     response = await caller.http.delete(path)
     assert (response.status_code, response.content) == (204, b"")
-    await assert_over(stack, other)
+    await assert_ended(stack, other)
     assert_problem(await caller.http.delete(path), 404, "not-found")
     listed = (await caller.http.get("/api/v1/auth/sessions")).json()["items"]
     assert [session["id"] for session in listed] == [caller.session_id]
     assert (await caller.http.delete(f"/api/v1/auth/sessions/{caller.session_id}")).status_code == 204
-    await assert_over(stack, caller)
+    await assert_ended(stack, caller)
 
 
-async def test_anothers_session_is_out_of_reach(stack: Stack, alice: Caller, admin: Caller) -> None:
+async def test_users_can_neither_list_nor_end_sessions_of_others(stack: Stack, alice: Caller, admin: Caller) -> None:
     caller = await stack.sign_up()
     response = await alice.http.delete(f"/api/v1/auth/sessions/{caller.session_id}")
     assert_problem(response, 403, "forbidden")
@@ -289,34 +302,34 @@ async def test_anothers_session_is_out_of_reach(stack: Stack, alice: Caller, adm
     for method in ("GET", "DELETE"):
         response = await alice.http.request(method, f"/api/v1/users/{caller.id}/sessions")
         assert_problem(response, 403, "forbidden")
-    assert await is_alive(caller)
+    assert await is_active(caller)
 
 
-async def test_all_of_ones_other_sessions_are_ended_at_once(stack: Stack, alice: Caller) -> None:
+async def test_users_can_end_all_their_other_sessions(stack: Stack, alice: Caller) -> None:
     caller = await stack.sign_up()
     others = [await stack.log_in(caller.email) for _ in range(3)]
-    for _ in range(2):  # Also where there are none (any more).
+    for _ in range(2):  # It also succeeds when there are no other sessions.
         response = await caller.http.delete("/api/v1/auth/sessions")
         assert (response.status_code, response.content) == (204, b"")
     for session in others:
-        await assert_over(stack, session)
-    assert await is_alive(caller)
+        await assert_ended(stack, session)
+    assert await is_active(caller)
     assert (await refresh(stack.client(), caller.refresh_token)).status_code == 200
-    assert await is_alive(alice)
+    assert await is_active(alice)
 
 
-async def test_an_administrator_ends_one_session_of_anybody(stack: Stack, admin: Caller) -> None:
+async def test_an_administrator_can_end_one_session_of_another_account(stack: Stack, admin: Caller) -> None:
     caller = await stack.sign_up()
     other = await stack.log_in(caller.email)
     path = f"/api/v1/auth/sessions/{other.session_id}"
     assert (await admin.http.delete(path)).status_code == 204
-    await assert_over(stack, other)
-    assert await is_alive(caller)
-    assert await is_alive(admin)
+    await assert_ended(stack, other)
+    assert await is_active(caller)
+    assert await is_active(admin)
     assert_problem(await admin.http.delete(path), 404, "not-found")
 
 
-async def test_an_administrator_sees_and_ends_all_sessions_of_an_account(stack: Stack, admin: Caller) -> None:
+async def test_an_administrator_can_list_and_end_all_sessions_of_an_account(stack: Stack, admin: Caller) -> None:
     caller = await stack.sign_up()
     other = await stack.log_in(caller.email)
     path = f"/api/v1/users/{caller.id}/sessions"
@@ -329,12 +342,12 @@ async def test_an_administrator_sees_and_ends_all_sessions_of_an_account(stack: 
     assert listed["items"][0]["address"] == ADDRESS
     assert (await admin.http.delete(path)).status_code == 204
     for session in (caller, other):
-        await assert_over(stack, session)
+        await assert_ended(stack, session)
     assert (await admin.http.get(path)).json()["items"] == []
-    assert await is_alive(admin)
+    assert await is_active(admin)
 
 
-async def test_an_account_sees_and_ends_all_its_sessions_by_its_id_too(stack: Stack) -> None:
+async def test_users_can_list_and_end_all_their_sessions_by_user_id(stack: Stack) -> None:
     caller = await stack.sign_up()
     other = await stack.log_in(caller.email)
     path = f"/api/v1/users/{caller.id}/sessions"
@@ -343,21 +356,21 @@ async def test_an_account_sees_and_ends_all_its_sessions_by_its_id_too(stack: St
     assert [session["current"] for session in listed["items"]] == [False, True]
     assert (await caller.http.delete(path)).status_code == 204
     for session in (caller, other):
-        await assert_over(stack, session)
+        await assert_ended(stack, session)
 
 
-async def test_a_session_that_has_ended_elsewhere_is_known_within_a_second(stack: Stack) -> None:
+async def test_a_session_ended_by_another_node_is_refused_within_a_second(stack: Stack) -> None:
     caller = await stack.sign_up()
     now = _seconds_ago(0)
     await stack.execute(f"UPDATE sessions SET ended_at = '{now}' WHERE id = '{caller.session_id}'")
-    await assert_within(1.0, lambda: is_over(caller))
-    assert not await is_alive(caller)
+    await assert_within(1.0, lambda: has_ended(caller))
+    assert not await is_active(caller)
 
 
 # --- suspension ------------------------------------------------------------------------------------
 
 
-async def test_a_suspended_account_is_locked_out_at_once_and_until_it_is_active_again(
+async def test_a_suspended_account_loses_its_sessions_and_cannot_log_in_until_it_is_active_again(
     stack: Stack, admin: Caller, make_user: MakeUser
 ) -> None:
     caller = await make_user()
@@ -366,14 +379,14 @@ async def test_a_suspended_account_is_locked_out_at_once_and_until_it_is_active_
     response = await admin.http.patch(path, json={"status": "suspended"})
     assert response.json()["status"] == "suspended"
     for session in (caller, other):
-        await assert_over(stack, session)
+        await assert_ended(stack, session)
     login = {"email": caller.email, "password": PASSWORD}
     response = await stack.client().post("/api/v1/auth/login", json=login)
     assert_problem(response, 401, "invalid-credentials")
     assert (await admin.http.get(path)).json()["status"] == "suspended"
     assert (await admin.http.patch(path, json={"status": "active"})).status_code == 200
-    assert await is_alive(await stack.log_in(caller.email))
-    await assert_over(stack, caller)
+    assert await is_active(await stack.log_in(caller.email))
+    await assert_ended(stack, caller)
 
 
 def _seconds_ago(seconds: float) -> str:
@@ -381,11 +394,11 @@ def _seconds_ago(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment * 1000) % 1000:03d}Z"
 
 
-async def test_roles_that_are_set_hold_for_tokens_given_out_before_on_every_node(stack: Stack) -> None:
+async def test_role_changes_by_another_node_apply_to_existing_tokens_within_a_second(stack: Stack) -> None:
     caller = await stack.sign_up()
     before = await caller.http.get("/api/v1/users")
     assert_problem(before, 403, "forbidden")
-    # Another node's write: this one learns of it from the database.
+    # A write as by another node: this node learns of it from the database.
     change = UserChange(roles=("user", "admin"))
     await stack.kingpost.stores.users.change(caller.id, change, clock.now(), None)
 

@@ -1,4 +1,4 @@
-"""Access tokens as strangers make them, and as outsiders verify them."""
+"""Access tokens: verification by other programs, and refusal of forged tokens."""
 
 import hashlib
 import hmac
@@ -21,10 +21,10 @@ async def assert_refused(stack: Stack, token: str) -> None:
     assert_problem(response, 401, "unauthenticated")
 
 
-# --- as outsiders verify them ----------------------------------------------------------------------
+# --- verification by other programs ----------------------------------------------------------------
 
 
-async def test_an_outsider_verifies_an_access_token_with_the_published_keys(
+async def test_other_programs_can_verify_an_access_token_with_the_published_keys(
     client: httpx.AsyncClient, alice: Caller
 ) -> None:
     response = await client.get("/.well-known/jwks.json")
@@ -46,21 +46,21 @@ async def test_an_outsider_verifies_an_access_token_with_the_published_keys(
     assert claims["roles"] == ["user"]
 
 
-async def test_the_published_keys_hold_nothing_private(client: httpx.AsyncClient) -> None:
+async def test_the_published_keys_contain_no_private_parts(client: httpx.AsyncClient) -> None:
     for key in (await client.get("/.well-known/jwks.json")).json()["keys"]:
         assert key.keys() <= {"kid", "use", "alg", "kty", "crv", "x", "y"}
         assert key["kid"]
         assert key["use"] == "sig"
 
 
-async def test_each_token_has_an_id_of_its_own(stack: Stack) -> None:
+async def test_each_token_has_a_unique_id(stack: Stack) -> None:
     caller = await stack.sign_up()
     refreshed = await stack.client().post("/api/v1/auth/refresh", json={"refresh_token": caller.refresh_token})
     ids = {parts(token)[1]["jti"] for token in (caller.access_token, refreshed.json()["access_token"])}
     assert len(ids) == 2
 
 
-# --- credentials that are none ---------------------------------------------------------------------
+# --- invalid credentials ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -70,30 +70,30 @@ async def test_each_token_has_an_id_of_its_own(stack: Stack) -> None:
         *("Bearer " + "x" * 10_000, "Bearer " + "." * 5000, "Token abc", "Bearer null", "Bearer undefined", "a b c"),
     ],
 )
-async def test_what_is_no_bearer_token_is_refused(client: httpx.AsyncClient, value: str) -> None:
+async def test_invalid_authorization_headers_are_refused(client: httpx.AsyncClient, value: str) -> None:
     response = await client.get("/api/v1/users/me", headers={b"Authorization": value.encode()})
     assert_problem(response, 401, "unauthenticated")
 
 
-async def test_the_scheme_is_known_in_any_case(client: httpx.AsyncClient, alice: Caller) -> None:
+async def test_the_authorization_scheme_is_case_insensitive(client: httpx.AsyncClient, alice: Caller) -> None:
     for scheme in ("bearer", "BEARER", "Bearer"):
         headers = {"Authorization": f"{scheme} {alice.access_token}"}
         assert (await client.get("/api/v1/users/me", headers=headers)).status_code == 200
 
 
-async def test_a_token_in_another_place_does_not_count(client: httpx.AsyncClient, alice: Caller) -> None:
+async def test_a_token_in_the_query_or_a_cookie_is_ignored(client: httpx.AsyncClient, alice: Caller) -> None:
     response = await client.get(f"/api/v1/users/me?access_token={alice.access_token}")
     assert_problem(response, 401, "unauthenticated")
     response = await client.get("/api/v1/users/me", headers={"Cookie": f"access_token={alice.access_token}"})
     assert_problem(response, 401, "unauthenticated")
 
 
-async def test_two_tokens_are_none(client: httpx.AsyncClient, alice: Caller, bob: Caller) -> None:
+async def test_two_authorization_headers_are_refused(client: httpx.AsyncClient, alice: Caller, bob: Caller) -> None:
     headers = [("Authorization", f"Bearer {caller.access_token}") for caller in (alice, bob)]
     assert_problem(await client.get("/api/v1/users/me", headers=headers), 401, "unauthenticated")
 
 
-async def test_a_refresh_token_is_no_access_token(stack: Stack, alice: Caller) -> None:
+async def test_a_refresh_token_is_not_accepted_as_an_access_token(stack: Stack, alice: Caller) -> None:
     await assert_refused(stack, alice.refresh_token)
 
 
@@ -102,7 +102,7 @@ async def test_a_refresh_token_is_no_access_token(stack: Stack, alice: Caller) -
 
 async def test_a_token_with_any_part_changed_is_refused(stack: Stack, alice: Caller) -> None:
     token = alice.access_token
-    # Each character counts, also the last one, whose spare bits a lax decoder would ignore.
+    # Including the last character, whose unused bits a lenient decoder would ignore.
     for place in [*range(0, len(token), 23), *range(len(token) - 5, len(token))]:
         for other in "AQ":
             if token[place] not in (other, "."):
@@ -121,7 +121,7 @@ async def test_a_token_with_any_part_changed_is_refused(stack: Stack, alice: Cal
         {"iss": "https://evil.example.com", "aud": "https://evil.example.com"},
     ],
 )
-async def test_other_claims_under_the_same_signature_are_refused(
+async def test_changed_claims_with_the_same_signature_are_refused(
     stack: Stack, alice: Caller, change: JsonObject
 ) -> None:
     header, claims, signature = parts(alice.access_token)
@@ -135,7 +135,9 @@ async def test_an_unsigned_token_is_refused(stack: Stack, alice: Caller, name: s
         await assert_refused(stack, f"{segment(header | {'alg': name})}.{segment(claims)}.{end}")
 
 
-async def test_a_public_key_is_no_shared_secret(stack: Stack, client: httpx.AsyncClient, alice: Caller) -> None:
+async def test_a_public_key_is_not_accepted_as_an_hmac_secret(
+    stack: Stack, client: httpx.AsyncClient, alice: Caller
+) -> None:
     (jwk,) = (await client.get("/.well-known/jwks.json")).json()["keys"]
     key = ECKey.import_key(jwk)
     header, claims, _ = parts(alice.access_token)
@@ -145,7 +147,7 @@ async def test_a_public_key_is_no_shared_secret(stack: Stack, client: httpx.Asyn
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "HS256"])
-async def test_a_strangers_key_is_refused_however_it_is_offered(stack: Stack, alice: Caller, algorithm: str) -> None:
+async def test_an_unknown_key_is_refused_whatever_header_offers_it(stack: Stack, alice: Caller, algorithm: str) -> None:
     header, claims, _ = parts(alice.access_token)
     keys = {
         "ES256": ECKey.generate_key("P-256", private=True),
@@ -153,10 +155,10 @@ async def test_a_strangers_key_is_refused_however_it_is_offered(stack: Stack, al
         "HS256": OctKey.generate_key(256),
     }
     key: Any = keys[algorithm]
-    offered: JsonObject = {} if algorithm == "HS256" else {"jwk": key.as_dict(private=False)}
+    embedded: JsonObject = {} if algorithm == "HS256" else {"jwk": key.as_dict(private=False)}
     for extra in (
         {},
-        offered,
+        embedded,
         {"jku": "https://evil.example.com/jwks.json"},
         {"x5u": "https://evil.example.com/x"},
         {"kid": UNKNOWN_ID},
@@ -172,7 +174,7 @@ async def test_a_strangers_key_is_refused_however_it_is_offered(stack: Stack, al
     "extra",
     [{"crit": ["exp"]}, {"crit": []}, {"b64": False, "crit": ["b64"]}, {"zip": "DEF"}, {"typ": "JWT"}, {"cty": "JWT"}],
 )
-async def test_a_header_with_anything_else_is_refused_even_when_it_is_signed_well(
+async def test_unexpected_headers_are_refused_even_with_a_valid_signature(
     stack: Stack, alice: Caller, extra: JsonObject
 ) -> None:
     header, claims, _ = parts(alice.access_token)
@@ -194,7 +196,7 @@ async def test_a_header_with_anything_else_is_refused_even_when_it_is_signed_wel
         {"sub": None},
     ],
 )
-async def test_claims_for_another_time_or_server_are_refused_even_when_they_are_signed_well(
+async def test_invalid_claims_are_refused_even_with_a_valid_signature(
     stack: Stack, alice: Caller, change: JsonObject
 ) -> None:
     header, claims, _ = parts(alice.access_token)

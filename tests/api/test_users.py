@@ -21,7 +21,7 @@ def fresh_email() -> str:
 # --- signing up ------------------------------------------------------------------------------------
 
 
-async def test_a_new_account_is_shown_whole_and_without_its_password(client: httpx.AsyncClient) -> None:
+async def test_a_new_account_is_returned_with_all_fields_but_without_its_password(client: httpx.AsyncClient) -> None:
     email = fresh_email()
     body = {"email": email, "password": PASSWORD, "name": "Ada Lovelace ✨", "metadata": {"theme": {"dark": True}}}
     response = await client.post("/api/v1/users", json=body)
@@ -36,12 +36,12 @@ async def test_a_new_account_is_shown_whole_and_without_its_password(client: htt
     assert "argon2" not in response.text
 
 
-async def test_name_and_metadata_may_be_left_out(client: httpx.AsyncClient) -> None:
+async def test_name_and_metadata_are_optional(client: httpx.AsyncClient) -> None:
     user = (await client.post("/api/users", json={"email": fresh_email(), "password": PASSWORD})).json()
     assert (user["name"], user["metadata"]) == (None, {})
 
 
-async def test_an_address_has_one_account_however_it_is_written(client: httpx.AsyncClient) -> None:
+async def test_all_spellings_of_an_address_belong_to_one_account(client: httpx.AsyncClient) -> None:
     local = f"straße.{secrets.token_hex(4)}"
     first = await client.post("/api/v1/users", json={"email": f"{local}@bücher.example", "password": PASSWORD})
     assert first.status_code == 201
@@ -52,7 +52,7 @@ async def test_an_address_has_one_account_however_it_is_written(client: httpx.As
         assert login.json()["user"]["id"] == first.json()["id"]
 
 
-async def test_of_many_sign_ups_with_one_address_exactly_one_succeeds(client: httpx.AsyncClient) -> None:
+async def test_exactly_one_of_many_concurrent_sign_ups_with_one_address_succeeds(client: httpx.AsyncClient) -> None:
     body = {"email": fresh_email(), "password": PASSWORD}
     responses = await asyncio.gather(*[client.post("/api/v1/users", json=body) for _ in range(8)])
     assert sorted(response.status_code for response in responses) == [201] + 7 * [409]
@@ -65,7 +65,7 @@ async def test_of_many_sign_ups_with_one_address_exactly_one_succeeds(client: ht
         *("x" * 246 + "0123456789", "e\u0301" * 8 + "abc", 'quote"back\\slash/', "tab\tand\nline"),
     ],
 )
-async def test_any_characters_make_a_password(stack: Stack, password: str) -> None:
+async def test_a_password_may_contain_any_characters(stack: Stack, password: str) -> None:
     caller = await stack.sign_up(password=password)
     assert caller.id
 
@@ -79,7 +79,7 @@ async def test_weak_passwords_are_refused(client: httpx.AsyncClient, password: s
     assert faults_of(await client.post("/api/v1/users", json=body)) == ["/password"]
 
 
-async def test_a_password_is_neither_trimmed_nor_cut(stack: Stack) -> None:
+async def test_a_password_is_neither_trimmed_nor_truncated(stack: Stack) -> None:
     long = "x" * 250 + "abcdef"
     for password, others in ((" spaces stay ", ("spaces stay", " spaces stay")), (long, (long[:-1], long[:72]))):
         caller = await stack.sign_up(password=password)
@@ -92,7 +92,7 @@ async def test_a_password_is_neither_trimmed_nor_cut(stack: Stack) -> None:
     "email",
     ["ada", "@example.com", "ada@", "ada@@example.com", "a b@example.com", "ada@exa mple.com", "x" * 250 + "@a.bc"],
 )
-async def test_what_is_no_address_is_refused(client: httpx.AsyncClient, email: str) -> None:
+async def test_invalid_addresses_are_refused(client: httpx.AsyncClient, email: str) -> None:
     assert faults_of(await client.post("/api/v1/users", json={"email": email, "password": PASSWORD})) == ["/email"]
 
 
@@ -103,7 +103,7 @@ async def test_metadata_of_four_kibibytes_is_accepted_and_more_is_not(client: ht
         assert (await client.post("/api/v1/users", json=body)).status_code == status
 
 
-async def test_when_sign_up_is_closed_administrators_create_accounts(serve: Serve) -> None:
+async def test_when_sign_up_is_closed_only_administrators_create_accounts(serve: Serve) -> None:
     stack = await serve(SIGNUP="closed")
     body = {"email": "ada@example.com", "password": PASSWORD}
     assert_problem(await stack.client().post("/api/v1/users", json=body), 403, "forbidden")
@@ -117,7 +117,9 @@ async def test_when_sign_up_is_closed_administrators_create_accounts(serve: Serv
 # --- reading ---------------------------------------------------------------------------------------
 
 
-async def test_an_account_is_read_by_itself_and_by_administrators(alice: Caller, bob: Caller, admin: Caller) -> None:
+async def test_an_account_can_be_read_by_its_owner_and_by_administrators(
+    alice: Caller, bob: Caller, admin: Caller
+) -> None:
     mine = await alice.http.get("/api/v1/users/me")
     assert mine.json().keys() == FIELDS
     assert mine.json()["email"] == alice.email
@@ -157,7 +159,7 @@ async def test_put_replaces_name_and_metadata(make_user: MakeUser) -> None:
     assert faults_of(await caller.http.put(path, json={"name": "Ada"})) == ["/email"]
 
 
-async def test_patch_changes_what_is_named_and_null_clears(make_user: MakeUser) -> None:
+async def test_patch_changes_the_given_fields_and_null_clears_a_field(make_user: MakeUser) -> None:
     caller = await make_user(name="Ada", metadata={"theme": "dark", "tabs": {"size": 4, "hard": True}})
     path = f"/api/v1/users/{caller.id}"
     user = (await caller.http.patch(path, json={"metadata": {"tabs": {"hard": None}, "beta": 1}})).json()
@@ -173,7 +175,7 @@ async def test_patch_changes_what_is_named_and_null_clears(make_user: MakeUser) 
         assert faults_of(await caller.http.patch(path, json={name: None})) == [f"/{name}"]
 
 
-async def test_a_json_patch_changes_an_account_within_its_rules(make_user: MakeUser) -> None:
+async def test_a_json_patch_follows_the_same_rules_as_other_changes(make_user: MakeUser) -> None:
     caller = await make_user(name="Ada", metadata={"tabs": [1]})
     path = f"/api/v1/users/{caller.id}"
 
@@ -207,7 +209,7 @@ async def test_a_json_patch_changes_an_account_within_its_rules(make_user: MakeU
     assert (await caller.http.get(path)).json() == user
 
 
-async def test_a_change_is_seen_in_version_and_time(make_user: MakeUser) -> None:
+async def test_a_change_updates_the_etag_and_updated_at(make_user: MakeUser) -> None:
     caller = await make_user()
     before = await caller.http.get("/api/v1/users/me")
     after = await caller.http.patch(f"/api/v1/users/{caller.id}", json={"name": "Ada"})
@@ -223,7 +225,7 @@ async def test_a_patch_that_makes_metadata_too_large_is_refused(make_user: MakeU
     assert faults_of(response) == ["/metadata"]
 
 
-async def test_ones_own_address_changes_with_the_password_only(make_user: MakeUser, login: MakeUser) -> None:
+async def test_changing_the_own_address_requires_the_password(make_user: MakeUser, login: MakeUser) -> None:
     caller = await make_user()
     path, new = f"/api/v1/users/{caller.id}", fresh_email()
     assert faults_of(await caller.http.patch(path, json={"email": new})) == ["/current_password"]
@@ -236,20 +238,22 @@ async def test_ones_own_address_changes_with_the_password_only(make_user: MakeUs
     assert again.id != caller.id
 
 
-async def test_an_address_that_is_taken_is_a_conflict(make_user: MakeUser, alice: Caller) -> None:
+async def test_changing_to_an_address_in_use_is_a_conflict(make_user: MakeUser, alice: Caller) -> None:
     caller = await make_user()
     body = {"email": alice.email.upper(), "current_password": PASSWORD}
     assert_problem(await caller.http.patch(f"/api/v1/users/{caller.id}", json=body), 409, "conflict")
 
 
-async def test_an_administrator_needs_no_password_of_others(make_user: MakeUser, admin: Caller) -> None:
+async def test_an_administrator_changes_addresses_of_others_without_their_password(
+    make_user: MakeUser, admin: Caller
+) -> None:
     caller, new = await make_user(), fresh_email()
     response = await admin.http.patch(f"/api/v1/users/{caller.id}", json={"email": new})
     assert response.json()["email"] == new
 
 
 @pytest.mark.parametrize("body", [{"roles": ["user", "admin"]}, {"roles": ["user"]}, {"status": "suspended"}])
-async def test_roles_and_status_are_for_administrators(make_user: MakeUser, body: dict[str, Any]) -> None:
+async def test_only_administrators_change_roles_and_status(make_user: MakeUser, body: dict[str, Any]) -> None:
     caller = await make_user()
     path = f"/api/v1/users/{caller.id}"
     assert_problem(await caller.http.patch(path, json=body), 403, "forbidden")
@@ -257,7 +261,7 @@ async def test_roles_and_status_are_for_administrators(make_user: MakeUser, body
     assert (await caller.http.get("/api/v1/users/me")).json()["roles"] == ["user"]
 
 
-async def test_an_administrator_gives_roles(make_user: MakeUser, login: MakeUser, admin: Caller) -> None:
+async def test_an_administrator_can_grant_roles(make_user: MakeUser, login: MakeUser, admin: Caller) -> None:
     caller = await make_user()
     path = f"/api/v1/users/{caller.id}"
     response = await admin.http.patch(path, json={"roles": ["user", "editor", "admin"]})
@@ -268,20 +272,20 @@ async def test_an_administrator_gives_roles(make_user: MakeUser, login: MakeUser
 
 
 @pytest.mark.parametrize("role", ["", "Admin", "a b", "admin\n", "x" * 64, "é", 5])
-async def test_a_role_has_a_plain_name(make_user: MakeUser, admin: Caller, role: object) -> None:
+async def test_invalid_role_names_are_refused(make_user: MakeUser, admin: Caller, role: object) -> None:
     caller = await make_user()
     response = await admin.http.patch(f"/api/v1/users/{caller.id}", json={"roles": ["user", role]})
     assert faults_of(response) == ["/roles/1"]
 
 
-async def test_an_administrator_who_is_no_longer_one_loses_the_rights_at_once(stack: Stack, admin: Caller) -> None:
+async def test_a_former_administrator_loses_the_permissions_at_once(stack: Stack, admin: Caller) -> None:
     former = await stack.sign_up_admin()
     await admin.http.patch(f"/api/v1/users/{former.id}", json={"roles": ["user"]})
     response = await former.http.get("/api/v1/users")
     assert_problem(response, 403, "forbidden")
 
 
-async def test_others_change_nothing(alice: Caller, bob: Caller) -> None:
+async def test_users_cannot_change_other_accounts(alice: Caller, bob: Caller) -> None:
     path = f"/api/v1/users/{alice.id}"
     for method, target, body in (
         ("PUT", path, {"email": bob.email}),
@@ -296,7 +300,7 @@ async def test_others_change_nothing(alice: Caller, bob: Caller) -> None:
 # --- preconditions ---------------------------------------------------------------------------------
 
 
-async def test_a_change_under_an_old_version_is_refused_with_the_current_account(make_user: MakeUser) -> None:
+async def test_a_change_with_an_old_etag_is_refused_with_the_current_account(make_user: MakeUser) -> None:
     caller = await make_user()
     path = f"/api/v1/users/{caller.id}"
     etag = (await caller.http.get(path)).headers["etag"]
@@ -316,7 +320,7 @@ async def test_a_change_under_an_old_version_is_refused_with_the_current_account
     assert last.status_code == 200
 
 
-async def test_of_many_changes_of_one_version_exactly_one_wins(make_user: MakeUser) -> None:
+async def test_exactly_one_of_many_concurrent_changes_of_one_version_succeeds(make_user: MakeUser) -> None:
     caller = await make_user()
     path = f"/api/v1/users/{caller.id}"
     headers = {"If-Match": (await caller.http.get(path)).headers["etag"]}
@@ -326,7 +330,7 @@ async def test_of_many_changes_of_one_version_exactly_one_wins(make_user: MakeUs
     assert sorted(statuses) == [200] + 19 * [412]
 
 
-async def test_of_many_patches_of_metadata_none_is_lost(make_user: MakeUser) -> None:
+async def test_no_concurrent_patch_of_metadata_is_lost(make_user: MakeUser) -> None:
     caller = await make_user()
     path = f"/api/v1/users/{caller.id}"
     patches = [caller.http.patch(path, json={"metadata": {f"n{n}": n}}) for n in range(15)]
@@ -352,7 +356,7 @@ async def test_a_new_password_ends_all_other_sessions(stack: Stack) -> None:
     await stack.log_in(caller.email, "staple battery horse")
 
 
-async def test_a_password_changes_with_the_present_one_only(make_user: MakeUser, admin: Caller) -> None:
+async def test_changing_the_password_requires_the_current_one(make_user: MakeUser, admin: Caller) -> None:
     caller = await make_user()
     path = f"/api/v1/users/{caller.id}/password"
     body = {"current_password": "wrong password", "new_password": "staple battery horse"}
@@ -364,7 +368,7 @@ async def test_a_password_changes_with_the_present_one_only(make_user: MakeUser,
     assert_problem(response, 404, "not-found")
 
 
-async def test_a_new_password_obeys_the_rules(make_user: MakeUser) -> None:
+async def test_weak_new_passwords_are_refused(make_user: MakeUser) -> None:
     caller = await make_user()
     for weak in ("short", "password", f"i am {caller.email.partition('@')[0]}"):
         body = {"current_password": PASSWORD, "new_password": weak}
@@ -375,7 +379,7 @@ async def test_a_new_password_obeys_the_rules(make_user: MakeUser) -> None:
 # --- deleting --------------------------------------------------------------------------------------
 
 
-async def test_a_deleted_account_is_gone_with_its_sessions_and_its_address_is_free(stack: Stack) -> None:
+async def test_deleting_an_account_ends_its_sessions_and_frees_its_address(stack: Stack) -> None:
     caller = await stack.sign_up()
     other = await stack.log_in(caller.email)
     await caller.http.post("/api/v1/resources", json={"type": "note", "data": {}})
@@ -393,7 +397,7 @@ async def test_a_deleted_account_is_gone_with_its_sessions_and_its_address_is_fr
     assert (await again.http.get("/api/v1/resources")).json()["items"] == []
 
 
-async def test_a_deleted_account_leaves_no_visible_resources(make_user: MakeUser, admin: Caller) -> None:
+async def test_deleting_an_account_deletes_its_resources(make_user: MakeUser, admin: Caller) -> None:
     caller = await make_user()
     created = await caller.http.post("/api/v1/resources", json={"type": "note", "data": {}})
     assert (await admin.http.delete(f"/api/v1/users/{caller.id}")).status_code == 204
@@ -402,7 +406,7 @@ async def test_a_deleted_account_leaves_no_visible_resources(make_user: MakeUser
         assert_problem(await admin.http.delete(f"/api/v1/users/{target}"), 404, "not-found")
 
 
-async def test_the_last_administrator_stays(serve: Serve) -> None:
+async def test_the_last_administrator_can_be_neither_deleted_nor_demoted_nor_suspended(serve: Serve) -> None:
     stack = await serve()
     admin = await stack.sign_up_admin()
     path = f"/api/v1/users/{admin.id}"
@@ -413,17 +417,17 @@ async def test_the_last_administrator_stays(serve: Serve) -> None:
     assert (await admin.http.get("/api/v1/users")).status_code == 200
 
 
-async def test_of_two_administrators_who_go_at_once_one_stays(serve: Serve) -> None:
+async def test_concurrent_deletions_of_all_administrators_leave_one(serve: Serve) -> None:
     stack = await serve()
     admins = [await stack.sign_up_admin() for _ in range(4)]
     responses = await asyncio.gather(*[admin.http.delete(f"/api/v1/users/{admin.id}") for admin in admins])
     assert sorted(response.status_code for response in responses) == [204, 204, 204, 409]
 
 
-# --- administering ---------------------------------------------------------------------------------
+# --- administration --------------------------------------------------------------------------------
 
 
-async def test_a_suspended_account_is_out_at_once_until_it_is_active_again(stack: Stack, admin: Caller) -> None:
+async def test_a_suspended_account_has_no_access_until_it_is_active_again(stack: Stack, admin: Caller) -> None:
     caller = await stack.sign_up()
     path = f"/api/v1/users/{caller.id}"
     suspended = await admin.http.patch(path, json={"status": "suspended"})
@@ -439,7 +443,7 @@ async def test_a_suspended_account_is_out_at_once_until_it_is_active_again(stack
     assert (await again.http.get("/api/v1/users/me")).json()["status"] == "active"
 
 
-async def test_roles_hold_for_tokens_that_were_given_out_before(stack: Stack, admin: Caller) -> None:
+async def test_role_changes_apply_to_existing_tokens(stack: Stack, admin: Caller) -> None:
     caller = await stack.sign_up()
     path = f"/api/v1/users/{caller.id}"
     assert_problem(await caller.http.get("/api/v1/users"), 403, "forbidden")
@@ -451,13 +455,15 @@ async def test_roles_hold_for_tokens_that_were_given_out_before(stack: Stack, ad
 
 
 @pytest.mark.parametrize("change", [{"roles": ["user"]}, {"status": "suspended"}], ids=["demoted", "suspended"])
-async def test_of_administrators_who_lose_it_at_the_same_moment_one_stays(serve: Serve, change: dict[str, Any]) -> None:
+async def test_concurrent_demotions_or_suspensions_of_all_administrators_leave_one(
+    serve: Serve, change: dict[str, Any]
+) -> None:
     stack = await serve()
     admins = [await stack.sign_up_admin() for _ in range(4)]
-    # Each takes it from the next one, so that nobody is out before having asked.
+    # Each administrator changes the next one, so that all of them send a request before they lose the role.
     pairs = zip(admins, [*admins[1:], admins[0]], strict=True)
-    asked = [admin.http.patch(f"/api/v1/users/{other.id}", json=change) for admin, other in pairs]
-    await asyncio.gather(*asked)
+    requests = [admin.http.patch(f"/api/v1/users/{other.id}", json=change) for admin, other in pairs]
+    await asyncio.gather(*requests)
     outcomes = [(await admin.http.get("/api/v1/users")).status_code for admin in admins]
     assert set(outcomes) <= {200, 401 if "status" in change else 403}
     assert 200 in outcomes
