@@ -1,4 +1,4 @@
-"""What an API key may do by its scopes: every route, with keys of every kind."""
+"""The permissions of API keys by their scopes: every route is called with keys of every kind."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from tests.api.stack import Stack, assert_problem
 
 
 def keys_to_try(route: Route[Any]) -> Iterator[tuple[Sequence[str], bool]]:
-    """The scopes of API keys, each with whether a key that has them may call a route as far as its owner may."""
+    """Yield sets of scopes, each with whether a key with these scopes has its owner's permissions on the route."""
     yield SCOPES, route.scope is not None
     if route.scope is not None:
         yield (route.scope, *ALSO_NEEDED.get((route.method, route.path), ())), True
@@ -27,29 +27,27 @@ ALSO_NEEDED: Mapping[tuple[str, str], tuple[Scope, ...]] = {
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
-async def test_an_api_key_may_what_its_owner_may_within_its_scopes_and_nothing_else(
-    route: Route[Any], stack: Stack
-) -> None:
+async def test_an_api_key_has_the_permissions_of_its_owner_within_its_scopes(route: Route[Any], stack: Stack) -> None:
     entry = EXPECTED[route.method, route.path]
     owner = await stack.sign_up()
     for caller, status in zip(CALLERS[3:], entry.statuses[3:], strict=True):
         session = await client_of(stack, caller, owner)
         for scopes, is_within in keys_to_try(route):
-            holder = owner.http if caller == "owner" else session
-            made = await holder.post(KEYS, json={"name": caller, "scopes": scopes})
+            creator = owner.http if caller == "owner" else session
+            made = await creator.post(KEYS, json={"name": caller, "scopes": scopes})
             client = stack.client(made.json()["key"])
             body = None if entry.body is None else entry.body(owner)
             response = await client.request(route.method, path_of(route, await entry.target_of(owner)), json=body)
-            # Where credentials are not looked at, a key is as good as none.
+            # On routes that ignore credentials, a key makes no difference.
             expected = status if is_within or route.who is Who.ANYONE else 403
             assert response.status_code == expected, (caller, scopes, response.text)
             if expected in SLUGS:
                 assert_problem(response, expected, SLUGS[expected])
-            if expected == 204:  # What this was about may be gone.
+            if expected == 204:  # The object may have been deleted.
                 owner = await stack.sign_up()
 
 
-def test_no_scope_is_for_second_factors() -> None:
+def test_no_scope_permits_routes_of_second_factors() -> None:
     routes = [route for route in ROUTES if route.path.endswith(("/totp", "/totp/confirm"))]
     assert [route.scope for route in routes] == [None] * 5
 
@@ -58,7 +56,7 @@ def test_no_scope_is_for_second_factors() -> None:
     ("scopes", "status"),
     [(["users:read", "resources:read"], 200), (["users:read"], 403), (["resources:read"], 403), (["audit:read"], 403)],
 )
-async def test_an_api_key_exports_only_what_its_scopes_let_it_read(
+async def test_an_account_export_with_an_api_key_requires_the_scopes_for_all_its_data(
     stack: Stack, scopes: list[str], status: int
 ) -> None:
     user = await stack.sign_up()

@@ -1,4 +1,4 @@
-"""API keys on the wire: making them, and using them wherever a token is used."""
+"""API keys over HTTP: creating and listing them, and using them instead of access tokens."""
 
 import asyncio
 import time
@@ -18,10 +18,10 @@ RESOURCES = "/api/v1/resources"
 NOTE = {"type": "note", "data": {}}
 
 
-# --- making and listing --------------------------------------------------------------------------
+# --- creating and listing ------------------------------------------------------------------------
 
 
-async def test_a_new_key_is_shown_once_and_kept_nowhere(stack: Stack) -> None:
+async def test_a_new_key_is_returned_once_and_not_stored(stack: Stack) -> None:
     owner = await stack.sign_up()
     body = {"name": "nightly import 🌙", "scopes": ["resources:write", "users:read"]}
     response = await owner.http.post(KEYS, json=body)
@@ -42,7 +42,7 @@ async def test_a_new_key_is_shown_once_and_kept_nowhere(stack: Stack) -> None:
     assert key not in str([tuple(row) for row in await stack.execute("SELECT * FROM api_keys")])
 
 
-async def test_lists_hold_ones_own_keys_newest_first(stack: Stack) -> None:
+async def test_users_list_their_own_keys_newest_first(stack: Stack) -> None:
     owner, other = await stack.sign_up(), await stack.sign_up()
     names = ["first", "second", "third"]
     for name in names:
@@ -66,11 +66,11 @@ async def test_lists_hold_ones_own_keys_newest_first(stack: Stack) -> None:
         ({"name": 1, "scopes": ["users:read"] * 2, "expires_at": 1}, ["/expires_at", "/name", "/scopes"]),
     ],
 )
-async def test_all_that_is_wrong_is_named(alice: Caller, body: dict[str, Any], faults: list[str]) -> None:
+async def test_all_faults_of_a_new_key_are_reported(alice: Caller, body: dict[str, Any], faults: list[str]) -> None:
     assert faults_of(await alice.http.post(KEYS, json=body)) == faults
 
 
-async def test_names_may_have_a_hundred_characters_of_any_kind(stack: Stack) -> None:
+async def test_a_name_may_have_a_hundred_characters_of_any_kind(stack: Stack) -> None:
     owner = await stack.sign_up()
     names = ["🦊" * 100, "x", "<script>alert(1)</script>", "'; DROP TABLE api_keys; --"]
     for name in names:
@@ -78,7 +78,7 @@ async def test_names_may_have_a_hundred_characters_of_any_kind(stack: Stack) -> 
     assert [item["name"] for item in await list_keys(owner)] == names[::-1]
 
 
-async def test_an_account_has_a_hundred_keys_at_most(stack: Stack) -> None:
+async def test_an_account_can_have_at_most_a_hundred_keys(stack: Stack) -> None:
     owner = await stack.sign_up()
     attempts = [owner.http.post(KEYS, json={"name": "x", "scopes": ["users:read"]}) for _ in range(MAX_KEYS + 5)]
     responses = await asyncio.gather(*attempts)
@@ -95,7 +95,7 @@ async def test_an_account_has_a_hundred_keys_at_most(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("given", "stored"),
     [
         (None, None),
         ("2099-12-31T23:59:59Z", "2099-12-31T23:59:59.000Z"),
@@ -106,13 +106,13 @@ async def test_an_account_has_a_hundred_keys_at_most(stack: Stack) -> None:
         ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"),
     ],
 )
-async def test_an_expiry_may_have_any_offset_and_is_kept_in_utc(
-    stack: Stack, given: str | None, kept: str | None
+async def test_an_expiry_is_accepted_with_any_offset_and_stored_in_utc(
+    stack: Stack, given: str | None, stored: str | None
 ) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner, expires_at=given)
-    assert machine.made["expires_at"] == kept
-    assert [item["expires_at"] for item in await list_keys(owner)] == [kept]
+    assert machine.made["expires_at"] == stored
+    assert [item["expires_at"] for item in await list_keys(owner)] == [stored]
     assert await machine.status() == 200
 
 
@@ -136,12 +136,12 @@ async def test_an_expiry_may_have_any_offset_and_is_kept_in_utc(
         {"$gt": ""},
     ],
 )
-async def test_any_other_expiry_is_refused(alice: Caller, given: Any) -> None:
+async def test_invalid_expiries_are_refused(alice: Caller, given: Any) -> None:
     body = {"name": "x", "scopes": ["users:read"], "expires_at": given}
     assert set(faults_of(await alice.http.post(KEYS, json=body))) == {"/expires_at"}
 
 
-async def test_an_expired_key_is_refused_and_still_listed(stack: Stack) -> None:
+async def test_an_expired_key_is_refused_but_still_listed(stack: Stack) -> None:
     owner = await stack.sign_up()
     expires_at = clock.after(1.0)
     machine = await make_key(stack, owner, expires_at=expires_at)
@@ -154,7 +154,7 @@ async def test_an_expired_key_is_refused_and_still_listed(stack: Stack) -> None:
 # --- using ---------------------------------------------------------------------------------------
 
 
-async def test_a_key_is_used_wherever_a_token_is(stack: Stack, kind: str) -> None:
+async def test_a_key_is_accepted_instead_of_an_access_token(stack: Stack, kind: str) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner)
     assert (await machine.http.get(ME)).json() == (await owner.http.get(ME)).json()
@@ -175,14 +175,14 @@ async def test_a_key_is_used_wherever_a_token_is(stack: Stack, kind: str) -> Non
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
-async def test_the_scheme_may_be_written_in_any_case(stack: Stack, scheme: str) -> None:
+async def test_the_authorization_scheme_is_case_insensitive(stack: Stack, scheme: str) -> None:
     machine = await make_key(stack, await stack.sign_up())
     for space in (" ", "   "):
         headers = {"Authorization": f"{scheme}{space}{machine.key}"}
         assert (await stack.client().get(ME, headers=headers)).status_code == 200
 
 
-async def test_head_and_options_answer_a_key_as_a_token(stack: Stack) -> None:
+async def test_head_and_options_treat_a_key_like_an_access_token(stack: Stack) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner, ["users:read"])
     for path, status in ((ME, 200), (RESOURCES, 403), (KEYS, 403)):
@@ -192,11 +192,11 @@ async def test_head_and_options_answer_a_key_as_a_token(stack: Stack) -> None:
             assert_problem(await http.options(path), 405, "method-not-allowed")
 
 
-async def test_a_key_anywhere_else_is_no_credential(stack: Stack) -> None:
+async def test_a_key_outside_the_bearer_header_is_ignored(stack: Stack) -> None:
     machine = await make_key(stack, await stack.sign_up())
-    stranger, key = stack.client(), machine.key
+    anonymous, key = stack.client(), machine.key
     for name in ("key", "api_key", "access_token", "token"):
-        assert_problem(await stranger.get(ME, params={name: key}), 401, "unauthenticated")
+        assert_problem(await anonymous.get(ME, params={name: key}), 401, "unauthenticated")
         assert faults_of(await machine.http.get(ME, params={name: key})) == [name]
     for headers in (
         {"X-API-Key": key},
@@ -204,16 +204,16 @@ async def test_a_key_anywhere_else_is_no_credential(stack: Stack) -> None:
         {"Authorization": key},
         {"Authorization": f"ApiKey {key}"},
     ):
-        assert_problem(await stranger.get(ME, headers=headers), 401, "unauthenticated")
-    assert_problem(await stranger.get(ME, auth=(key, "")), 401, "unauthenticated")
+        assert_problem(await anonymous.get(ME, headers=headers), 401, "unauthenticated")
+    assert_problem(await anonymous.get(ME, auth=(key, "")), 401, "unauthenticated")
 
 
-async def test_a_request_without_a_credential_is_answered_that_a_key_would_do(client: httpx.AsyncClient) -> None:
+async def test_the_answer_to_a_request_without_credentials_mentions_api_keys(client: httpx.AsyncClient) -> None:
     problem = assert_problem(await client.get(ME), 401, "unauthenticated")
     assert problem["detail"] == "Send an API key or an access token in the header Authorization: Bearer <token>"
 
 
-async def test_what_is_not_quite_a_key_is_refused(stack: Stack) -> None:
+async def test_altered_and_unknown_keys_are_refused(stack: Stack) -> None:
     machine = await make_key(stack, await stack.sign_up())
     key = machine.key
     wrong = [
@@ -235,7 +235,7 @@ async def test_what_is_not_quite_a_key_is_refused(stack: Stack) -> None:
     assert await machine.status() == 200
 
 
-async def test_the_scope_that_is_missing_is_named(stack: Stack) -> None:
+async def test_the_missing_scope_is_named(stack: Stack) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner, ["resources:read"])
     assert await machine.status(RESOURCES) == 200
@@ -245,14 +245,14 @@ async def test_the_scope_that_is_missing_is_named(stack: Stack) -> None:
         (await machine.http.patch(f"/api/v1/users/{owner.id}", json={"name": "Eve"}), "users:write"),
     ):
         assert scope in assert_problem(response, 403, "forbidden")["detail"]
-    # Writing does not come with reading, nor the other way round.
+    # A write scope does not include reading, and a read scope does not include writing.
     writer = await make_key(stack, owner, ["resources:write"])
     created = await writer.http.post(RESOURCES, json=NOTE)
     assert created.status_code == 201
     assert await writer.status(created.headers["location"]) == 403
 
 
-async def test_no_key_manages_keys_sessions_passwords_or_second_factors(stack: Stack, admin: Caller) -> None:
+async def test_keys_cannot_manage_keys_sessions_passwords_or_second_factors(stack: Stack, admin: Caller) -> None:
     owner = await stack.sign_up()
     for machine in (await make_key(stack, owner), await make_key(stack, admin)):
         other = await make_key(stack, owner)
@@ -278,7 +278,7 @@ async def test_no_key_manages_keys_sessions_passwords_or_second_factors(stack: S
     assert (await owner.http.get(ME)).status_code == 200
 
 
-async def test_where_a_body_proves_who_calls_a_key_makes_no_difference(stack: Stack) -> None:
+async def test_a_key_makes_no_difference_where_the_body_authenticates_the_caller(stack: Stack) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner, ["audit:read"])
     other = await stack.log_in(owner.email)
@@ -288,7 +288,7 @@ async def test_where_a_body_proves_who_calls_a_key_makes_no_difference(stack: St
     assert (await owner.http.get(ME)).status_code == 200
 
 
-async def test_a_sign_up_minds_a_key_that_comes_with_it(serve: Serve) -> None:
+async def test_a_sign_up_uses_the_permissions_of_a_key_sent_with_it(serve: Serve) -> None:
     stack = await serve(SIGNUP="closed")
     admin = await stack.sign_up_admin()
 
@@ -307,7 +307,7 @@ async def test_a_sign_up_minds_a_key_that_comes_with_it(serve: Serve) -> None:
     assert await status(machine.http) == 401
 
 
-async def test_the_owner_is_told_of_a_new_key_by_mail_and_the_mail_does_not_hold_it(stack: Stack) -> None:
+async def test_a_new_key_is_notified_by_mail_without_the_key_itself(stack: Stack) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner)
     message = (await stack.mails(owner.email))[-1]

@@ -1,4 +1,4 @@
-"""Section 1 of the contract: what holds of every path."""
+"""Section 1 of the contract: the conventions of all paths."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ async def create(caller: Caller, body: dict[str, Any]) -> str:
 # --- paths -----------------------------------------------------------------------------------------
 
 
-async def test_the_path_without_a_version_is_the_same_endpoint(alice: Caller) -> None:
+async def test_paths_with_and_without_the_version_are_the_same_endpoint(alice: Caller) -> None:
     resource_id = await create(alice, {"type": "note", "data": {}})
     for base in ("/api", "/api/v1"):
         response = await alice.http.get(f"{base}/resources/{resource_id}")
@@ -52,16 +52,16 @@ async def test_an_unknown_path_is_not_found(alice: Caller, path: str) -> None:
 @pytest.mark.parametrize(
     "bad", ["1", "me2", UNKNOWN_ID[:-1], UNKNOWN_ID + "0", UNKNOWN_ID.replace("-", ""), f"{{{UNKNOWN_ID}}}"]
 )
-async def test_an_id_that_is_no_uuid_is_invalid(alice: Caller, path: str, bad: str) -> None:
+async def test_an_id_that_is_not_a_uuid_is_invalid(alice: Caller, path: str, bad: str) -> None:
     assert faults_of(await alice.http.get(path.format(bad))) == ["id"]
 
 
 @pytest.mark.parametrize("end", ["%0A", "%00", "%20"])
-async def test_an_id_with_something_behind_it_is_invalid(alice: Caller, end: str) -> None:
+async def test_an_id_with_trailing_characters_is_invalid(alice: Caller, end: str) -> None:
     assert faults_of(await alice.http.get(f"/api/v1/resources/{UNKNOWN_ID}{end}")) == ["id"]
 
 
-async def test_an_id_that_names_nothing_is_not_found(alice: Caller) -> None:
+async def test_an_unknown_id_is_not_found(alice: Caller) -> None:
     assert_problem(await alice.http.get(f"/api/v1/resources/{UNKNOWN_ID}"), 404, "not-found")
     assert_problem(await alice.http.delete(f"/api/v1/auth/sessions/{UNKNOWN_ID}"), 404, "not-found")
 
@@ -70,19 +70,19 @@ async def test_an_id_that_names_nothing_is_not_found(alice: Caller) -> None:
 
 
 @pytest.mark.parametrize("given", ["a", "trace-1.2_3:4", "0af7651916cd43dd8448eb211c80319c", "x" * 128])
-async def test_a_sane_request_id_is_kept(client: httpx.AsyncClient, given: str) -> None:
+async def test_a_valid_request_id_is_kept(client: httpx.AsyncClient, given: str) -> None:
     for path in ("/livez", "/nothing"):
         response = await client.get(path, headers={"X-Request-ID": given})
         assert response.headers["x-request-id"] == given
 
 
 @pytest.mark.parametrize("given", ["", " ", "x" * 129, "two words", "<script>", "é", 'a"b', "a,b", "{}"])
-async def test_an_insane_request_id_is_replaced(client: httpx.AsyncClient, given: str) -> None:
+async def test_an_invalid_request_id_is_replaced(client: httpx.AsyncClient, given: str) -> None:
     response = await client.get("/nothing", headers={b"X-Request-ID": given.encode()})
     assert response.headers["x-request-id"] not in (given, "")
 
 
-async def test_each_request_has_an_id_of_its_own(client: httpx.AsyncClient) -> None:
+async def test_each_request_gets_a_unique_id(client: httpx.AsyncClient) -> None:
     ids = {(await client.get("/livez")).headers["x-request-id"] for _ in range(10)}
     assert len(ids) == 10
 
@@ -93,17 +93,17 @@ async def test_each_request_has_an_id_of_its_own(client: httpx.AsyncClient) -> N
 @pytest.mark.parametrize(
     "path", ["/api/v1/users/me", "/api/v1/resources", "/livez", "/openapi.json", "/docs", "/problems/conflict"]
 )
-async def test_head_answers_as_get_does_without_a_body(alice: Caller, path: str) -> None:
+async def test_head_returns_the_headers_of_get_without_a_body(alice: Caller, path: str) -> None:
     got = await alice.http.get(path)
     head = await alice.http.head(path)
     assert (head.status_code, head.content) == (200, b"")
-    own = {"x-request-id"}
-    assert {n: v for n, v in head.headers.items() if n not in own} == {
-        n: v for n, v in got.headers.items() if n not in own
+    unique = {"x-request-id"}
+    assert {n: v for n, v in head.headers.items() if n not in unique} == {
+        n: v for n, v in got.headers.items() if n not in unique
     }
 
 
-async def test_head_of_something_missing_has_no_body(alice: Caller) -> None:
+async def test_head_of_a_missing_resource_has_no_body(alice: Caller) -> None:
     response = await alice.http.head(f"/api/v1/resources/{UNKNOWN_ID}")
     assert (response.status_code, response.content) == (404, b"")
     assert response.headers["content-type"] == "application/problem+json"
@@ -124,10 +124,10 @@ async def test_head_of_something_missing_has_no_body(alice: Caller) -> None:
         ("get", "/livez", {"GET", "HEAD"}),
     ],
 )
-async def test_another_method_is_refused_and_told_which_are_allowed(
+async def test_an_unsupported_method_is_refused_with_the_allowed_methods(
     stack: Stack, method: str, path: str, allowed: set[str]
 ) -> None:
-    # httpx would write the method in capitals.
+    # httpx.Request would convert the method to upper case.
     request = httpx.Request(method, httpx.URL(f"http://127.0.0.1:8000{path}"))
     request.method = method
     response = await stack.client().send(request)
@@ -152,7 +152,7 @@ async def test_a_preflight_from_a_configured_origin_is_answered(serve: Serve) ->
     assert "Origin" in headers["vary"]
 
 
-async def test_a_script_of_a_configured_origin_may_read_answers_and_problems(serve: Serve) -> None:
+async def test_scripts_of_a_configured_origin_can_read_responses_and_problems(serve: Serve) -> None:
     stack = await serve(CORS_ORIGINS=APP)
     for path in ("/livez", "/api/v1/users/me", "/nothing"):
         headers = (await stack.client().get(path, headers={"Origin": APP})).headers
@@ -168,7 +168,7 @@ async def test_a_script_of_a_configured_origin_may_read_answers_and_problems(ser
         *("https://app.example.com@evil.com", "*", ""),
     ],
 )
-async def test_other_origins_get_nothing(serve: Serve, origin: str) -> None:
+async def test_other_origins_get_no_cors_headers(serve: Serve, origin: str) -> None:
     stack = await serve(CORS_ORIGINS=APP)
     client = stack.client()
     preflight = await client.options("/api/v1/resources", headers=PREFLIGHT | {"Origin": origin})
@@ -177,7 +177,7 @@ async def test_other_origins_get_nothing(serve: Serve, origin: str) -> None:
         assert not [name for name in response.headers if name.startswith("access-control-")]
 
 
-async def test_without_configured_origins_there_is_no_cors(client: httpx.AsyncClient) -> None:
+async def test_cors_is_disabled_without_configured_origins(client: httpx.AsyncClient) -> None:
     response = await client.options("/api/v1/resources", headers=PREFLIGHT)
     assert_problem(response, 405, "method-not-allowed")
     assert not [name for name in response.headers if name.startswith("access-control-")]
@@ -195,7 +195,7 @@ async def test_an_accept_header_that_excludes_json_is_not_acceptable(alice: Call
 @pytest.mark.parametrize(
     "accept", ["*/*", "application/*", "application/json", "text/html, */*;q=0.1", "APPLICATION/JSON; q=0.5", ""]
 )
-async def test_an_accept_header_that_admits_json_gets_it(alice: Caller, accept: str) -> None:
+async def test_an_accept_header_that_allows_json_gets_json(alice: Caller, accept: str) -> None:
     response = await alice.http.get("/api/v1/users/me", headers={"Accept": accept})
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
@@ -232,14 +232,14 @@ async def test_a_compressed_body_is_unsupported(alice: Caller, coding: str) -> N
     "content_type",
     ["application/json", "Application/JSON", "application/json;charset=UTF-8", 'application/json; charset="utf-8"'],
 )
-async def test_json_may_be_called_so_in_any_spelling(alice: Caller, content_type: str) -> None:
+async def test_all_spellings_of_the_json_content_type_are_accepted(alice: Caller, content_type: str) -> None:
     headers = {"Content-Type": content_type, "Content-Encoding": "identity"}
     response = await alice.http.post("/api/v1/resources", content=b'{"type": "note", "data": {}}', headers=headers)
     assert response.status_code == 201
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/merge-patch+json"])
-async def test_patch_takes_a_merge_patch_under_both_names(alice: Caller, content_type: str) -> None:
+async def test_patch_accepts_a_merge_patch_with_both_content_types(alice: Caller, content_type: str) -> None:
     resource_id = await create(alice, {"type": "note", "data": {"a": 1}})
     response = await alice.http.patch(
         f"/api/v1/resources/{resource_id}", content=b'{"data": {"b": 2}}', headers={"Content-Type": content_type}
@@ -247,7 +247,7 @@ async def test_patch_takes_a_merge_patch_under_both_names(alice: Caller, content
     assert response.json()["data"] == {"a": 1, "b": 2}
 
 
-# --- names -----------------------------------------------------------------------------------------
+# --- fields and parameters -------------------------------------------------------------------------
 
 
 async def test_unknown_query_parameters_are_refused_and_named(alice: Caller) -> None:
@@ -257,7 +257,7 @@ async def test_unknown_query_parameters_are_refused_and_named(alice: Caller) -> 
     assert faults_of(await alice.http.post("/api/v1/auth/logout?x=1")) == ["x"]
 
 
-async def test_unknown_members_are_refused_and_named(alice: Caller) -> None:
+async def test_unknown_fields_are_refused_and_named(alice: Caller) -> None:
     body = {"type": "note", "data": {"anything": "goes"}, "Data": {}, "a/b": 1, "c~d": 2, "": 3}
     response = await alice.http.post("/api/v1/resources", json=body)
     assert faults_of(response) == ["/", "/Data", "/a~1b", "/c~0d"]
@@ -269,7 +269,7 @@ async def test_a_repeated_query_parameter_is_refused(alice: Caller, query: str) 
 
 
 @pytest.mark.parametrize("query", ["x=%ff", "%ff=x", "&".join(f"x{n}=1" for n in range(200)), "type=%ed%a0%80"])
-async def test_a_query_that_is_no_utf_8_or_endless_is_invalid(alice: Caller, query: str) -> None:
+async def test_a_query_that_is_not_utf_8_or_has_too_many_parameters_is_invalid(alice: Caller, query: str) -> None:
     assert_problem(await alice.http.get(f"/api/v1/resources?{query}"), 400, "invalid-request")
 
 
@@ -303,7 +303,7 @@ async def test_times_are_utc_with_milliseconds_and_ids_are_uuid_7_in_lower_case(
         ("gzip;q=0", None),
     ],
 )
-async def test_a_large_answer_is_compressed_as_the_client_likes(
+async def test_a_large_response_is_compressed_as_the_client_accepts(
     alice: Caller, accepted: str, coding: str | None
 ) -> None:
     resource_id = await create(alice, LARGE)
@@ -321,12 +321,12 @@ async def test_a_large_answer_is_compressed_as_the_client_likes(
     assert json.loads(raw)["data"] == LARGE["data"]
 
 
-async def test_a_small_answer_is_not_worth_compressing(client: httpx.AsyncClient) -> None:
+async def test_a_small_response_is_not_compressed(client: httpx.AsyncClient) -> None:
     response = await client.get("/livez", headers={"Accept-Encoding": "gzip, zstd"})
     assert "content-encoding" not in response.headers
 
 
-async def test_answers_with_tokens_are_neither_compressed_nor_stored(stack: Stack) -> None:
+async def test_responses_with_tokens_are_neither_compressed_nor_cached(stack: Stack) -> None:
     caller = await stack.sign_up(metadata={"text": "la " * 1300})
     body = {"email": caller.email, "password": PASSWORD}
     client = stack.client(**{"Accept-Encoding": "gzip, zstd"})
@@ -338,7 +338,7 @@ async def test_answers_with_tokens_are_neither_compressed_nor_stored(stack: Stac
         assert response.headers["cache-control"] == "no-store"
 
 
-async def test_what_a_signed_in_caller_reads_is_for_no_shared_cache(alice: Caller) -> None:
+async def test_responses_to_authenticated_requests_are_not_for_shared_caches(alice: Caller) -> None:
     resource_id = await create(alice, {"type": "note", "data": {}})
     for path in ("users/me", "resources", f"resources/{resource_id}", "auth/sessions", f"resources/{UNKNOWN_ID}"):
         control = (await alice.http.get(f"/api/v1/{path}")).headers["cache-control"]
@@ -349,7 +349,7 @@ async def test_what_a_signed_in_caller_reads_is_for_no_shared_cache(alice: Calle
 # --- HTTPS -----------------------------------------------------------------------------------------
 
 
-async def test_over_tls_browsers_are_told_to_stay_there_for_a_year(stack: Stack) -> None:
+async def test_https_responses_have_strict_transport_security_for_a_year(stack: Stack) -> None:
     client = stack.client(origin="https://api.example.com")
     for path in ("/livez", "/nothing", "/api/v1/users/me"):
         policy = (await client.get(path)).headers["strict-transport-security"]
@@ -371,7 +371,7 @@ async def test_production_refuses_plain_http(serve: Serve, origin: str) -> None:
     assert (await stack.client(origin="https://api.example.com").get("/docs")).status_code == 200
 
 
-async def test_development_refuses_plain_http_from_elsewhere(stack: Stack) -> None:
+async def test_development_accepts_plain_http_only_on_loopback(stack: Stack) -> None:
     for origin in ("http://192.0.2.1:8000", "http://api.example.com"):
         assert_problem(await stack.client(origin=origin).get("/openapi.json"), 403, "https-required")
     for origin in ("http://localhost:8000", "http://127.0.0.1:8000"):
@@ -381,7 +381,7 @@ async def test_development_refuses_plain_http_from_elsewhere(stack: Stack) -> No
 # --- operations ------------------------------------------------------------------------------------
 
 
-async def test_the_operators_paths_answer(client: httpx.AsyncClient) -> None:
+async def test_the_operational_endpoints_are_available(client: httpx.AsyncClient) -> None:
     for path in ("/livez", "/readyz"):
         response = await client.get(path)
         assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
@@ -389,7 +389,7 @@ async def test_the_operators_paths_answer(client: httpx.AsyncClient) -> None:
     assert document["openapi"].startswith("3.1")
 
 
-async def test_a_draining_server_is_not_ready_but_alive_and_serves(serve: Serve) -> None:
+async def test_a_draining_server_is_not_ready_but_still_serves_requests(serve: Serve) -> None:
     stack = await serve()
     stack.kingpost.readiness.is_draining = True
     client = stack.client()

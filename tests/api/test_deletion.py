@@ -1,4 +1,4 @@
-"""`DELETE /users/{id}`: at once, on every node, and with nothing personal left behind."""
+"""`DELETE /users/{id}`: takes effect at once and on every node, and leaves no personal data."""
 
 import asyncio
 import secrets
@@ -11,10 +11,10 @@ from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem
 from tests.storage.traces import REMAINS, places_of
 
 ADDRESS = "203.0.113.77"
-NAME, TOLD = "Augusta Ada Byron", "words of her own alone"
+NAME, NOTE = "Augusta Ada Byron", "a note of her own"
 AGENT = "Analytical Engine/1837"
-UNTIL_ALL_HAVE_HEARD = 1.0
-"""Seconds in which the contract has every node know."""
+PROPAGATION_TIME = 1.0
+"""Seconds after which, by the contract, every node knows of a deletion."""
 
 
 async def delete(caller: Caller, user_id: str | None = None) -> None:
@@ -22,10 +22,10 @@ async def delete(caller: Caller, user_id: str | None = None) -> None:
     assert response.status_code == 204, response.text
 
 
-async def live_a_life(stack: Stack, email: str) -> Caller:
-    """Someone who has used all that there is, from an address and with a device that nobody else has."""
+async def use_all_features(stack: Stack, email: str) -> Caller:
+    """A user who has used all features, from a unique IP address and with a unique device."""
     client = stack.client(address=ADDRESS, **{"User-Agent": AGENT})
-    body = {"email": email, "password": PASSWORD, "name": NAME, "metadata": {"told": TOLD}}
+    body = {"email": email, "password": PASSWORD, "name": NAME, "metadata": {"note": NOTE}}
     assert (await client.post("/api/v1/users", json=body)).status_code == 201
     login = await client.post("/api/v1/auth/login", json={"email": email, "password": PASSWORD})
     grant = login.json()
@@ -42,10 +42,10 @@ async def live_a_life(stack: Stack, email: str) -> Caller:
     return user
 
 
-async def test_nothing_personal_is_left_anywhere_in_the_database(stack: Stack) -> None:
+async def test_no_personal_data_is_left_in_the_database(stack: Stack) -> None:
     email = f"Ada.{secrets.token_hex(8)}@Example.com"
-    user = await live_a_life(stack, email)
-    personal = [email, email.partition("@")[0], NAME, "Ada King", TOLD, ADDRESS, AGENT]
+    user = await use_all_features(stack, email)
+    personal = [email, email.partition("@")[0], NAME, "Ada King", NOTE, ADDRESS, AGENT]
     personal.append("a note about the engine")
     for text in (email, "Ada King", ADDRESS, AGENT, "a note about the engine"):
         assert await places_of(stack.kingpost.database, text), text
@@ -55,13 +55,13 @@ async def test_nothing_personal_is_left_anywhere_in_the_database(stack: Stack) -
     assert await places_of(stack.kingpost.database, user.id) == REMAINS
 
 
-async def test_sessions_die_at_once_here_and_within_a_second_elsewhere(stack: Stack, second_node: Stack) -> None:
+async def test_sessions_end_at_once_here_and_within_a_second_on_other_nodes(stack: Stack, second_node: Stack) -> None:
     user = await stack.sign_up()
     for node in (stack, second_node):
         assert (await node.client(user.access_token).get("/api/v1/users/me")).status_code == 200
     await delete(user)
     assert_problem(await stack.client(user.access_token).get("/api/v1/users/me"), 401, "unauthenticated")
-    await asyncio.sleep(UNTIL_ALL_HAVE_HEARD)
+    await asyncio.sleep(PROPAGATION_TIME)
     assert_problem(await second_node.client(user.access_token).get("/api/v1/users/me"), 401, "unauthenticated")
     for node in (stack, second_node):
         response = await node.client().post("/api/v1/auth/refresh", json={"refresh_token": user.refresh_token})
@@ -70,7 +70,7 @@ async def test_sessions_die_at_once_here_and_within_a_second_elsewhere(stack: St
         assert_problem(await node.client().post("/api/v1/auth/login", json=login), 401, "invalid-credentials")
 
 
-async def test_the_address_is_free_again_and_the_new_account_is_another(stack: Stack, admin: Caller) -> None:
+async def test_a_new_account_with_the_same_address_is_unrelated_to_the_deleted_one(stack: Stack, admin: Caller) -> None:
     user = await stack.sign_up()
     await user.http.post("/api/v1/resources", json={"type": "note", "data": {}})
     await delete(user)
@@ -81,7 +81,7 @@ async def test_the_address_is_free_again_and_the_new_account_is_another(stack: S
     assert user.id not in str(export)
 
 
-async def test_its_resources_are_gone_with_it(stack: Stack, admin: Caller) -> None:
+async def test_resources_are_deleted_with_their_account(stack: Stack, admin: Caller) -> None:
     user = await stack.sign_up()
     made = [
         (await user.http.post("/api/v1/resources", json={"type": "note", "data": {"n": n}})).json()["id"]
@@ -94,7 +94,7 @@ async def test_its_resources_are_gone_with_it(stack: Stack, admin: Caller) -> No
     assert listed.json()["total"] == 0
 
 
-async def test_nothing_that_is_made_meanwhile_survives(stack: Stack, second_node: Stack) -> None:
+async def test_no_resource_created_during_the_deletion_survives(stack: Stack, second_node: Stack) -> None:
     user = await stack.sign_up()
     body = {"type": "note", "data": {"text": "made meanwhile"}}
     clients = [node.client(user.access_token) for node in (stack, second_node)]
@@ -106,7 +106,7 @@ async def test_nothing_that_is_made_meanwhile_survives(stack: Stack, second_node
     assert await places_of(stack.kingpost.database, "made meanwhile") == set()
 
 
-async def test_the_audit_log_still_tells_of_it_but_not_from_where(stack: Stack, admin: Caller) -> None:
+async def test_audit_entries_remain_without_ip_addresses(stack: Stack, admin: Caller) -> None:
     user = await stack.sign_up()
     await user.http.patch(f"/api/v1/users/{user.id}", json={"name": "Ada"})
     await admin.http.patch(f"/api/v1/users/{user.id}", json={"name": "Mrs. King"})
@@ -123,8 +123,8 @@ async def test_the_audit_log_still_tells_of_it_but_not_from_where(stack: Stack, 
     assert deleted["request_id"]
 
 
-async def test_mail_that_waits_for_it_is_never_sent(serve: Serve) -> None:
-    # Nobody listens at port 1: what is to be sent waits.
+async def test_queued_mail_to_a_deleted_account_is_discarded(serve: Serve) -> None:
+    # No server listens on port 1, so the mail stays in the queue.
     node = await serve(SIGNUP="verified", MAIL_URL="smtp://127.0.0.1:1")
     admin = await node.sign_up_admin()
     new = NewAccount(f"{secrets.token_hex(8)}@example.com", PASSWORD)

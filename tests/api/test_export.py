@@ -1,4 +1,4 @@
-"""`GET /users/{id}/export`: everything that is kept about an account, and nothing that would open it."""
+"""`GET /users/{id}/export`: all stored data about an account, except secrets that give access to it."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from kingpost.storage.opening import open_database
 from tests.api.stack import ADDRESS, PASSWORD, UNKNOWN_ID, Caller, Serve, Stack, assert_problem
 from tests.storage.traces import POINTERS, TABLES_OF_ACCOUNTS, leave_traces
 
-MEMBERS = {
+EXPORT_FIELDS = {
     "users": "user",
     "sessions": "sessions",
     "api_keys": "api_keys",
@@ -27,11 +27,11 @@ MEMBERS = {
     "audit": "audit",
     "resources": "resources",
 }
-"""Where the rows of each table that holds something about accounts are told."""
-NOT_TOLD = {
-    # The address as it is compared: the same thing again.
+"""For each table with data about accounts, the field of the export that contains its rows."""
+NOT_EXPORTED = {
+    # The normalised address: a duplicate of the address itself.
     "one_time_tokens.email_key",
-    # What an operator needs to know about a mail server.
+    # Errors of the mail server, for operators.
     "jobs.last_error",
 }
 MARKER = "Mrs. Lovelace"
@@ -40,19 +40,19 @@ MARKER = "Mrs. Lovelace"
 async def export(caller: Caller, user_id: str | None = None) -> Any:
     response = await caller.http.get(f"/api/v1/users/{user_id or caller.id}/export")
     assert response.status_code == 200, response.text
-    # It has the shape that the documentation says, to the last member.
+    # The response has exactly the documented fields.
     msgspec.json.decode(response.content, type=EXPORT_ROUTES[0].result)
     return response.json()
 
 
-async def test_an_export_is_one_json_document_to_be_kept(stack: Stack) -> None:
+async def test_an_export_is_a_json_document_for_download(stack: Stack) -> None:
     user = await stack.sign_up(name="Ada", metadata={"theme": "dark"})
     response = await user.http.get(f"/api/v1/users/{user.id}/export")
     assert response.headers["content-type"] == "application/json"
     assert response.headers["content-disposition"] == f'attachment; filename="account-{user.id}.json"'
     assert response.headers["cache-control"].startswith("private")
     document = response.json()
-    assert document.keys() == {*MEMBERS.values(), "exported_at"}
+    assert document.keys() == {*EXPORT_FIELDS.values(), "exported_at"}
     assert document["user"] == (await user.http.get("/api/v1/users/me")).json()
     assert document["exported_at"] <= clock.now()
     (session,) = document["sessions"]
@@ -61,11 +61,11 @@ async def test_an_export_is_one_json_document_to_be_kept(stack: Stack) -> None:
     assert document["second_factor"] is None
 
 
-def test_every_table_that_holds_something_about_accounts_is_known() -> None:
-    assert {"users", *(table.name for table in TABLES_OF_ACCOUNTS)} == MEMBERS.keys()
+def test_every_table_with_data_about_accounts_is_listed() -> None:
+    assert {"users", *(table.name for table in TABLES_OF_ACCOUNTS)} == EXPORT_FIELDS.keys()
 
 
-async def test_all_that_any_table_holds_is_told_but_what_would_open_the_account(serve: Serve) -> None:
+async def test_an_export_contains_all_data_of_all_tables_except_secrets(serve: Serve) -> None:
     stack = await serve()
     user = await stack.sign_up()
     database = await open_database(stack.kingpost.settings.database_url)
@@ -77,13 +77,13 @@ async def test_all_that_any_table_holds_is_told_but_what_would_open_the_account(
     for table in TABLES_OF_ACCOUNTS:
         for column in table.columns:
             if column.type is Document and table.name != "audit":
-                documents.add(MEMBERS[table.name])
+                documents.add(EXPORT_FIELDS[table.name])
             elif column.type not in (Identifier, Time, Document) and str(column.type) in ("TEXT", "text"):
                 places.add(str(column))
-    assert {place for place in places if place not in text} == NOT_TOLD
-    for member in documents:
-        assert MARKER in json.dumps(document[member])
-    # Traces in columns of bytes, which are hashes and sealed secrets, end in an id.
+    assert {place for place in places if place not in text} == NOT_EXPORTED
+    for field in documents:
+        assert MARKER in json.dumps(document[field])
+    # Traces in binary columns, which contain hashes and encrypted secrets, end with an id.
     assert any(isinstance(column.type, LargeBinary) for table in TABLES_OF_ACCOUNTS for column in table.columns)
     assert not re.search(rf"{re.escape(MARKER)} [0-9a-f]{{8}}-", text)
     assert base64.b64encode(MARKER.encode()).decode()[:-2] not in text
@@ -91,11 +91,11 @@ async def test_all_that_any_table_holds_is_told_but_what_would_open_the_account(
     assert document["second_factor"]["confirmed_at"] is not None
 
 
-def test_pointers_are_columns_that_there_are() -> None:
+def test_every_pointer_is_an_existing_column() -> None:
     assert {c.name for t in metadata.sorted_tables for c in t.columns if c.name in POINTERS} == POINTERS
 
 
-async def test_no_secret_of_the_account_is_in_it(stack: Stack) -> None:
+async def test_an_export_contains_no_secrets_of_the_account(stack: Stack) -> None:
     user = await stack.sign_up()
     credentials = await stack.kingpost.stores.credentials.find_credentials(user.email)
     assert credentials is not None
@@ -104,7 +104,9 @@ async def test_no_secret_of_the_account_is_in_it(stack: Stack) -> None:
         assert secret not in text
 
 
-async def test_resources_are_all_there_oldest_first_and_nobody_elses(stack: Stack, alice: Caller) -> None:
+async def test_an_export_contains_all_resources_of_the_account_only_and_oldest_first(
+    stack: Stack, alice: Caller
+) -> None:
     user = await stack.sign_up()
     made = []
     for n in range(23):
@@ -114,7 +116,7 @@ async def test_resources_are_all_there_oldest_first_and_nobody_elses(stack: Stac
     assert (await export(user))["resources"] == made
 
 
-async def test_entries_are_what_it_did_and_then_what_others_did_to_it(stack: Stack, admin: Caller) -> None:
+async def test_audit_entries_by_the_account_come_before_entries_by_others_about_it(stack: Stack, admin: Caller) -> None:
     user = await stack.sign_up()
     await user.http.patch(f"/api/v1/users/{user.id}", json={"name": "Ada"})
     await admin.http.patch(f"/api/v1/users/{user.id}", json={"name": "Mrs. King"})
@@ -128,14 +130,14 @@ async def test_entries_are_what_it_did_and_then_what_others_did_to_it(stack: Sta
     assert "user.changed" in [entry["action"] for entry in own]
     assert "user.exported" in [entry["action"] for entry in own]
     assert all(entry["target_id"] == user.id for entry in others)
-    # Where a stranger was who tried the door is told; where an administrator was is not.
+    # The IP address of a failed anonymous login is exported; the IP address of an administrator is not.
     assert [(entry["action"], entry["address"]) for entry in others if entry["actor_id"] == admin.id] == [
         ("user.changed", None)
     ]
     assert ("session.refused", ADDRESS) in [(entry["action"], entry["address"]) for entry in others]
 
 
-async def test_that_it_was_exported_and_by_whom_is_in_the_audit_log(stack: Stack, admin: Caller, bob: Caller) -> None:
+async def test_exports_are_audited_with_their_actor(stack: Stack, admin: Caller, bob: Caller) -> None:
     user = await stack.sign_up()
     await export(user)
     await export(admin, user.id)
@@ -145,7 +147,9 @@ async def test_that_it_was_exported_and_by_whom_is_in_the_audit_log(stack: Stack
     assert [(item["actor_id"], item["address"]) for item in items] == [(user.id, ADDRESS), (admin.id, ADDRESS)]
 
 
-async def test_an_export_is_for_its_own_account_and_administrators(stack: Stack, alice: Caller, bob: Caller) -> None:
+async def test_only_the_account_itself_and_administrators_can_export_it(
+    stack: Stack, alice: Caller, bob: Caller
+) -> None:
     path = f"/api/v1/users/{alice.id}/export"
     assert_problem(await stack.client().get(path), 401, "unauthenticated")
     assert_problem(await bob.http.get(path), 403, "forbidden")
@@ -153,13 +157,13 @@ async def test_an_export_is_for_its_own_account_and_administrators(stack: Stack,
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd", "identity"])
-async def test_an_export_arrives_whole_in_every_coding(alice: Caller, encoding: str) -> None:
+async def test_an_export_is_complete_in_every_content_coding(alice: Caller, encoding: str) -> None:
     response = await alice.http.get(f"/api/v1/users/{alice.id}/export", headers={"Accept-Encoding": encoding})
     assert response.headers.get("content-encoding", "identity") == encoding
     assert response.json()["user"]["id"] == alice.id
 
 
-async def test_a_head_of_an_export_has_no_body(alice: Caller) -> None:
+async def test_a_head_request_for_an_export_returns_no_body(alice: Caller) -> None:
     response = await alice.http.head(f"/api/v1/users/{alice.id}/export")
     assert response.status_code == 200
     assert "attachment" in response.headers["content-disposition"]

@@ -1,4 +1,4 @@
-"""Section 5 of the contract: what a request may hold at most. Each limit is the right 4xx, never a 500."""
+"""Section 5 of the contract: the limits of requests. A request beyond a limit gets the right 4xx, never 500."""
 
 import json
 from typing import Any
@@ -20,13 +20,13 @@ async def post(caller: Caller, data: str | bytes) -> httpx.Response:
 
 
 def sized(size: int) -> bytes:
-    """A body of exactly so many bytes."""
+    """A body of exactly this many bytes."""
     frame = '{"type":"note","data":{"text":""}}'
     return frame.replace('""}', '"' + "x" * (size - len(frame)) + '"}').encode()
 
 
 def nested(depth: int) -> str:
-    """An object that is nested so deeply."""
+    """An object with this many levels."""
     return '{"a":' * (depth - 1) + "{}" + "}" * (depth - 1)
 
 
@@ -41,20 +41,20 @@ async def test_a_body_of_one_mebibyte_is_accepted_and_more_is_too_large(alice: C
     assert_problem(refused, 413, "too-large")
 
 
-async def test_a_body_without_an_announced_length_is_limited_as_well(alice: Caller) -> None:
+async def test_a_chunked_body_without_content_length_is_limited_as_well(alice: Caller) -> None:
     for size, status in ((MEBIBYTE, 201), (MEBIBYTE + 1, 413), (3 * MEBIBYTE, 413)):
         request = alice.http.build_request("POST", "/api/v1/resources", content=_chunks(sized(size)), headers=HEADERS)
         assert request.headers["transfer-encoding"] == "chunked"
         assert (await alice.http.send(request)).status_code == status
 
 
-async def test_every_path_that_takes_a_body_limits_it(client: httpx.AsyncClient) -> None:
+async def test_every_path_limits_its_body(client: httpx.AsyncClient) -> None:
     for path in ("/api/v1/users", "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/logout"):
         response = await client.post(path, content=b" " * (MEBIBYTE + 1), headers=HEADERS)
         assert_problem(response, 413, "too-large")
 
 
-async def test_the_limits_are_settings(serve: Serve) -> None:
+async def test_the_limits_are_configurable(serve: Serve) -> None:
     stack = await serve(BODY_LIMIT="2048", JSON_DEPTH="3", JSON_KEYS="5", HEADER_LIMIT="2000")
     caller = await stack.sign_up()
     assert (await caller.http.post("/api/v1/resources", content=sized(2048), headers=HEADERS)).status_code == 201
@@ -69,7 +69,7 @@ async def test_the_limits_are_settings(serve: Serve) -> None:
 
 @pytest.mark.parametrize("where", ["header", "headers", "query", "path"])
 async def test_request_headers_over_sixteen_kibibytes_are_too_large(alice: Caller, where: str) -> None:
-    for size, is_fine in ((8 * 1024, True), (16 * 1024 + 1, False)):
+    for size, is_accepted in ((8 * 1024, True), (16 * 1024 + 1, False)):
         path, headers = "/nothing", {}
         match where:
             case "header":
@@ -81,30 +81,30 @@ async def test_request_headers_over_sixteen_kibibytes_are_too_large(alice: Calle
             case _:
                 path = f"/{'x' * size}"
         response = await alice.http.get(path, headers=headers)
-        assert_problem(response, *((404, "not-found") if is_fine else (431, "headers-too-large")))
+        assert_problem(response, *((404, "not-found") if is_accepted else (431, "headers-too-large")))
 
 
-# --- shape -----------------------------------------------------------------------------------------
+# --- structure -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("open_", "close"), [('{"a":', "}"), ("[", "]"), ('[{"a":', "}]")])
-async def test_json_is_thirty_two_levels_deep_at_most(alice: Caller, open_: str, close: str) -> None:
+async def test_json_can_have_at_most_thirty_two_levels(alice: Caller, open_: str, close: str) -> None:
     levels = open_.count("[") + open_.count("{")
     # The body and its data are the first two levels.
     deepest = (30 // levels) * levels
-    fine = '{"x":' + open_ * (deepest // levels) + "1" + close * (deepest // levels) + "}"
-    assert (await post(alice, fine)).status_code == 201
+    accepted = '{"x":' + open_ * (deepest // levels) + "1" + close * (deepest // levels) + "}"
+    assert (await post(alice, accepted)).status_code == 201
     assert_problem(await post(alice, f'{{"x":{open_ * 31}1{close * 31}}}'), 400, "invalid-request")
     assert_problem(await post(alice, f'{{"x":{open_ * 100_000}'), 400, "invalid-request")
     assert_problem(await post(alice, f'{{"x":{open_ * 100_000}1{close * 100_000}}}'), 400, "invalid-request")
 
 
-async def test_brackets_in_strings_are_not_levels(alice: Caller) -> None:
+async def test_brackets_in_strings_do_not_count_as_levels(alice: Caller) -> None:
     assert (await post(alice, json.dumps({"text": '[{"[' * 1000}))).status_code == 201
 
 
-async def test_all_objects_together_have_ten_thousand_keys_at_most(alice: Caller) -> None:
-    # `type`, `data` and `list` are three of them.
+async def test_all_objects_of_a_body_together_can_have_at_most_ten_thousand_keys(alice: Caller) -> None:
+    # The keys `type`, `data` and `list` are counted as well.
     for count, status in ((9_997, 201), (9_998, 400)):
         for data in (
             {"list": [{"k": n} for n in range(count)]},
@@ -131,13 +131,13 @@ async def test_numbers_within_the_limits_are_kept(alice: Caller, number: float) 
         *("1e309", "-1e309", "1e99999", "NaN", "Infinity", "-Infinity"),
     ],
 )
-async def test_numbers_that_programs_disagree_about_are_refused(alice: Caller, number: str) -> None:
+async def test_numbers_outside_the_interoperable_range_are_refused(alice: Caller, number: str) -> None:
     for data, place in ((f'{{"n": {number}}}', "/data/n"), (f'{{"a/b": [0, {number}]}}', "/data/a~1b/1")):
         assert faults_of(await post(alice, data)) == [place]
 
 
 @pytest.mark.parametrize("number", ["+1", "01", ".5", "1.", "0x10", "1_000", "1e", "--1", "nan", "inf", "undefined"])
-async def test_what_is_no_json_number_is_malformed(alice: Caller, number: str) -> None:
+async def test_invalid_number_syntax_is_malformed_json(alice: Caller, number: str) -> None:
     assert faults_of(await post(alice, f'{{"n": {number}}}')) == [""]
 
 
@@ -164,12 +164,12 @@ async def test_duplicate_keys_are_refused_and_named(alice: Caller, level: str) -
         (r'{"t": ["ok", "\ud83d\ude00", "\ud83d"]}', "/data/t/2"),
     ],
 )
-async def test_texts_that_databases_cannot_hold_are_refused(alice: Caller, data: str, place: str) -> None:
+async def test_strings_that_databases_cannot_store_are_refused(alice: Caller, data: str, place: str) -> None:
     assert faults_of(await post(alice, data)) == [place]
 
 
 @pytest.mark.parametrize("data", [b'{"t": "\xff"}', b'{"t": "\xc0\xaf"}', b'{"t": "\xed\xa0\x80"}', b'{"t": "\xf5"}'])
-async def test_a_body_that_is_no_utf_8_is_refused(alice: Caller, data: bytes) -> None:
+async def test_a_body_that_is_not_utf_8_is_refused(alice: Caller, data: bytes) -> None:
     assert faults_of(await post(alice, data)) == [""]
 
 
@@ -180,12 +180,12 @@ async def test_other_encodings_are_refused(alice: Caller, codec: str) -> None:
     assert_problem(response, 400, "invalid-request")
 
 
-async def test_all_faults_of_a_text_are_told_together(alice: Caller) -> None:
+async def test_all_faults_of_a_body_are_reported_together(alice: Caller) -> None:
     data = r'{"a": 1e999, "b": "\u0000", "c": [NaN, 9007199254740993], "d": 1, "d": 2}'
     assert faults_of(await post(alice, data)) == ["/data/a", "/data/b", "/data/c/0", "/data/c/1", "/data/d"]
 
 
-async def test_a_hostile_body_gets_a_small_answer(alice: Caller) -> None:
+async def test_a_body_with_very_many_faults_gets_a_small_response(alice: Caller) -> None:
     response = await post(alice, '{"l": [' + ",".join(["NaN"] * 200_000) + "]}")
     assert len(faults_of(response)) <= 100
     assert len(response.content) < 100_000
@@ -195,7 +195,7 @@ async def test_a_hostile_body_gets_a_small_answer(alice: Caller) -> None:
     assert len(response.content) < 100_000
 
 
-async def test_the_limits_hold_for_accounts_too(stack: Stack) -> None:
+async def test_the_limits_apply_to_accounts_as_well(stack: Stack) -> None:
     caller = await stack.sign_up()
     faulty: list[Any] = [r'{"a": "\u0000"}', '{"a": NaN}', '{"a": 9007199254740993}', nested(32), '{"a": 1, "a": 2}']
     for metadata in faulty:

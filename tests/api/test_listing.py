@@ -1,4 +1,4 @@
-"""Section 5 of the contract: lists, and walking through them."""
+"""Section 5 of the contract: lists, their order and their pagination."""
 
 import asyncio
 import itertools
@@ -11,14 +11,14 @@ import pytest_asyncio
 
 from tests.api.stack import UNKNOWN_ID, Caller, MakeUser, Serve, Stack, assert_problem, faults_of, next_link
 
-LISTER_FIELDS = ["id", "type", "version", "created_at", "updated_at"]
+RESOURCE_FIELDS = ["id", "type", "version", "created_at", "updated_at"]
 USER_FIELDS = ["id", "email", "created_at", "updated_at"]
 
 type Item = dict[str, Any]
 
 
 async def create(caller: Caller, kind: str, count: int = 1) -> list[str]:
-    """Create resources, several at the same moment, and return their ids in the order in which they were asked for."""
+    """Create resources concurrently, and return their ids in the order of the requests."""
     requests = [caller.http.post("/api/v1/resources", json={"type": kind, "data": {"n": n}}) for n in range(count)]
     return [response.json()["id"] for response in await asyncio.gather(*requests)]
 
@@ -29,8 +29,8 @@ async def fetch(caller: Caller, path: str = "/api/v1/resources", **query: Any) -
     return response.json()
 
 
-async def walk(caller: Caller, path: str = "/api/v1/resources", **query: Any) -> AsyncIterator[list[Item]]:
-    """The pages of a list, by cursor."""
+async def pages_of(caller: Caller, path: str = "/api/v1/resources", **query: Any) -> AsyncIterator[list[Item]]:
+    """Yield the pages of a list, by cursor."""
     cursor = None
     while True:
         page = await fetch(caller, path, **query, **({} if cursor is None else {"cursor": cursor}))
@@ -40,14 +40,14 @@ async def walk(caller: Caller, path: str = "/api/v1/resources", **query: Any) ->
             return
 
 
-async def ids_of_walk(caller: Caller, **query: Any) -> list[str]:
-    return [item["id"] async for page in walk(caller, **query) for item in page]
+async def ids_of_list(caller: Caller, **query: Any) -> list[str]:
+    return [item["id"] async for page in pages_of(caller, **query) for item in page]
 
 
-# --- what is listed --------------------------------------------------------------------------------
+# --- content ---------------------------------------------------------------------------------------
 
 
-async def test_a_list_has_the_newest_twenty_first(alice: Caller, kind: str) -> None:
+async def test_the_first_page_has_the_twenty_newest_resources(alice: Caller, kind: str) -> None:
     ids = await create(alice, kind, 25)
     page = await fetch(alice, type=kind)
     assert page.keys() == {"items", "next_cursor"}
@@ -63,29 +63,29 @@ async def test_an_empty_list_has_no_next_page(alice: Caller, kind: str) -> None:
     assert "link" not in response.headers
 
 
-async def test_callers_see_their_own_and_administrators_everything(
+async def test_users_list_their_own_resources_and_administrators_all(
     alice: Caller, bob: Caller, admin: Caller, kind: str
 ) -> None:
     (hers,), (his,) = await create(alice, kind), await create(bob, kind)
-    assert await ids_of_walk(alice, type=kind) == [hers]
-    assert await ids_of_walk(bob, type=kind) == [his]
-    assert await ids_of_walk(admin, type=kind, sort="created_at") == [hers, his]
+    assert await ids_of_list(alice, type=kind) == [hers]
+    assert await ids_of_list(bob, type=kind) == [his]
+    assert await ids_of_list(admin, type=kind, sort="created_at") == [hers, his]
 
 
-async def test_a_list_is_narrowed_by_type_and_owner(alice: Caller, bob: Caller, admin: Caller, kind: str) -> None:
+async def test_a_list_can_be_filtered_by_type_and_owner(alice: Caller, bob: Caller, admin: Caller, kind: str) -> None:
     (hers,), (his,) = await create(alice, kind), await create(bob, kind)
     await create(alice, kind.upper())
-    assert await ids_of_walk(admin, type=kind, owner=alice.id) == [hers]
-    assert await ids_of_walk(admin, type=kind, owner=bob.id) == [his]
-    assert await ids_of_walk(admin, type=kind, owner="me") == []
-    assert await ids_of_walk(admin, type=kind, owner=UNKNOWN_ID) == []
-    assert await ids_of_walk(alice, type=kind, owner="me") == [hers]
-    assert await ids_of_walk(alice, type=kind, owner=alice.id) == [hers]
-    assert await ids_of_walk(alice, type=kind, owner=bob.id) == []
+    assert await ids_of_list(admin, type=kind, owner=alice.id) == [hers]
+    assert await ids_of_list(admin, type=kind, owner=bob.id) == [his]
+    assert await ids_of_list(admin, type=kind, owner="me") == []
+    assert await ids_of_list(admin, type=kind, owner=UNKNOWN_ID) == []
+    assert await ids_of_list(alice, type=kind, owner="me") == [hers]
+    assert await ids_of_list(alice, type=kind, owner=alice.id) == [hers]
+    assert await ids_of_list(alice, type=kind, owner=bob.id) == []
     assert (await fetch(alice, type=kind, owner=bob.id, count="exact"))["total"] == 0
 
 
-async def test_the_total_counts_what_the_caller_may_read_on_every_page(
+async def test_the_total_on_every_page_counts_what_the_caller_may_read(
     alice: Caller, bob: Caller, admin: Caller, kind: str
 ) -> None:
     await create(alice, kind, 5)
@@ -102,15 +102,15 @@ async def test_the_total_counts_what_the_caller_may_read_on_every_page(
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8, 100])
-async def test_a_walk_by_cursor_sees_everything_once_in_order(alice: Caller, kind: str, limit: int) -> None:
+async def test_cursors_return_every_resource_once_and_in_order(alice: Caller, kind: str, limit: int) -> None:
     ids = sorted(await create(alice, kind, 7), reverse=True)
-    pages = [page async for page in walk(alice, type=kind, limit=limit)]
+    pages = [page async for page in pages_of(alice, type=kind, limit=limit)]
     assert [item["id"] for page in pages for item in page] == ids
     assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1)
     assert pages[-1]
 
 
-async def test_the_link_header_leads_through_the_list(alice: Caller, kind: str) -> None:
+async def test_link_headers_page_through_the_list(alice: Caller, kind: str) -> None:
     ids = await create(alice, kind, 5)
     for base in ("/api/v1", "/api"):
         found, url = [], f"{base}/resources?type={kind}&sort=id&limit=2&count=exact"
@@ -131,7 +131,7 @@ async def test_the_link_header_leads_through_the_list(alice: Caller, kind: str) 
         assert found == sorted(ids)
 
 
-async def test_pages_have_numbers_too(alice: Caller, kind: str) -> None:
+async def test_pages_can_be_requested_by_number(alice: Caller, kind: str) -> None:
     ids = sorted(await create(alice, kind, 5))
     pages = [await fetch(alice, type=kind, sort="id", limit=2, page=number) for number in (1, 2, 3, 4)]
     assert [[item["id"] for item in page["items"]] for page in pages] == [ids[:2], ids[2:4], ids[4:], []]
@@ -140,7 +140,7 @@ async def test_pages_have_numbers_too(alice: Caller, kind: str) -> None:
     assert page["items"] == pages[1]["items"]
 
 
-async def test_page_numbers_end_after_ten_thousand_rows(alice: Caller, kind: str) -> None:
+async def test_page_numbers_are_limited_to_ten_thousand_rows(alice: Caller, kind: str) -> None:
     assert (await fetch(alice, type=kind, limit=100, page=100))["items"] == []
     assert (await fetch(alice, type=kind, limit=1, page=10_000))["items"] == []
     for query in ("limit=100&page=101", "page=501", "limit=1&page=10001", "page=99999999999999999999"):
@@ -159,11 +159,11 @@ async def test_page_numbers_end_after_ten_thousand_rows(alice: Caller, kind: str
         *((f"sort={n}", "sort") for n in ("ID", "id%20", "+id", "created_at%3B--", "deleted_at", "email")),
     ],
 )
-async def test_a_faulty_parameter_is_named(alice: Caller, query: str, faulty: str) -> None:
+async def test_an_invalid_parameter_is_named(alice: Caller, query: str, faulty: str) -> None:
     assert faults_of(await alice.http.get(f"/api/v1/resources?{query}")) == [faulty]
 
 
-async def test_a_faulty_order_is_told_with_all_else(alice: Caller) -> None:
+async def test_an_invalid_order_is_reported_together_with_other_faults(alice: Caller) -> None:
     assert faults_of(await alice.http.get("/api/v1/resources?limit=0&sort=bogus")) == ["limit", "sort"]
 
 
@@ -171,14 +171,14 @@ async def test_a_faulty_order_is_told_with_all_else(alice: Caller) -> None:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def lister(stack: Stack) -> Caller:
-    """An owner of resources of three types that share each of their fields, but the id, with some others."""
+async def owner_of_resources(stack: Stack) -> Caller:
+    """An owner of resources of three types, with repeated values in every field except the id."""
     caller = await stack.sign_up()
     for kind in ("list-a", "list-B", "list-b"):
         ids = await create(caller, kind, 5)
         for changed in ids[1:3]:
             await caller.http.put(f"/api/v1/resources/{changed}", json={"data": {}})
-    half = sorted(await ids_of_walk(caller))[7]
+    half = sorted(await ids_of_list(caller))[7]
     for field, comparison, time in (
         ("created_at", "<=", "2026-01-02T03:04:05.678Z"),
         ("created_at", ">", "2026-01-02T03:04:05.679Z"),
@@ -190,7 +190,7 @@ async def lister(stack: Stack) -> Caller:
 
 
 def is_sorted(items: Sequence[Item], order: Sequence[str]) -> bool:
-    """Whether items stand in an order such as ["-created_at", "id"]."""
+    """Return whether items are sorted by an order such as ["-created_at", "id"]."""
     for one, next_one in itertools.pairwise(items):
         for key in order:
             field = key.removeprefix("-")
@@ -201,8 +201,8 @@ def is_sorted(items: Sequence[Item], order: Sequence[str]) -> bool:
     return True
 
 
-async def assert_sorted_walk(caller: Caller, order: Sequence[str], path: str, count: int, **query: Any) -> None:
-    items = [item async for page in walk(caller, path, sort=",".join(order), limit=4, **query) for item in page]
+async def assert_sorted_list(caller: Caller, order: Sequence[str], path: str, count: int, **query: Any) -> None:
+    items = [item async for page in pages_of(caller, path, sort=",".join(order), limit=4, **query) for item in page]
     assert len({item["id"] for item in items}) == len(items) == count
     assert is_sorted(items, order), order
 
@@ -210,43 +210,43 @@ async def assert_sorted_walk(caller: Caller, order: Sequence[str], path: str, co
 DIRECTIONS = ("", "-")
 
 
-@pytest.mark.parametrize("first", [sign + field for field in LISTER_FIELDS for sign in DIRECTIONS])
-async def test_a_list_is_sorted_by_any_field_and_then_by_any_other(lister: Caller, first: str) -> None:
-    await assert_sorted_walk(lister, [first], "/api/v1/resources", 15)
-    for field, sign in itertools.product(LISTER_FIELDS, DIRECTIONS):
+@pytest.mark.parametrize("first", [sign + field for field in RESOURCE_FIELDS for sign in DIRECTIONS])
+async def test_a_list_can_be_sorted_by_any_one_or_two_fields(owner_of_resources: Caller, first: str) -> None:
+    await assert_sorted_list(owner_of_resources, [first], "/api/v1/resources", 15)
+    for field, sign in itertools.product(RESOURCE_FIELDS, DIRECTIONS):
         if field != first.removeprefix("-"):
-            await assert_sorted_walk(lister, [first, sign + field], "/api/v1/resources", 15)
+            await assert_sorted_list(owner_of_resources, [first, sign + field], "/api/v1/resources", 15)
 
 
 @pytest.mark.parametrize(
     "order", ["type,-version,created_at,-id", "-updated_at,type,-created_at", "version,-type,updated_at,created_at,id"]
 )
-async def test_a_list_is_sorted_by_several_fields(lister: Caller, order: str) -> None:
-    await assert_sorted_walk(lister, order.split(","), "/api/v1/resources", 15)
+async def test_a_list_can_be_sorted_by_several_fields(owner_of_resources: Caller, order: str) -> None:
+    await assert_sorted_list(owner_of_resources, order.split(","), "/api/v1/resources", 15)
 
 
 @pytest.mark.parametrize("order", ["owner_id", "-owner_id", "owner_id,-created_at", "-owner_id,id", "version,owner_id"])
-async def test_a_list_is_sorted_by_owner(alice: Caller, bob: Caller, admin: Caller, kind: str, order: str) -> None:
+async def test_a_list_can_be_sorted_by_owner(alice: Caller, bob: Caller, admin: Caller, kind: str, order: str) -> None:
     await create(alice, kind, 5)
     await create(bob, kind, 5)
-    await assert_sorted_walk(admin, order.split(","), "/api/v1/resources", 10, type=kind)
+    await assert_sorted_list(admin, order.split(","), "/api/v1/resources", 10, type=kind)
 
 
 @pytest.mark.parametrize("order", [sign + field for field in USER_FIELDS for sign in DIRECTIONS] + ["-updated_at,id"])
-async def test_accounts_are_sorted_by_any_field(serve: Serve, order: str) -> None:
+async def test_accounts_can_be_sorted_by_any_field(serve: Serve, order: str) -> None:
     stack = await serve()
     admin = await stack.sign_up_admin()
     for name in ("Émile", "bob", "_ann", "0zoe"):
         await stack.sign_up(f"{name}@example.com")
     await admin.http.patch(f"/api/v1/users/{admin.id}", json={"name": "Root"})
-    items = [item async for page in walk(admin, "/api/v1/users", sort=order, limit=2) for item in page]
+    items = [item async for page in pages_of(admin, "/api/v1/users", sort=order, limit=2) for item in page]
     for item in items:
         item["email"] = item["email"].casefold()
     assert len({item["id"] for item in items}) == 5
     assert is_sorted(items, order.split(","))
 
 
-async def test_accounts_are_listed_as_resources_are(make_user: MakeUser, admin: Caller, alice: Caller) -> None:
+async def test_accounts_are_listed_like_resources(make_user: MakeUser, admin: Caller, alice: Caller) -> None:
     newest = await make_user()
     response = await admin.http.get("/api/v1/users", params={"limit": 1, "count": "exact"})
     page = response.json()
@@ -264,7 +264,9 @@ async def test_accounts_are_listed_as_resources_are(make_user: MakeUser, admin: 
 # --- cursors ---------------------------------------------------------------------------------------
 
 
-async def test_a_cursor_is_good_for_its_own_query_only(alice: Caller, bob: Caller, admin: Caller, kind: str) -> None:
+async def test_a_cursor_is_valid_only_for_its_own_query_and_caller(
+    alice: Caller, bob: Caller, admin: Caller, kind: str
+) -> None:
     for caller in (alice, bob):
         await create(caller, kind, 3)
     query: dict[str, Any] = {"type": kind, "limit": 1}
@@ -280,7 +282,7 @@ async def test_a_cursor_is_good_for_its_own_query_only(alice: Caller, bob: Calle
         assert faults_of(response) == ["cursor"]
 
 
-async def test_a_cursor_is_good_under_both_base_paths(alice: Caller, kind: str) -> None:
+async def test_a_cursor_is_valid_under_both_base_paths(alice: Caller, kind: str) -> None:
     await create(alice, kind, 3)
     cursor = (await fetch(alice, type=kind, limit=1))["next_cursor"]
     assert (await fetch(alice, "/api/resources", type=kind, limit=1, cursor=cursor))["items"]
@@ -303,26 +305,28 @@ async def test_page_and_cursor_exclude_each_other(alice: Caller, kind: str) -> N
 
 
 @pytest.mark.parametrize("order", ["-created_at", "created_at", "id", "-type,created_at", "version,-id", "owner_id"])
-async def test_a_walk_repeats_nothing_and_misses_nothing_while_others_write(make_user: MakeUser, order: str) -> None:
+async def test_cursors_neither_repeat_nor_skip_resources_during_concurrent_writes(
+    make_user: MakeUser, order: str
+) -> None:
     caller = await make_user()
-    kinds = ("walk-a", "walk-b")
-    there = [identifier for kind in kinds for identifier in await create(caller, kind, 12)]
-    doomed, changed = set(there[::4]), set(there[1::4])
+    kinds = ("paged-a", "paged-b")
+    existing = [identifier for kind in kinds for identifier in await create(caller, kind, 12)]
+    to_delete, to_change = set(existing[::4]), set(existing[1::4])
     seen: list[str] = []
-    async for page in walk(caller, sort=order, limit=3):
+    async for page in pages_of(caller, sort=order, limit=3):
         seen += [item["id"] for item in page]
         await create(caller, kinds[len(seen) % 2], 2)
-        if doomed:
-            await caller.http.delete(f"/api/v1/resources/{doomed.pop()}")
-        if changed and order != "version,-id":
-            await caller.http.patch(f"/api/v1/resources/{changed.pop()}", json={"data": {"x": 1}})
+        if to_delete:
+            await caller.http.delete(f"/api/v1/resources/{to_delete.pop()}")
+        if to_change and order != "version,-id":
+            await caller.http.patch(f"/api/v1/resources/{to_change.pop()}", json={"data": {"x": 1}})
         if len(seen) > 200:
-            break  # New ones may go on for ever where they stand at the end.
+            break  # New resources at the end of the list could continue forever.
     assert len(set(seen)) == len(seen)
-    assert set(there) - set(there[::4]) <= set(seen)
+    assert set(existing) - set(existing[::4]) <= set(seen)
 
 
-async def test_a_walk_goes_on_when_its_last_item_is_deleted(alice: Caller, kind: str) -> None:
+async def test_a_cursor_stays_valid_when_the_last_item_of_its_page_is_deleted(alice: Caller, kind: str) -> None:
     ids = sorted(await create(alice, kind, 4), reverse=True)
     page = await fetch(alice, type=kind, limit=2)
     assert [item["id"] for item in page["items"]] == ids[:2]

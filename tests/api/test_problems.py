@@ -1,4 +1,4 @@
-"""Section 2 of the contract: problems, their pages, and all the faults at once."""
+"""Section 2 of the contract: problem responses, their pages, and the report of all faults together."""
 
 from typing import Any
 
@@ -40,12 +40,12 @@ async def test_every_problem_has_a_page_that_explains_it(client: httpx.AsyncClie
     assert len(page.text) > 200
 
 
-async def test_the_type_of_a_problem_leads_to_its_page(client: httpx.AsyncClient) -> None:
+async def test_the_type_of_a_problem_links_to_its_page(client: httpx.AsyncClient) -> None:
     problem = assert_problem(await client.get("/api/v1/users/me"), 401, "unauthenticated")
     assert (await client.get(problem["type"])).status_code == 200
 
 
-async def test_a_problem_names_path_and_request(alice: Caller) -> None:
+async def test_a_problem_contains_the_path_and_the_request_id(alice: Caller) -> None:
     path = f"/api/v1/resources/{UNKNOWN_ID}"
     response = await alice.http.get(path, headers={"X-Request-ID": "mine"})
     problem = assert_problem(response, 404, "not-found")
@@ -53,17 +53,17 @@ async def test_a_problem_names_path_and_request(alice: Caller) -> None:
     assert "errors" not in problem
 
 
-async def test_schema_and_rules_are_told_together(client: httpx.AsyncClient) -> None:
+async def test_faults_against_the_schema_and_against_rules_are_reported_together(client: httpx.AsyncClient) -> None:
     body = {"email": "no address", "password": "short", "nmae": "Ada", "metadata": {"text": "x" * 5000}}
     assert faults_of(await client.post("/api/v1/users", json=body)) == ["/email", "/metadata", "/nmae", "/password"]
 
 
-async def test_rules_alone_are_told_together(client: httpx.AsyncClient) -> None:
+async def test_several_faults_against_rules_are_reported_together(client: httpx.AsyncClient) -> None:
     body = {"email": "no address", "password": "short"}
     assert faults_of(await client.post("/api/v1/users", json=body)) == ["/email", "/password"]
 
 
-async def test_each_fault_is_told_once(client: httpx.AsyncClient) -> None:
+async def test_each_fault_is_reported_once(client: httpx.AsyncClient) -> None:
     body = {"email": f"{'x' * 300}@example.com", "password": "x" * 300, "name": "x" * 300, "x": 1}
     assert faults_of(await client.post("/api/v1/users", json=body)) == ["/email", "/name", "/password", "/x"]
 
@@ -80,13 +80,13 @@ async def test_each_fault_is_told_once(client: httpx.AsyncClient) -> None:
         ({"email": "ada@example.com", "password": PASSWORD, "id": UNKNOWN_ID, "status": "active"}, ["/id", "/status"]),
     ],
 )
-async def test_a_faulty_sign_up_is_told_where(
+async def test_faults_of_a_sign_up_are_reported_by_field(
     client: httpx.AsyncClient, body: dict[str, Any], expected: list[str]
 ) -> None:
     assert faults_of(await client.post("/api/v1/users", json=body)) == expected
 
 
-async def test_a_faulty_change_of_an_account_is_told_where(alice: Caller) -> None:
+async def test_faults_of_an_account_change_are_reported_by_field(alice: Caller) -> None:
     path = f"/api/v1/users/{alice.id}"
     body = {"email": "no address", "metadata": {"text": "x" * 5000}}
     for method in ("PUT", "PATCH"):
@@ -96,19 +96,19 @@ async def test_a_faulty_change_of_an_account_is_told_where(alice: Caller) -> Non
         assert {"/email", "/metadata", "/name", "/nmae"} <= set(faults_of(response))
 
 
-async def test_a_faulty_new_password_is_told_with_all_else(alice: Caller) -> None:
+async def test_a_weak_new_password_is_reported_together_with_other_faults(alice: Caller) -> None:
     body = {"new_password": "password", "curent_password": PASSWORD}
     response = await alice.http.put(f"/api/v1/users/{alice.id}/password", json=body)
     assert faults_of(response) == ["/curent_password", "/current_password", "/new_password"]
 
 
-async def test_all_faulty_query_parameters_are_told(alice: Caller) -> None:
+async def test_all_invalid_query_parameters_are_reported(alice: Caller) -> None:
     query = "limit=0&page=x&count=about&type=1st&owner=you&lmit=5"
     expected = ["count", "limit", "lmit", "owner", "page", "type"]
     assert faults_of(await alice.http.get(f"/api/v1/resources?{query}")) == expected
 
 
-async def test_a_body_that_is_no_object_is_told_at_its_root(alice: Caller) -> None:
+async def test_a_body_that_is_not_an_object_is_reported_at_the_root(alice: Caller) -> None:
     for body in (b"[]", b'"text"', b"5", b"null", b"true"):
         headers = {"Content-Type": "application/json"}
         assert faults_of(await alice.http.post("/api/v1/resources", content=body, headers=headers)) == [""]
@@ -117,12 +117,12 @@ async def test_a_body_that_is_no_object_is_told_at_its_root(alice: Caller) -> No
 @pytest.mark.parametrize(
     "body", [b"", b"{", b'{"type": "note",}', b"{'type': 'note'}", b'{"type": "note", "data": {}} x', b"\xef\xbb\xbf{}"]
 )
-async def test_malformed_json_is_told_at_the_root(alice: Caller, body: bytes) -> None:
+async def test_malformed_json_is_reported_at_the_root(alice: Caller, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     assert faults_of(await alice.http.post("/api/v1/resources", content=body, headers=headers)) == [""]
 
 
-async def test_a_refused_password_is_never_repeated(client: httpx.AsyncClient, make_user: MakeUser) -> None:
+async def test_responses_never_repeat_a_refused_password(client: httpx.AsyncClient, make_user: MakeUser) -> None:
     secret = "hunter2-Zq"
     caller = await make_user()
     password_path = f"/api/v1/users/{caller.id}/password"
@@ -142,7 +142,7 @@ async def test_a_refused_password_is_never_repeated(client: httpx.AsyncClient, m
         assert secret[:7] not in response.text
 
 
-async def test_no_problem_repeats_a_refused_value(alice: Caller) -> None:
+async def test_problems_never_repeat_a_refused_value(alice: Caller) -> None:
     headers = {"Content-Type": "application/json", "If-Match": "Zq<script>", "X-Request-ID": "Zq<script>"}
     path = f"/api/v1/resources/{UNKNOWN_ID}"
     for body in (b'{"data": "Zq<script>"}', b'{"data": {"a": Zq<script>}}', b'{"data": {}, "type": "Zq<script>"}'):
@@ -151,7 +151,7 @@ async def test_no_problem_repeats_a_refused_value(alice: Caller) -> None:
         assert "Zq" not in response.text
 
 
-async def test_a_fault_of_our_own_tells_the_request_id_only(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_internal_error_reveals_only_the_request_id(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
     caller = await stack.sign_up()
     await stack.execute(f"UPDATE users SET roles = '\"no list\"' WHERE id = '{caller.id}'")
     caller.http.event_hooks = {}
@@ -163,7 +163,7 @@ async def test_a_fault_of_our_own_tells_the_request_id_only(stack: Stack, caplog
     assert problem["request_id"] in caplog.text
 
 
-async def test_a_client_that_goes_away_is_no_fault_of_ours(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_client_disconnect_is_not_logged_as_an_error(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
     sent: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = [
         {"type": "http.request", "body": b'{"em', "more_body": True},

@@ -1,4 +1,4 @@
-"""Section 5 of the contract: resources, one at a time."""
+"""Section 5 of the contract: single resources."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ import pytest
 from tests.api.stack import UNKNOWN_ID, Caller, MakeUser, assert_problem, faults_of
 
 WRITES: list[tuple[str, dict[str, Any] | None]] = [("PUT", {"data": {}}), ("PATCH", {"data": {}}), ("DELETE", None)]
-MEMBERS = {"id", "type", "owner_id", "data", "version", "created_at", "updated_at"}
+FIELDS = {"id", "type", "owner_id", "data", "version", "created_at", "updated_at"}
 DOCUMENTS: list[dict[str, Any]] = [
     {},
     {"title": "Amélie ✨ 映画", "year": 2001, "rating": 8.3, "seen": True, "sequel": None, "cast": []},
@@ -36,11 +36,11 @@ def path_of(resource: dict[str, Any]) -> str:
 # --- creating and reading --------------------------------------------------------------------------
 
 
-async def test_a_new_resource_is_shown_whole_and_belongs_to_its_maker(alice: Caller) -> None:
+async def test_a_new_resource_is_returned_with_all_fields_and_belongs_to_its_creator(alice: Caller) -> None:
     response = await alice.http.post("/api/v1/resources", json={"type": "movie", "data": {"title": "Alien"}})
     assert response.status_code == 201
     resource = response.json()
-    assert resource.keys() == MEMBERS
+    assert resource.keys() == FIELDS
     assert (resource["type"], resource["data"], resource["version"]) == ("movie", {"title": "Alien"}, 1)
     assert resource["owner_id"] == alice.id
     assert resource["created_at"] == resource["updated_at"]
@@ -51,7 +51,7 @@ async def test_a_new_resource_is_shown_whole_and_belongs_to_its_maker(alice: Cal
 
 
 @pytest.mark.parametrize("data", DOCUMENTS, ids=range(len(DOCUMENTS)))
-async def test_what_comes_out_is_what_went_in(alice: Caller, data: dict[str, Any]) -> None:
+async def test_data_is_returned_exactly_as_it_was_sent(alice: Caller, data: dict[str, Any]) -> None:
     resource = await create(alice, data)
     for shown in (resource, (await alice.http.get(path_of(resource))).json()):
         assert _exactly(shown["data"]) == _exactly(data)
@@ -62,17 +62,17 @@ async def test_what_comes_out_is_what_went_in(alice: Caller, data: dict[str, Any
 
 
 @pytest.mark.parametrize("kind", ["a", "Movie", "a-b_c.d", "x" * 63, "task2"])
-async def test_a_type_that_nobody_has_defined_is_free_form(alice: Caller, kind: str) -> None:
+async def test_a_resource_of_an_undefined_type_accepts_any_data(alice: Caller, kind: str) -> None:
     assert (await create(alice, {"any": "thing"}, kind))["type"] == kind
 
 
 @pytest.mark.parametrize("kind", ["", "1st", "a b", "x" * 64, "é", "note\n", "a/b", "-a", 5, None, [], "note\t"])
-async def test_a_type_has_a_plain_name(alice: Caller, kind: object) -> None:
+async def test_invalid_type_names_are_refused(alice: Caller, kind: object) -> None:
     response = await alice.http.post("/api/v1/resources", json={"type": kind, "data": {}})
     assert faults_of(response) == ["/type"]
 
 
-async def test_faults_of_a_new_resource_are_told_together(alice: Caller) -> None:
+async def test_all_faults_of_a_new_resource_are_reported_together(alice: Caller) -> None:
     assert faults_of(await alice.http.post("/api/v1/resources", json={})) == ["/data", "/type"]
     faulty: list[object] = [[], "text", 5, None, True]
     for data in faulty:
@@ -86,7 +86,7 @@ async def test_faults_of_a_new_resource_are_told_together(alice: Caller) -> None
 
 
 @pytest.mark.parametrize("condition", ['"1"', 'W/"1"', '"0", "1"', ' "7" ,W/"1"', "*", '"x","1"'])
-async def test_a_version_that_the_client_has_is_not_sent_again(alice: Caller, condition: str) -> None:
+async def test_a_matching_if_none_match_is_answered_with_not_modified(alice: Caller, condition: str) -> None:
     path = path_of(await create(alice))
     for method in ("GET", "HEAD"):
         response = await alice.http.request(method, path, headers={"If-None-Match": condition})
@@ -94,7 +94,7 @@ async def test_a_version_that_the_client_has_is_not_sent_again(alice: Caller, co
 
 
 @pytest.mark.parametrize("condition", ['"2"', 'W/"2"', '"0", "2"', '"1x"', '"01"'])
-async def test_another_version_is_sent(alice: Caller, condition: str) -> None:
+async def test_a_non_matching_if_none_match_is_answered_with_the_resource(alice: Caller, condition: str) -> None:
     response = await alice.http.get(path_of(await create(alice)), headers={"If-None-Match": condition})
     assert (response.status_code, response.json()["version"]) == (200, 1)
 
@@ -112,7 +112,7 @@ async def test_a_malformed_condition_is_invalid(alice: Caller, condition: str) -
 # --- writing ---------------------------------------------------------------------------------------
 
 
-async def test_put_replaces_the_data_and_counts_the_version(alice: Caller) -> None:
+async def test_put_replaces_the_data_and_increments_the_version(alice: Caller) -> None:
     resource = await create(alice, {"title": "Alien", "year": 1979}, "movie")
     response = await alice.http.put(path_of(resource), json={"data": {"title": "Aliens"}, "type": "movie"})
     replaced = response.json()
@@ -125,7 +125,7 @@ async def test_put_replaces_the_data_and_counts_the_version(alice: Caller) -> No
     assert (await alice.http.get(path_of(resource))).json() == replaced
 
 
-async def test_the_type_never_changes(alice: Caller) -> None:
+async def test_the_type_cannot_be_changed(alice: Caller) -> None:
     resource = await create(alice, {"a": 1}, "movie")
     response = await alice.http.put(path_of(resource), json={"data": {}, "type": "film"})
     assert faults_of(response) == ["/type"]
@@ -133,7 +133,7 @@ async def test_the_type_never_changes(alice: Caller) -> None:
     assert (await alice.http.get(path_of(resource))).json() == resource
 
 
-async def test_put_needs_the_data(alice: Caller) -> None:
+async def test_put_requires_the_data(alice: Caller) -> None:
     path = path_of(await create(alice))
     assert faults_of(await alice.http.put(path, json={})) == ["/data"]
     assert faults_of(await alice.http.put(path, json={"data": 5, "version": 1})) == ["/data", "/version"]
@@ -153,7 +153,9 @@ async def test_put_needs_the_data(alice: Caller) -> None:
         ({"data": {"missing": None}}, {"a": 1, "b": {"c": 2, "d": [1, 2]}}),
     ],
 )
-async def test_patch_merges_into_the_data(alice: Caller, patch: dict[str, Any], expected: dict[str, Any]) -> None:
+async def test_a_merge_patch_is_merged_into_the_data(
+    alice: Caller, patch: dict[str, Any], expected: dict[str, Any]
+) -> None:
     resource = await create(alice, {"a": 1, "b": {"c": 2, "d": [1, 2]}})
     response = await alice.http.patch(path_of(resource), json=patch)
     assert (response.status_code, response.json()["data"]) == (200, expected)
@@ -162,12 +164,12 @@ async def test_patch_merges_into_the_data(alice: Caller, patch: dict[str, Any], 
 
 
 @pytest.mark.parametrize("data", [None, [], 5, "text", False])
-async def test_a_patch_cannot_take_the_data_away(alice: Caller, data: object) -> None:
+async def test_a_merge_patch_cannot_replace_the_data_with_a_non_object(alice: Caller, data: object) -> None:
     path = path_of(await create(alice))
     assert faults_of(await alice.http.patch(path, json={"data": data})) == ["/data"]
 
 
-async def test_a_patch_cannot_make_a_document_larger_than_a_body_may_be(alice: Caller) -> None:
+async def test_a_merge_patch_cannot_exceed_the_limits_of_a_body(alice: Caller) -> None:
     text = "x" * 700_000
     path = path_of(await create(alice, {"a": text}))
     response = await alice.http.patch(path, json={"data": {"b": text}})
@@ -213,12 +215,12 @@ async def test_a_json_patch_is_applied_in_order(
     path = path_of(await create(alice, data))
     response = await alice.http.patch(path, content=json.dumps(operations), headers=JSON_PATCH)
     assert response.status_code == 200, response.text
-    wanted = {name: value for name, value in (data | expected).items() if value is not ...}
-    assert response.json()["data"] == (await alice.http.get(path)).json()["data"] == wanted
+    expected_data = {name: value for name, value in (data | expected).items() if value is not ...}
+    assert response.json()["data"] == (await alice.http.get(path)).json()["data"] == expected_data
 
 
 @pytest.mark.parametrize("value", [True, "1", None, [1], {"a": 1}, 2])
-async def test_a_test_compares_by_json_type_and_nothing_happens_when_it_fails(alice: Caller, value: object) -> None:
+async def test_a_failed_test_operation_changes_nothing(alice: Caller, value: object) -> None:
     resource = await create(alice, {"a": 1, "list": [{"deep": 1}]})
     for place, tested in (("/data/a", value), ("/data/list", [{"deep": value}])):
         operations = [
@@ -255,9 +257,7 @@ async def test_a_test_compares_by_json_type_and_nothing_happens_when_it_fails(al
     ],
     ids=str,
 )
-async def test_an_operation_that_cannot_be_done_is_invalid_and_nothing_happens(
-    alice: Caller, operation: object
-) -> None:
+async def test_an_invalid_operation_is_refused_and_changes_nothing(alice: Caller, operation: object) -> None:
     resource = await create(alice, {"a": 1, "b": [1, 2], "s": "text"})
     content = json.dumps([{"op": "add", "path": "/data/first", "value": 1}, operation])
     response = await alice.http.patch(path_of(resource), content=content, headers=JSON_PATCH)
@@ -265,7 +265,7 @@ async def test_an_operation_that_cannot_be_done_is_invalid_and_nothing_happens(
     assert (await alice.http.get(path_of(resource))).json() == resource
 
 
-async def test_a_json_patch_cannot_outgrow_the_limits(alice: Caller) -> None:
+async def test_a_json_patch_cannot_exceed_the_limits_of_a_body(alice: Caller) -> None:
     path = path_of(await create(alice, {"a": {"text": "x" * 1000}}))
     doubling = [{"op": "copy", "from": "/data", "path": f"/data/c{n}"} for n in range(40)]
     response = await alice.http.patch(path, content=json.dumps(doubling), headers=JSON_PATCH)
@@ -278,7 +278,7 @@ async def test_a_json_patch_cannot_outgrow_the_limits(alice: Caller) -> None:
     assert_problem(response, 400, "invalid-request")
 
 
-async def test_json_patches_without_a_condition_are_not_lost(alice: Caller) -> None:
+async def test_no_concurrent_json_patch_without_if_match_is_lost(alice: Caller) -> None:
     path = path_of(await create(alice, {"list": []}))
     patches = [
         alice.http.patch(
@@ -290,7 +290,7 @@ async def test_json_patches_without_a_condition_are_not_lost(alice: Caller) -> N
     assert sorted((await alice.http.get(path)).json()["data"]["list"]) == list(range(15))
 
 
-async def test_a_json_patch_is_a_list_and_a_merge_patch_an_object(alice: Caller) -> None:
+async def test_a_json_patch_must_be_a_list_and_a_merge_patch_an_object(alice: Caller) -> None:
     path = path_of(await create(alice))
     for body, kind in (
         (b"{}", "json-patch+json"),
@@ -302,7 +302,7 @@ async def test_a_json_patch_is_a_list_and_a_merge_patch_an_object(alice: Caller)
         assert faults_of(await alice.http.patch(path, content=body, headers=headers)) == [""]
 
 
-async def test_a_deleted_resource_is_gone(alice: Caller) -> None:
+async def test_a_deleted_resource_is_not_found(alice: Caller) -> None:
     path = path_of(await create(alice))
     response = await alice.http.delete(path)
     assert (response.status_code, response.content) == (204, b"")
@@ -314,7 +314,7 @@ async def test_a_deleted_resource_is_gone(alice: Caller) -> None:
 
 
 @pytest.mark.parametrize("condition", ['"1"', '"7", "1"', "*", ' "1" ,, "x"', 'W/"2","1"'])
-async def test_a_write_under_the_present_version_succeeds(alice: Caller, condition: str) -> None:
+async def test_a_write_with_the_current_version_succeeds(alice: Caller, condition: str) -> None:
     for method, body in WRITES:
         path = path_of(await create(alice))
         response = await alice.http.request(method, path, json=body, headers={"If-Match": condition})
@@ -324,9 +324,7 @@ async def test_a_write_under_the_present_version_succeeds(alice: Caller, conditi
 @pytest.mark.parametrize(
     "condition", ['"2"', '"0"', 'W/"1"', '"x"', '""', '"7", "8"', '"999999999999999999"', '"2147483648"', '"01"']
 )
-async def test_a_write_under_another_version_is_refused_with_the_current_resource(
-    alice: Caller, condition: str
-) -> None:
+async def test_a_write_with_another_version_is_refused_with_the_current_resource(alice: Caller, condition: str) -> None:
     resource = await create(alice, {"a": 1})
     for method, body in WRITES:
         response = await alice.http.request(method, path_of(resource), json=body, headers={"If-Match": condition})
@@ -334,7 +332,7 @@ async def test_a_write_under_another_version_is_refused_with_the_current_resourc
     assert (await alice.http.get(path_of(resource))).json() == resource
 
 
-async def test_a_condition_may_name_very_many_versions(alice: Caller) -> None:
+async def test_if_match_accepts_thousands_of_versions(alice: Caller) -> None:
     path = path_of(await create(alice))
     many = ",".join(f'"{n}"' for n in range(2000))
     response = await alice.http.put(path, json={"data": {}}, headers={"If-Match": many})
@@ -342,7 +340,7 @@ async def test_a_condition_may_name_very_many_versions(alice: Caller) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-async def test_of_many_writers_of_one_version_exactly_one_wins(alice: Caller, method: str) -> None:
+async def test_exactly_one_of_many_concurrent_writes_to_one_version_succeeds(alice: Caller, method: str) -> None:
     path = path_of(await create(alice))
     writes = [
         alice.http.request(
@@ -361,7 +359,7 @@ async def test_of_many_writers_of_one_version_exactly_one_wins(alice: Caller, me
         assert (await alice.http.get(path)).json() == winner
 
 
-async def test_of_many_patches_without_a_condition_none_is_lost(alice: Caller) -> None:
+async def test_no_concurrent_merge_patch_without_if_match_is_lost(alice: Caller) -> None:
     path = path_of(await create(alice))
     patches = [alice.http.patch(path, json={"data": {f"n{n}": n, "last": n}}) for n in range(25)]
     responses = await asyncio.gather(*patches)
@@ -372,7 +370,7 @@ async def test_of_many_patches_without_a_condition_none_is_lost(alice: Caller) -
     assert sorted(response.json()["version"] for response in responses) == list(range(2, 27))
 
 
-async def test_a_read_after_a_write_sees_it(alice: Caller) -> None:
+async def test_a_read_returns_the_result_of_the_previous_write(alice: Caller) -> None:
     path = path_of(await create(alice))
     for n in range(20):
         await alice.http.put(path, json={"data": {"n": n}})
@@ -382,7 +380,9 @@ async def test_a_read_after_a_write_sees_it(alice: Caller) -> None:
 # --- ownership -------------------------------------------------------------------------------------
 
 
-async def test_a_strangers_resource_is_forbidden_and_a_missing_one_not_found(alice: Caller, bob: Caller) -> None:
+async def test_a_resource_of_another_user_is_forbidden_and_a_missing_one_is_not_found(
+    alice: Caller, bob: Caller
+) -> None:
     resource = await create(alice, {"secret": "plans"})
     for method, body in (("GET", None), *WRITES):
         for headers in ({}, {"If-Match": '"9"'}, {"If-None-Match": '"1"'}):
@@ -394,7 +394,9 @@ async def test_a_strangers_resource_is_forbidden_and_a_missing_one_not_found(ali
     assert (await alice.http.get(path_of(resource))).json() == resource
 
 
-async def test_an_administrator_may_do_everything_and_the_owner_stays(alice: Caller, admin: Caller) -> None:
+async def test_an_administrator_can_change_any_resource_and_the_owner_stays_the_same(
+    alice: Caller, admin: Caller
+) -> None:
     resource = await create(alice)
     assert (await admin.http.get(path_of(resource))).json() == resource
     for method in ("PUT", "PATCH"):
@@ -403,7 +405,9 @@ async def test_an_administrator_may_do_everything_and_the_owner_stays(alice: Cal
     assert (await admin.http.delete(path_of(resource))).status_code == 204
 
 
-async def test_nothing_can_be_created_for_an_account_that_is_gone(make_user: MakeUser, admin: Caller) -> None:
+async def test_resources_created_during_the_deletion_of_their_owner_are_deleted(
+    make_user: MakeUser, admin: Caller
+) -> None:
     caller = await make_user()
     creations = [caller.http.post("/api/v1/resources", json={"type": "note", "data": {}}) for _ in range(5)]
     deletion = admin.http.delete(f"/api/v1/users/{caller.id}")
@@ -416,5 +420,5 @@ async def test_nothing_can_be_created_for_an_account_that_is_gone(make_user: Mak
 
 
 def _exactly(value: object) -> str:
-    """A value as text in which 1, 1.0 and true differ, and the order of members does not count."""
+    """A value as text, in which 1, 1.0 and true differ and the order of keys is ignored."""
     return json.dumps(value, sort_keys=True)

@@ -1,4 +1,4 @@
-"""The OpenAPI document and the server say the same: requests made from the one, sent to the other."""
+"""The server behaves as its OpenAPI document states: requests generated from the document are sent to the server."""
 
 import os
 import re
@@ -26,22 +26,22 @@ pytestmark = pytest.mark.slow
 
 KINGPOST = Path(sys.executable).with_name("kingpost")
 ADMIN = "admin@example.com"
-PASSWORD = "staple battery horse"  # Not the one of the document's examples.
+PASSWORD = "staple battery horse"  # Not the password in the examples of the document.
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 REFUSALS = ["400", "401", "403", "404", "406", "409", "412", "413", "415", "429", "431"]
 CONFIG = schemathesis.Config.from_dict(
     {
         "generation": {"max-examples": 8, "deterministic": True, "allow-x00": False, "with-security-parameters": False},
-        # A wrong version may be told before what is wrong with the body.
+        # A wrong version may be reported before a fault in the body.
         "checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}},
     }
 )
 SCHEMA = schemathesis.pytest.from_fixture("schema")
-"""Made when the test runs: what it prepares takes seconds, which runs of other tests need not wait for."""
-RULES: list[Any] = [positive_data_acceptance]
-"""A schema cannot state every rule (no common passwords, cursors that are signed, integers within ±2^53), so
-what it calls good may still be refused."""
+"""Loaded only when the test runs: its preparation takes seconds, and runs of other tests should not wait for it."""
+EXCLUDED_CHECKS: list[Any] = [positive_data_acceptance]
+"""A schema cannot express every rule (no common passwords, signed cursors, integers within ±2^53), so the server may
+refuse data that is valid by the schema."""
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +66,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
         process.wait(10)
 
 
-THINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+COLLECTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "resources": ("?owner=me&limit=1", {"type": "note", "data": {}}),
     "api-keys": ("", {"name": "A key", "scopes": ["users:read"]}),
 }
-"""What an account may have many of: the query for its own ones, and the body that makes one."""
+"""Collections of an account: the query for its own objects, and the body that creates one."""
 
 
-class Visitor:
-    """Somebody who is signed in, and has things that the ids in paths can name."""
+class ApiUser:
+    """A logged-in user, who owns an object for every id in a path."""
 
     def __init__(self, origin: str, email: str) -> None:
         self.session = requests.Session()
@@ -87,7 +87,7 @@ class Visitor:
         self._client.close()
 
     def headers(self) -> dict[str, str]:
-        """An access token; a new one when a test has logged out or deleted the account."""
+        """A header with an access token: a new token if a test has logged out or deleted the account."""
         if self._client.get("/api/v1/users/me").status_code != 200:
             self._client.headers.pop("Authorization", None)
             login = self._client.post("/api/v1/auth/login", json=self._credentials)
@@ -98,9 +98,9 @@ class Visitor:
             self._user_id = login.json()["user"]["id"]
         return {"Authorization": self._client.headers["Authorization"]}
 
-    def something_at(self, path: str) -> str:
-        """The id of something that exists and that the visitor may change."""
-        for collection, (query, body) in THINGS.items():
+    def existing_id(self, path: str) -> str:
+        """The id of an existing object that the user may change."""
+        for collection, (query, body) in COLLECTIONS.items():
             if f"/{collection}/" in path:
                 items = self._client.get(f"/api/v1/{collection}{query}").json()["items"]
                 return str((items or [self._client.post(f"/api/v1/{collection}", json=body).json()])[0]["id"])
@@ -117,41 +117,41 @@ class Visitor:
 
 
 @pytest.fixture(autouse=True)
-def _known_to_schemathesis(request: pytest.FixtureRequest) -> None:
-    # Schemathesis 4.32 asks for a name that pytest 9.2 no longer has.
+def _set_node_id(request: pytest.FixtureRequest) -> None:
+    # Schemathesis 4.32 uses an attribute that pytest 9.2 no longer has.
     request.node._nodeid = request.node.nodeid
 
 
 @pytest.fixture
-def user(server: str) -> Generator[Visitor]:
-    visitor = Visitor(server, "guest@example.com")
-    yield visitor
-    visitor.close()
+def user(server: str) -> Generator[ApiUser]:
+    api_user = ApiUser(server, "guest@example.com")
+    yield api_user
+    api_user.close()
 
 
 @pytest.fixture
-def admin(server: str) -> Generator[Visitor]:
-    visitor = Visitor(server, ADMIN)
-    yield visitor
-    visitor.close()
+def admin(server: str) -> Generator[ApiUser]:
+    api_user = ApiUser(server, ADMIN)
+    yield api_user
+    api_user.close()
 
 
-def check(case: Case, visitor: Visitor, server: str) -> None:
-    headers = visitor.headers()
+def check(case: Case, api_user: ApiUser, server: str) -> None:
+    headers = api_user.headers()
     if UUID.fullmatch(str(case.path_parameters.get("id", ""))):
-        case.path_parameters["id"] = visitor.something_at(case.path)
-    case.call_and_validate(server, visitor.session, headers, excluded_checks=RULES)
+        case.path_parameters["id"] = api_user.existing_id(case.path)
+    case.call_and_validate(server, api_user.session, headers, excluded_checks=EXCLUDED_CHECKS)
 
 
 @pytest.mark.timeout(300)
 @SCHEMA.parametrize()
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
-def test_the_server_does_for_a_user_what_its_document_says(case: Case, user: Visitor, server: str) -> None:
+def test_the_server_behaves_as_documented_for_a_user(case: Case, user: ApiUser, server: str) -> None:
     check(case, user, server)
 
 
 @pytest.mark.timeout(300)
 @SCHEMA.parametrize()
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
-def test_the_server_does_for_an_administrator_what_its_document_says(case: Case, admin: Visitor, server: str) -> None:
+def test_the_server_behaves_as_documented_for_an_administrator(case: Case, admin: ApiUser, server: str) -> None:
     check(case, admin, server)
