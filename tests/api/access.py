@@ -10,7 +10,7 @@ from kingpost.http.app.router import Route
 from tests.api.machines import NEW_KEY, new_key_id
 from tests.api.stack import PASSWORD, Caller, Stack
 
-CALLERS = ("anonymous", "bad token", "ended session", "stranger", "owner", "admin")
+CALLERS = ("anonymous", "bad token", "ended session", "other user", "owner", "admin")
 SLUGS = {401: "unauthenticated", 403: "forbidden", 404: "not-found"}
 
 
@@ -55,7 +55,7 @@ PUBLIC = (200, 200, 200, 200, 200, 200)
 
 # fmt: off
 EXPECTED: Mapping[tuple[str, str], Entry] = {
-    #                                             anonymous, bad token, ended, stranger, owner, admin
+    #                                             anonymous, bad token, ended, other user, owner, admin
     ("POST", "/api/users"):                  Entry((201, 401, 401, 201, 201, 201), new_account_body),
     ("GET", "/api/users"):                   Entry((401, 401, 401, 403, 403, 200)),
     ("GET", "/api/users/me"):                Entry((401, 401, 401, 200, 200, 200)),
@@ -136,7 +136,7 @@ async def client_of(stack: Stack, kind: str, owner: Caller) -> httpx.AsyncClient
             ended = await stack.log_in(owner.email)
             await ended.http.post("/api/v1/auth/logout")
             return ended.http
-        case "stranger":
+        case "other user":
             return (await stack.sign_up()).http
         case "owner":
             return owner.http

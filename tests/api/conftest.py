@@ -34,24 +34,24 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 
 
-@session_fixture(params=BOTH)
+@session_fixture(params=DATABASES)
 async def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stack]:
     """The application that serves the suite."""
     async with running_on(request, tmp_path_factory.mktemp("stack")) as stack:
         yield stack
 
 
-@session_fixture(params=BOTH)
+@session_fixture(params=DATABASES)
 async def strict(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stack]:
     """An application that requires verified addresses."""
     async with running_on(request, tmp_path_factory.mktemp("strict"), SIGNUP="verified") as stack:
         yield stack
 
 
-@session_fixture(params=BOTH)
+@session_fixture(params=DATABASES)
 async def production(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stack]:
     """An application that requires verified addresses and hashes passwords at production cost, for tests of timing."""
     directory = tmp_path_factory.mktemp("production")

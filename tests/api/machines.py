@@ -13,12 +13,12 @@ NEW_KEY = {"name": "a machine", "scopes": ["users:read"]}
 
 
 class Machine:
-    """A client with an API key. `made` is the response that created the key; `http` sends the key in all requests."""
+    """A client with an API key. `created` is the response with the new key; `http` sends the key in all requests."""
 
-    def __init__(self, stack: Stack, made: dict[str, Any]) -> None:
-        self.made = made
-        self.id: str = made["id"]
-        self.key: str = made["key"]
+    def __init__(self, stack: Stack, created: dict[str, Any]) -> None:
+        self.created = created
+        self.id: str = created["id"]
+        self.key: str = created["key"]
         self.http = stack.client(self.key)
 
     async def status(self, path: str = ME) -> int:
@@ -34,8 +34,8 @@ async def make_key(stack: Stack, owner: Caller, scopes: Sequence[str] = SCOPES, 
 
 async def new_key_id(owner: Caller) -> str:
     """The id of a new key of an account."""
-    made = await owner.http.post(KEYS, json=NEW_KEY)
-    return str(made.json()["id"])
+    created = await owner.http.post(KEYS, json=NEW_KEY)
+    return str(created.json()["id"])
 
 
 async def list_keys(owner: Caller) -> list[dict[str, Any]]:
@@ -50,15 +50,15 @@ async def list_keys(owner: Caller) -> list[dict[str, Any]]:
 
 async def create_key_audited(scenario: AuditScenario) -> ExpectedEntry:
     user = await scenario.sign_up()
-    made = await scenario.send_ok(user, "POST", "/api-keys", name=NAME, scopes=["users:read"])
-    scenario.secrets.add(made["key"])
-    return entry_by(user, "api_key", made["id"])
+    created = await scenario.send_ok(user, "POST", "/api-keys", name=NAME, scopes=["users:read"])
+    scenario.secrets.add(created["key"])
+    return entry_by(user, "api_key", created["id"])
 
 
 async def revoke_key_audited(scenario: AuditScenario) -> ExpectedEntry:
     user = await scenario.sign_up()
     body = {"name": NAME, "scopes": ["users:read"]}
-    made = (await user.http.post(KEYS, json=body)).json()
-    scenario.secrets.add(made["key"])
-    await scenario.send_ok(user, "DELETE", f"/api-keys/{made['id']}")
-    return entry_by(user, "api_key", made["id"])
+    created = (await user.http.post(KEYS, json=body)).json()
+    scenario.secrets.add(created["key"])
+    await scenario.send_ok(user, "DELETE", f"/api-keys/{created['id']}")
+    return entry_by(user, "api_key", created["id"])

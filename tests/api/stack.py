@@ -33,7 +33,7 @@ PASSWORD = "correct horse battery"
 SECRET = "the master secret of the tests, long enough"
 UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 """A valid id that no object has."""
-QUICK = HashingCost(memory_kib=8, passes=1)
+MINIMAL_COST = HashingCost(memory_kib=8, passes=1)
 """The lowest cost of Argon2: most tests create accounts, and few test their hashes."""
 TIMEOUT = 30.0
 """Seconds to wait for mail, far more than it normally takes."""
@@ -158,7 +158,9 @@ type Serve = Callable[..., Awaitable[Stack]]
 
 
 @contextlib.asynccontextmanager
-async def running(directory: Path, *, hashing_cost: HashingCost = QUICK, **variables: str) -> AsyncIterator[Stack]:
+async def running(
+    directory: Path, *, hashing_cost: HashingCost = MINIMAL_COST, **variables: str
+) -> AsyncIterator[Stack]:
     """A stack with these `KINGPOST_*` variables, by default on SQLite in the directory."""
     async with main.running(load(directory, **variables), hashing_cost=hashing_cost) as kingpost:
         yield Stack(kingpost.application, kingpost)

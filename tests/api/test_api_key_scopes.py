@@ -34,8 +34,8 @@ async def test_an_api_key_has_the_permissions_of_its_owner_within_its_scopes(rou
         session = await client_of(stack, caller, owner)
         for scopes, is_within in keys_to_try(route):
             creator = owner.http if caller == "owner" else session
-            made = await creator.post(KEYS, json={"name": caller, "scopes": scopes})
-            client = stack.client(made.json()["key"])
+            created = await creator.post(KEYS, json={"name": caller, "scopes": scopes})
+            client = stack.client(created.json()["key"])
             body = None if entry.body is None else entry.body(owner)
             response = await client.request(route.method, path_of(route, await entry.target_of(owner)), json=body)
             # On routes that ignore credentials, a key makes no difference.
@@ -60,7 +60,7 @@ async def test_an_account_export_with_an_api_key_requires_the_scopes_for_all_its
     stack: Stack, scopes: list[str], status: int
 ) -> None:
     user = await stack.sign_up()
-    made = await user.http.post(KEYS, json={"name": "backup", "scopes": scopes})
-    assert made.status_code == 201, made.text
-    response = await stack.client(made.json()["key"]).get(f"/api/v1/users/{user.id}/export")
+    created = await user.http.post(KEYS, json={"name": "backup", "scopes": scopes})
+    assert created.status_code == 201, created.text
+    response = await stack.client(created.json()["key"]).get(f"/api/v1/users/{user.id}/export")
     assert response.status_code == status

@@ -27,18 +27,18 @@ async def test_a_new_key_is_returned_once_and_not_stored(stack: Stack) -> None:
     response = await owner.http.post(KEYS, json=body)
     assert response.status_code == 201
     assert response.headers["cache-control"] == "no-store"
-    made = response.json()
-    key = made.pop("key")
+    created = response.json()
+    key = created.pop("key")
     assert is_well_formed(key)
-    assert made == body | {
-        "id": made["id"],
+    assert created == body | {
+        "id": created["id"],
         "hint": key[:7],
-        "created_at": made["created_at"],
+        "created_at": created["created_at"],
         "expires_at": None,
         "last_used_at": None,
     }
-    assert abs(datetime.fromisoformat(made["created_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
-    assert await list_keys(owner) == [made]
+    assert abs(datetime.fromisoformat(created["created_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert await list_keys(owner) == [created]
     assert key not in str([tuple(row) for row in await stack.execute("SELECT * FROM api_keys")])
 
 
@@ -111,7 +111,7 @@ async def test_an_expiry_is_accepted_with_any_offset_and_stored_in_utc(
 ) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner, expires_at=given)
-    assert machine.made["expires_at"] == stored
+    assert machine.created["expires_at"] == stored
     assert [item["expires_at"] for item in await list_keys(owner)] == [stored]
     assert await machine.status() == 200
 
@@ -296,8 +296,8 @@ async def test_a_sign_up_uses_the_permissions_of_a_key_sent_with_it(serve: Serve
         body = {"email": f"new{time.monotonic_ns()}@example.com", "password": "correct horse battery"}
         return (await client.post("/api/v1/users", json=body)).status_code
 
-    made = await admin.http.post(KEYS, json={"name": "x", "scopes": ["users:write"]})
-    machine = Machine(stack, made.json())
+    created = await admin.http.post(KEYS, json={"name": "x", "scopes": ["users:write"]})
+    machine = Machine(stack, created.json())
     reader = (await admin.http.post(KEYS, json={"name": "x", "scopes": ["users:read"]})).json()["key"]
     assert await status(machine.http) == 201
     assert await status(stack.client()) == 403
@@ -313,5 +313,5 @@ async def test_a_new_key_is_notified_by_mail_without_the_key_itself(stack: Stack
     message = (await stack.mails(owner.email))[-1]
     assert message["Subject"] == "An API key was created for your account"
     text = message.as_string()
-    assert machine.made["hint"] in text
+    assert machine.created["hint"] in text
     assert machine.key not in text

@@ -114,21 +114,21 @@ async def test_times_are_accepted_with_any_utc_offset(stack: Stack, admin: Calle
     target = clock.unique()
     entries = await add(stack, 3, target)
     moment = entries[1].created_at
-    elsewhere = datetime.fromisoformat(moment).astimezone(timezone(timedelta(hours=1))).isoformat()
+    with_offset = datetime.fromisoformat(moment).astimezone(timezone(timedelta(hours=1))).isoformat()
 
     async def count(**query: str) -> int:
         return int((await fetch(admin, target=target, count="exact", **query))["total"])
 
-    for spelling in (moment, moment.lower(), moment.replace("T", " "), elsewhere, moment.replace("Z", "-00:00")):
+    for spelling in (moment, moment.lower(), moment.replace("T", " "), with_offset, moment.replace("Z", "-00:00")):
         assert await count(since=spelling) == 2, spelling
         assert await count(until=spelling) == 1, spelling
     # Between two milliseconds: an entry of the first millisecond is earlier.
     between = moment.replace("Z", "5Z")
     assert (await count(since=between), await count(until=between)) == (1, 2)
     # With an unencoded plus sign, as a shell sends it.
-    response = await admin.http.get(f"{AUDIT}?target={target}&since={elsewhere}")
+    response = await admin.http.get(f"{AUDIT}?target={target}&since={with_offset}")
     assert len(response.json()["items"]) == 2
-    response = await admin.http.get(f"{AUDIT}?target={target}&since={quote(elsewhere)}")
+    response = await admin.http.get(f"{AUDIT}?target={target}&since={quote(with_offset)}")
     assert len(response.json()["items"]) == 2
 
 

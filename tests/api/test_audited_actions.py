@@ -22,8 +22,8 @@ def entry_by_anonymous(user: Caller) -> ExpectedEntry:
 async def sign_up(scenario: AuditScenario) -> ExpectedEntry:
     email = emails.fresh_email()
     scenario.secrets.add(email)
-    made = await scenario.send_ok(None, "POST", "/users", email=email, password=PASSWORD, name=NAME)
-    return ExpectedEntry("anonymous", None, "user", made["id"])
+    created = await scenario.send_ok(None, "POST", "/users", email=email, password=PASSWORD, name=NAME)
+    return ExpectedEntry("anonymous", None, "user", created["id"])
 
 
 async def change(scenario: AuditScenario) -> ExpectedEntry:
@@ -234,13 +234,13 @@ async def test_failed_actions_leave_no_entry_of_success(stack: Stack, admin: Cal
 async def test_actions_of_operators_on_signing_keys_are_audited(serve: Serve) -> None:
     stack = await serve()
     admin = await stack.sign_up_admin()
-    made = await stack.kingpost.auth.key_rotation.rotate(OPERATOR)
-    created = (await admin.http.get("/api/v1/audit", params={"target": made.id})).json()["items"]
+    new_key = await stack.kingpost.auth.key_rotation.rotate(OPERATOR)
+    created = (await admin.http.get("/api/v1/audit", params={"target": new_key.id})).json()["items"]
     assert [(entry["action"], entry["actor_type"], entry["target_type"]) for entry in created] == [
         ("signing_key.created", "operator", "signing_key")
     ]
-    await stack.kingpost.auth.key_rotation.retire(OPERATOR, made.id)
-    entries = (await admin.http.get("/api/v1/audit", params={"target": made.id, "sort": "id"})).json()["items"]
+    await stack.kingpost.auth.key_rotation.retire(OPERATOR, new_key.id)
+    entries = (await admin.http.get("/api/v1/audit", params={"target": new_key.id, "sort": "id"})).json()["items"]
     assert [(entry["action"], entry["actor_type"], entry["actor_id"], entry["address"]) for entry in entries] == [
         ("signing_key.created", "operator", None, None),
         ("signing_key.retired", "operator", None, None),

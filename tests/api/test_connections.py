@@ -46,7 +46,7 @@ async def ends(reader: asyncio.StreamReader) -> bool:
 
 
 @pytest.mark.parametrize(
-    "start", [b"", b"GET /livez HT", HEAD + b'{"email": '], ids=["nothing", "half a head", "half a body"]
+    "start", [b"", b"GET /livez HT", HEAD + b'{"email": '], ids=["nothing", "partial head", "partial body"]
 )
 async def test_a_connection_with_an_incomplete_request_is_closed(stack: Stack, start: bytes) -> None:
     async with connected(stack) as (reader, writer):

@@ -83,12 +83,12 @@ async def test_a_new_account_with_the_same_address_is_unrelated_to_the_deleted_o
 
 async def test_resources_are_deleted_with_their_account(stack: Stack, admin: Caller) -> None:
     user = await stack.sign_up()
-    made = [
+    resource_ids = [
         (await user.http.post("/api/v1/resources", json={"type": "note", "data": {"n": n}})).json()["id"]
         for n in range(3)
     ]
     await delete(admin, user.id)
-    for resource_id in made:
+    for resource_id in resource_ids:
         assert_problem(await admin.http.get(f"/api/v1/resources/{resource_id}"), 404, "not-found")
     listed = await admin.http.get("/api/v1/resources", params={"owner": user.id, "count": "exact"})
     assert listed.json()["total"] == 0
@@ -96,14 +96,14 @@ async def test_resources_are_deleted_with_their_account(stack: Stack, admin: Cal
 
 async def test_no_resource_created_during_the_deletion_survives(stack: Stack, second_node: Stack) -> None:
     user = await stack.sign_up()
-    body = {"type": "note", "data": {"text": "made meanwhile"}}
+    body = {"type": "note", "data": {"text": "created during the deletion"}}
     clients = [node.client(user.access_token) for node in (stack, second_node)]
     writes = [clients[n % 2].post("/api/v1/resources", json=body) for n in range(16)]
     responses = await asyncio.gather(*writes[:10], user.http.delete(f"/api/v1/users/{user.id}"), *writes[10:])
     assert responses[10].status_code == 204
     assert {response.status_code for response in responses} <= {201, 204, 401}
     assert await places_of(stack.kingpost.database, user.id) == REMAINS
-    assert await places_of(stack.kingpost.database, "made meanwhile") == set()
+    assert await places_of(stack.kingpost.database, "created during the deletion") == set()
 
 
 async def test_audit_entries_remain_without_ip_addresses(stack: Stack, admin: Caller) -> None:

@@ -95,14 +95,14 @@ async def test_a_key_gains_and_loses_the_roles_of_its_owner_at_once(stack: Stack
 async def test_only_the_key_of_an_administrator_can_set_roles(stack: Stack) -> None:
     admin, user = await stack.sign_up_admin(), await stack.sign_up()
     path, body = f"/api/v1/users/{user.id}", {"roles": ["user", "editor"]}
-    mine, theirs = await make_key(stack, user, ["users:write"]), await make_key(stack, admin, ["users:write"])
-    assert_problem(await mine.http.patch(path, json=body), 403, "forbidden")
-    changed = await theirs.http.patch(path, json=body)
+    user_key, admin_key = await make_key(stack, user, ["users:write"]), await make_key(stack, admin, ["users:write"])
+    assert_problem(await user_key.http.patch(path, json=body), 403, "forbidden")
+    changed = await admin_key.http.patch(path, json=body)
     assert changed.json()["roles"] == body["roles"]
     # It can also remove the role of its own owner. After that, it is no longer the key of an administrator.
-    demoted = await theirs.http.patch(f"/api/v1/users/{admin.id}", json={"roles": ["user"]})
+    demoted = await admin_key.http.patch(f"/api/v1/users/{admin.id}", json={"roles": ["user"]})
     assert demoted.status_code == 200
-    assert_problem(await theirs.http.patch(path, json=body), 403, "forbidden")
+    assert_problem(await admin_key.http.patch(path, json=body), 403, "forbidden")
 
 
 async def test_keys_are_deleted_with_their_account(stack: Stack, admin: Caller) -> None:
@@ -122,12 +122,12 @@ async def test_keys_of_a_deleted_account_are_refused_at_once_here_and_within_a_s
 ) -> None:
     owner = await stack.sign_up()
     machine = await make_key(stack, owner)
-    elsewhere = second_node.client(machine.key)
-    assert [await machine.status(), (await elsewhere.get(ME)).status_code] == [200, 200]
+    other_node = second_node.client(machine.key)
+    assert [await machine.status(), (await other_node.get(ME)).status_code] == [200, 200]
     assert (await owner.http.delete(f"/api/v1/users/{owner.id}")).status_code == 204
     assert_problem(await machine.http.get(ME), 401, "unauthenticated")
     await asyncio.sleep(PROPAGATION_TIME)
-    assert_problem(await elsewhere.get(ME), 401, "unauthenticated")
+    assert_problem(await other_node.get(ME), 401, "unauthenticated")
 
 
 async def test_deleting_an_account_deletes_all_data_of_its_keys(stack: Stack) -> None:
@@ -142,7 +142,7 @@ async def test_deleting_an_account_deletes_all_data_of_its_keys(stack: Stack) ->
 
 async def test_no_key_created_during_the_deletion_of_its_account_survives(stack: Stack, second_node: Stack) -> None:
     owner = await stack.sign_up()
-    note = {"type": "note", "data": {"text": "made meanwhile"}}
+    note = {"type": "note", "data": {"text": "created during the deletion"}}
     clients = [node.client(owner.access_token) for node in (stack, second_node)]
     writes = [clients[n % 2].post("/api/v1/resources", json=note) for n in range(16)]
     writes += [clients[n % 2].post(KEYS, json=NEW_KEY) for n in range(4)]
@@ -180,7 +180,9 @@ async def test_keys_stay_valid_after_a_password_change(stack: Stack) -> None:
 # --- the first verification of an address ----------------------------------------------------------
 
 
-async def test_keys_made_with_an_unverified_address_end_when_its_owner_resets_the_password(stack: Stack) -> None:
+async def test_keys_from_before_the_verification_end_when_the_owner_of_the_address_resets_the_password(
+    stack: Stack,
+) -> None:
     intruder = await stack.sign_up()
     key = (await intruder.http.post(KEYS, json={"name": "Mine", "scopes": ["users:read"]})).json()["key"]
     machine = stack.client(key)

@@ -104,16 +104,16 @@ async def test_an_export_contains_no_secrets_of_the_account(stack: Stack) -> Non
         assert secret not in text
 
 
-async def test_an_export_contains_all_resources_of_the_account_only_and_oldest_first(
+async def test_an_export_contains_exactly_the_resources_of_the_account_oldest_first(
     stack: Stack, alice: Caller
 ) -> None:
     user = await stack.sign_up()
-    made = []
+    created = []
     for n in range(23):
         body = {"type": "note", "data": {"n": n, "text": 'a "quoted" 🦊 ],{'}}
-        made.append((await user.http.post("/api/v1/resources", json=body)).json())
+        created.append((await user.http.post("/api/v1/resources", json=body)).json())
         await alice.http.post("/api/v1/resources", json=body)
-    assert (await export(user))["resources"] == made
+    assert (await export(user))["resources"] == created
 
 
 async def test_audit_entries_by_the_account_come_before_entries_by_others_about_it(stack: Stack, admin: Caller) -> None:

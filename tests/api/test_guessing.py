@@ -14,7 +14,7 @@ from kingpost.auth.throttling.counters import FORGOTTEN_AFTER
 from kingpost.auth.throttling.memory import MemoryCounters
 from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem
 
-HOME, ELSEWHERE = "198.51.100.1", "203.0.113.9"
+USUAL_ADDRESS, OTHER_ADDRESS = "198.51.100.1", "203.0.113.9"
 
 
 class Clock:
@@ -47,12 +47,12 @@ async def owner(limited: Stack) -> Caller:
     return await limited.sign_up()
 
 
-async def log_in(stack: Stack, email: str, password: str = PASSWORD, address: str = ELSEWHERE) -> httpx.Response:
+async def log_in(stack: Stack, email: str, password: str = PASSWORD, address: str = OTHER_ADDRESS) -> httpx.Response:
     body = {"email": email, "password": password}
     return await stack.client(address=address).post("/api/v1/auth/login", json=body)
 
 
-async def guess(stack: Stack, email: str, times: int = 1, address: str = ELSEWHERE) -> list[httpx.Response]:
+async def guess(stack: Stack, email: str, times: int = 1, address: str = OTHER_ADDRESS) -> list[httpx.Response]:
     """Send logins with wrong passwords, one after the other."""
     return [await log_in(stack, email, f"wrong {secrets.token_hex(4)}", address) for _ in range(times)]
 
@@ -157,7 +157,7 @@ async def test_an_ip_address_is_limited_across_accounts(limited: Stack, owner: C
     assert delay(await log_in(limited, owner.email)) == 6
 
 
-async def test_logins_to_an_own_account_do_not_reset_the_limit_of_an_attacker(limited: Stack, owner: Caller) -> None:
+async def test_logins_to_the_own_account_of_an_attacker_do_not_reset_the_limit(limited: Stack, owner: Caller) -> None:
     own = await limited.sign_up()
     wrong = 0
     for _ in range(30):
@@ -177,8 +177,8 @@ async def test_ipv6_clients_are_counted_by_network(limited: Stack, owner: Caller
 
 async def test_an_ipv4_client_has_the_same_counter_on_an_ipv6_socket(limited: Stack) -> None:
     for n in range(10):
-        await guess(limited, f"{n}@example.com", address=f"::ffff:{ELSEWHERE}")
-    assert statuses(await guess(limited, "a@example.com", address=ELSEWHERE)) == [429]
+        await guess(limited, f"{n}@example.com", address=f"::ffff:{OTHER_ADDRESS}")
+    assert statuses(await guess(limited, "a@example.com", address=OTHER_ADDRESS)) == [429]
 
 
 async def test_responses_are_the_same_for_known_and_unknown_accounts(
@@ -221,36 +221,36 @@ async def test_only_ten_of_a_hundred_concurrent_guesses_from_different_addresses
 async def test_many_concurrent_successful_logins_from_one_ip_address_all_succeed(limited: Stack, owner: Caller) -> None:
     colleague = await limited.sign_up()
     emails = [owner.email, colleague.email] * 20
-    responses = await asyncio.gather(*[log_in(limited, email, address=HOME) for email in emails])
+    responses = await asyncio.gather(*[log_in(limited, email, address=USUAL_ADDRESS) for email in emails])
     assert {response.status_code for response in responses} == {200}
 
 
 # --- other users are not locked out -----------------------------------------------------------------
 
 
-async def test_guesses_from_elsewhere_do_not_delay_the_owner_at_the_usual_address(
+async def test_guesses_from_other_addresses_do_not_delay_the_owner_at_the_usual_address(
     limited: Stack, owner: Caller
 ) -> None:
-    assert (await log_in(limited, owner.email, address=HOME)).status_code == 200
+    assert (await log_in(limited, owner.email, address=USUAL_ADDRESS)).status_code == 200
     await guess(limited, owner.email, 30)
-    assert (await log_in(limited, owner.email, address=HOME)).status_code == 200
-    assert statuses(await guess(limited, owner.email, 3, address=HOME)) == [401] * 3
-    assert (await log_in(limited, owner.email, address=HOME)).status_code == 200
-    # And the owner's logins do not reset the limit for guesses from elsewhere.
+    assert (await log_in(limited, owner.email, address=USUAL_ADDRESS)).status_code == 200
+    assert statuses(await guess(limited, owner.email, 3, address=USUAL_ADDRESS)) == [401] * 3
+    assert (await log_in(limited, owner.email, address=USUAL_ADDRESS)).status_code == 200
+    # And the owner's logins do not reset the limit for guesses from other addresses.
     assert statuses(await guess(limited, owner.email, address=new_address())) == [429]
 
 
 async def test_the_usual_address_is_limited_too(limited: Stack, owner: Caller) -> None:
-    assert (await log_in(limited, owner.email, address=HOME)).status_code == 200
-    assert statuses(await guess(limited, owner.email, 11, address=HOME)) == [401] * 10 + [429]
+    assert (await log_in(limited, owner.email, address=USUAL_ADDRESS)).status_code == 200
+    assert statuses(await guess(limited, owner.email, 11, address=USUAL_ADDRESS)) == [401] * 10 + [429]
 
 
 async def test_an_address_stays_usual_for_thirty_days(limited: Stack, owner: Caller, clock: Clock) -> None:
-    assert (await log_in(limited, owner.email, address=HOME)).status_code == 200
+    assert (await log_in(limited, owner.email, address=USUAL_ADDRESS)).status_code == 200
     for days, status in ((29.9, 200), (29.9, 200), (30.1, 429)):
         clock.now += days * 24 * 3600
         await guess(limited, owner.email, 10, address=new_address())
-        assert (await log_in(limited, owner.email, address=HOME)).status_code == status
+        assert (await log_in(limited, owner.email, address=USUAL_ADDRESS)).status_code == status
 
 
 async def test_other_accounts_at_other_addresses_are_not_affected(limited: Stack, owner: Caller) -> None:

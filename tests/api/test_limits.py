@@ -132,8 +132,8 @@ async def test_numbers_within_the_limits_are_kept(alice: Caller, number: float) 
     ],
 )
 async def test_numbers_outside_the_interoperable_range_are_refused(alice: Caller, number: str) -> None:
-    for data, place in ((f'{{"n": {number}}}', "/data/n"), (f'{{"a/b": [0, {number}]}}', "/data/a~1b/1")):
-        assert faults_of(await post(alice, data)) == [place]
+    for data, pointer in ((f'{{"n": {number}}}', "/data/n"), (f'{{"a/b": [0, {number}]}}', "/data/a~1b/1")):
+        assert faults_of(await post(alice, data)) == [pointer]
 
 
 @pytest.mark.parametrize("number", ["+1", "01", ".5", "1.", "0x10", "1_000", "1e", "--1", "nan", "inf", "undefined"])
@@ -149,13 +149,13 @@ async def test_duplicate_keys_are_refused_and_named(alice: Caller, level: str) -
         "deep": (b'{"type": "note", "data": {"l": [{}, {"a": {}, "b": 1, "a": {}}]}}', "/data/l/1/a"),
         "escaped": (b'{"type": "note", "data": {"a": 1, "\\u0061": 2}}', "/data/a"),
     }
-    body, place = bodies[level]
+    body, pointer = bodies[level]
     response = await alice.http.post("/api/v1/resources", content=body, headers=HEADERS)
-    assert faults_of(response) == [place]
+    assert faults_of(response) == [pointer]
 
 
 @pytest.mark.parametrize(
-    ("data", "place"),
+    ("data", "pointer"),
     [
         (r'{"t": "a\u0000b"}', "/data/t"),
         (r'{"a\u0000b": 1}', "/data/a\ufffdb"),
@@ -164,8 +164,8 @@ async def test_duplicate_keys_are_refused_and_named(alice: Caller, level: str) -
         (r'{"t": ["ok", "\ud83d\ude00", "\ud83d"]}', "/data/t/2"),
     ],
 )
-async def test_strings_that_databases_cannot_store_are_refused(alice: Caller, data: str, place: str) -> None:
-    assert faults_of(await post(alice, data)) == [place]
+async def test_strings_that_databases_cannot_store_are_refused(alice: Caller, data: str, pointer: str) -> None:
+    assert faults_of(await post(alice, data)) == [pointer]
 
 
 @pytest.mark.parametrize("data", [b'{"t": "\xff"}', b'{"t": "\xc0\xaf"}', b'{"t": "\xed\xa0\x80"}', b'{"t": "\xf5"}'])

@@ -126,7 +126,7 @@ async def test_responses_never_repeat_a_refused_password(client: httpx.AsyncClie
     secret = "hunter2-Zq"
     caller = await make_user()
     password_path = f"/api/v1/users/{caller.id}/password"
-    answers = [
+    responses = [
         await client.post("/api/v1/users", json={"email": "no", "password": secret[:7]}),
         await client.post("/api/v1/users", json={"email": f"{secret}@example.com", "password": secret, "x": 1}),
         await client.post("/api/v1/users", json={"email": "a@example.com", "password": [secret]}),
@@ -137,7 +137,7 @@ async def test_responses_never_repeat_a_refused_password(client: httpx.AsyncClie
         await caller.http.put(password_path, json={"current_password": secret, "new_password": "new password!"}),
         await caller.http.put(password_path, json={"current_password": PASSWORD, "new_password": secret[:7]}),
     ]
-    for response in answers:
+    for response in responses:
         assert response.is_client_error
         assert secret[:7] not in response.text
 

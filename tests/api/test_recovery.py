@@ -47,8 +47,8 @@ async def test_an_unknown_address_gets_no_mail(stack: Stack) -> None:
 
 async def test_two_concurrent_requests_get_the_same_answer_and_one_of_the_links_works(stack: Stack) -> None:
     caller = await stack.sign_up()
-    answers = await asyncio.gather(forgot(stack, caller.email), forgot(stack, caller.email))
-    assert [answer.status_code for answer in answers] == [202, 202]
+    responses = await asyncio.gather(forgot(stack, caller.email), forgot(stack, caller.email))
+    assert [response.status_code for response in responses] == [202, 202]
     links = await tokens(stack, caller.email, RESET)
     assert len(links) == 2
     assert sorted([(await reset(stack, link)).status_code for link in links]) == [204, 400]
@@ -84,8 +84,8 @@ async def test_a_link_in_mail_sets_a_new_password(stack: Stack) -> None:
 async def test_a_reset_ends_every_session_on_every_node(stack: Stack, second_node: Stack) -> None:
     callers = [await stack.sign_up()]
     callers.append(await stack.log_in(callers[0].email))
-    elsewhere = second_node.client(callers[0].access_token)
-    assert (await elsewhere.get("/api/v1/users/me")).status_code == 200
+    other_node = second_node.client(callers[0].access_token)
+    assert (await other_node.get("/api/v1/users/me")).status_code == 200
     await forgot(stack, callers[0].email)
     assert (await reset(stack, await newest_token(stack, callers[0].email, RESET))).status_code == 204
     for caller in callers:
@@ -93,7 +93,7 @@ async def test_a_reset_ends_every_session_on_every_node(stack: Stack, second_nod
         assert_problem(await post(stack, "/auth/refresh", refresh_token=caller.refresh_token), 401, "unauthenticated")
 
     async def has_ended() -> bool:
-        return (await elsewhere.get("/api/v1/users/me")).status_code == 401
+        return (await other_node.get("/api/v1/users/me")).status_code == 401
 
     await assert_within(PROPAGATION_LIMIT, has_ended)
 

@@ -148,7 +148,7 @@ async def test_a_login_that_lacks_only_the_code_counts_neither_as_failure_nor_as
     monkeypatch.setattr(stack.kingpost.auth.second_factors, "_seconds", lambda: otp_clock.seconds)
     enrolled = await enrol(stack, otp_clock)
 
-    async def from_elsewhere(number: int, password: str = PASSWORD) -> httpx.Response:
+    async def log_in_from_new_address(number: int, password: str = PASSWORD) -> httpx.Response:
         """Log in from a new IP address, so that only the limit of the account applies."""
         app: Any = stack.app
         transport = httpx.ASGITransport(app, client=(f"198.51.100.{number}", 50000))
@@ -156,11 +156,11 @@ async def test_a_login_that_lacks_only_the_code_counts_neither_as_failure_nor_as
             body = {"email": enrolled.caller.email, "password": password}
             return await client.post("/api/v1/auth/login", json=body)
 
-    assert_problem(await from_elsewhere(1, "wrong password"), 401, "invalid-credentials")
+    assert_problem(await log_in_from_new_address(1, "wrong password"), 401, "invalid-credentials")
     for number in range(2, 7):
-        assert_problem(await from_elsewhere(number), 401, "mfa-required")
-    assert_problem(await from_elsewhere(7, "wrong password"), 401, "invalid-credentials")
-    assert_problem(await from_elsewhere(8), 429, "rate-limited")
+        assert_problem(await log_in_from_new_address(number), 401, "mfa-required")
+    assert_problem(await log_in_from_new_address(7, "wrong password"), 401, "invalid-credentials")
+    assert_problem(await log_in_from_new_address(8), 429, "rate-limited")
 
 
 async def test_wrong_codes_are_limited_on_other_routes_as_well(stack: Stack, otp_clock: OtpClock) -> None:

@@ -103,10 +103,10 @@ async def test_a_refresh_token_is_not_accepted_as_an_access_token(stack: Stack, 
 async def test_a_token_with_any_part_changed_is_refused(stack: Stack, alice: Caller) -> None:
     token = alice.access_token
     # Including the last character, whose unused bits a lenient decoder would ignore.
-    for place in [*range(0, len(token), 23), *range(len(token) - 5, len(token))]:
+    for index in [*range(0, len(token), 23), *range(len(token) - 5, len(token))]:
         for other in "AQ":
-            if token[place] not in (other, "."):
-                await assert_refused(stack, token[:place] + other + token[place + 1 :])
+            if token[index] not in (other, "."):
+                await assert_refused(stack, token[:index] + other + token[index + 1 :])
     for changed in (token + "A", token + "=", token[:-1], token + ".x", "." + token, token.replace(".", "..", 1)):
         await assert_refused(stack, changed)
 
@@ -147,7 +147,7 @@ async def test_a_public_key_is_not_accepted_as_an_hmac_secret(
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "HS256"])
-async def test_an_unknown_key_is_refused_whatever_header_offers_it(stack: Stack, alice: Caller, algorithm: str) -> None:
+async def test_an_unknown_key_is_refused_with_any_key_header(stack: Stack, alice: Caller, algorithm: str) -> None:
     header, claims, _ = parts(alice.access_token)
     keys = {
         "ES256": ECKey.generate_key("P-256", private=True),

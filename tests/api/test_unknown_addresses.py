@@ -48,12 +48,12 @@ async def test_responses_are_identical_for_every_kind_of_address(strict: Stack) 
     await sign_up(strict, unverified)
     assert await subjects(strict, unverified) == [VERIFY]
     addresses = [fresh_email(), verified, unverified, verified.upper(), unverified]
-    answers = [await send(strict, email) for send in (forgot, resend, sign_up) for email in addresses]
-    assert answers[0].status_code == 202
-    assert answers[0].json().keys() == {"message"}
-    assert answers[0].headers["cache-control"] == "no-store"
-    for answer in answers[1:]:
-        assert comparable(answer) == comparable(answers[0])
+    responses = [await send(strict, email) for send in (forgot, resend, sign_up) for email in addresses]
+    assert responses[0].status_code == 202
+    assert responses[0].json().keys() == {"message"}
+    assert responses[0].headers["cache-control"] == "no-store"
+    for response in responses[1:]:
+        assert comparable(response) == comparable(responses[0])
 
 
 async def test_failed_logins_are_identical_for_every_kind_of_address(strict: Stack) -> None:

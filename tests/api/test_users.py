@@ -225,7 +225,7 @@ async def test_a_patch_that_makes_metadata_too_large_is_refused(make_user: MakeU
     assert faults_of(response) == ["/metadata"]
 
 
-async def test_changing_the_own_address_requires_the_password(make_user: MakeUser, login: MakeUser) -> None:
+async def test_users_need_their_password_to_change_their_address(make_user: MakeUser, login: MakeUser) -> None:
     caller = await make_user()
     path, new = f"/api/v1/users/{caller.id}", fresh_email()
     assert faults_of(await caller.http.patch(path, json={"email": new})) == ["/current_password"]
@@ -356,7 +356,7 @@ async def test_a_new_password_ends_all_other_sessions(stack: Stack) -> None:
     await stack.log_in(caller.email, "staple battery horse")
 
 
-async def test_changing_the_password_requires_the_current_one(make_user: MakeUser, admin: Caller) -> None:
+async def test_users_need_their_current_password_to_change_it(make_user: MakeUser, admin: Caller) -> None:
     caller = await make_user()
     path = f"/api/v1/users/{caller.id}/password"
     body = {"current_password": "wrong password", "new_password": "staple battery horse"}

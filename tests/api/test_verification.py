@@ -47,7 +47,7 @@ async def change_email(caller: Caller, email: str) -> httpx.Response:
     return await caller.http.patch(f"/api/v1/users/{caller.id}", json=body)
 
 
-async def text_of_newest(stack: Stack, to: str) -> str:
+async def text_of_newest_message(stack: Stack, to: str) -> str:
     """The headers and both parts of the newest message."""
     message = await stack.mail(to)
     parts = [message.get_body((kind,)) for kind in ("plain", "html")]
@@ -158,7 +158,7 @@ async def test_with_open_sign_up_an_address_changes_at_once_and_both_addresses_a
     assert (response.status_code, response.json()["email"], response.json()["email_verified"]) == (200, new, False)
     assert await subjects(stack, new) == [VERIFY]
     assert (await subjects(stack, caller.email))[-1] == MOVED
-    text = await text_of_newest(stack, caller.email)
+    text = await text_of_newest_message(stack, caller.email)
     assert new not in text
     assert f"{new[0]}***@example.com" in text
     assert faults_of(await reset(stack, old_reset)) == ["/token"]
@@ -224,7 +224,7 @@ async def test_with_verified_sign_up_a_new_address_must_be_confirmed_first(stric
     assert_problem(await log_in(strict, caller.email), 401, "invalid-credentials")
     assert (await strict.log_in(new)).id == caller.id
     assert (await subjects(strict, caller.email))[-1] == MOVED
-    assert new not in await text_of_newest(strict, caller.email)
+    assert new not in await text_of_newest_message(strict, caller.email)
     assert faults_of(await reset(strict, old_reset)) == ["/token"]
 
 
