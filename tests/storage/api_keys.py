@@ -29,7 +29,7 @@ async def creation(storage: Node, user: User) -> Write:
     return lambda node, effects: node.api_keys.create(new_key(user.id), b"hash", MOST, effects)
 
 
-async def creation_of_one_too_many(storage: Node, user: User) -> Write:
+async def creation_over_the_limit(storage: Node, user: User) -> Write:
     await add_key(storage, user.id)
     return lambda node, effects: node.api_keys.create(new_key(user.id), b"hash", 1, effects)
 

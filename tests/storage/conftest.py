@@ -39,14 +39,14 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
 
 @session_fixture
 async def migrated_postgresql_url(postgresql_server: servers.PostgreSQLServer) -> AsyncGenerator[str]:
-    """The URL of a PostgreSQL database with the schema, for the whole run; it may hold rows of the test before."""
+    """The URL of a PostgreSQL database with the schema for the whole run. It can hold rows of the previous test."""
     async with servers.migrated_database(postgresql_server) as name:
         yield postgresql_server.url(name)
 
 
 @pytest.fixture(scope="session", params=BOTH)
 def migrated_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of such a database, of each kind in turn."""
+    """The URL of a database that has the schema; it can still hold rows of the previous test."""
     if request.param == "sqlite":
         copy = shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path_factory.mktemp("storage"))
         return f"sqlite:///{copy}"
@@ -65,7 +65,7 @@ async def opened_nodes(migrated_url: str) -> AsyncGenerator[list[Node]]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def nodes(migrated_url: str, opened_nodes: list[Node]) -> list[Node]:
-    """Two nodes on one empty database: what one has written, the other sees."""
+    """Two nodes on one empty database: each sees the writes of the other."""
     await empty(migrated_url)
     for node in opened_nodes:
         await assert_within(20, partial(is_up, node))
@@ -73,7 +73,7 @@ async def nodes(migrated_url: str, opened_nodes: list[Node]) -> list[Node]:
 
 
 async def is_up(node: Node) -> bool:
-    """Return whether a node has noticed that tests before have cut its connections, and has new ones."""
+    """Return whether a node has reconnected, because an earlier test may have closed its connections."""
     with contextlib.suppress(Unavailable):
         await node.ping()
         return True
@@ -81,7 +81,7 @@ async def is_up(node: Node) -> bool:
 
 
 async def empty(url: str) -> None:
-    """Delete all rows. The audit log refuses that to everybody who does not turn its triggers off."""
+    """Delete all rows. Triggers protect the audit log, so they are disabled meanwhile."""
     deletes = [f"DELETE FROM {table}" for table in metadata.tables]
     if url.startswith("postgresql:"):
         await servers.execute(url, "; ".join(["SET session_replication_role = replica", *deletes]))

@@ -1,4 +1,4 @@
-"""A small schema for the tests of writes as values: documents with versions, and all that is stored along with them."""
+"""A small schema for the tests of writes as values: versioned documents, and the effects stored with them."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -61,7 +61,7 @@ class Delete(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """Says that a request was done; a second one with the same key fails."""
+    """Marks a request as done; a second receipt with the same key fails."""
 
     key: str
     document_id: str
@@ -78,7 +78,7 @@ class Link(NamedTuple):
 
 
 class Note(NamedTuple):
-    """Takes the place of the note with the same key."""
+    """Replaces the note with the same key."""
 
     key: str
     text: str
@@ -91,7 +91,7 @@ class OpenGate(NamedTuple):
 
 
 class UsedTicket(NamedTuple):
-    """A condition that changes something: the ticket must be there, and is dropped."""
+    """A condition with a change: the ticket must exist, and is deleted."""
 
     id: str
     attempt: int
@@ -183,7 +183,7 @@ class Ledger:
         return [tuple(row) for row in await self.database.scan(Statement(statement, self.database.dialect)())]
 
     async def counts(self) -> dict[str, int]:
-        """Return how many rows each table has that is not empty."""
+        """Return the number of rows of each table that is not empty."""
         counts = {table.name: len(await self.rows(table)) for table in metadata.sorted_tables}
         return {name: count for name, count in counts.items() if count}
 

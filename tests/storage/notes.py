@@ -52,7 +52,7 @@ class Notes:
         self._owner_statement = Statement(insert(owners).values(id=bindparam("id")), dialect)
 
     def use(self, database: Database) -> None:
-        """Go on with this database, which has the tables already."""
+        """Switch to this database, which already has the tables."""
         self.database = database
         self._writes = Writes(database, KINDS)
 
@@ -67,7 +67,7 @@ class Notes:
         return self._owner_statement(id=identifier)
 
     def row(self, **values: Any) -> tuple[Any, ...]:
-        """A new row; what is not named gets a valid value."""
+        """A new row; columns that are not given get valid values."""
         row = {"id": new_id()[0], "owner_id": self.owner, "name": None, "data": "{}", "at": now()} | values
         return tuple(row.values())
 
@@ -75,7 +75,7 @@ class Notes:
         return Query(self.statement.text, self.row(**values))
 
     async def add(self, **values: Any) -> str:
-        """Insert a note, by the way that many callers share, and return its id."""
+        """Insert a note in a shared batch, and return its id."""
         row = self.row(**values)
         try:
             await self._writes.commit([NewNote(row)])

@@ -33,7 +33,7 @@ _milliseconds = itertools.count(1_700_000_000_000, 10)
 
 
 def id_and_time() -> tuple[str, str]:
-    """A UUIDv7 and the time that it carries. Each is 10 ms later than the one before."""
+    """Return a UUIDv7 and the time in it. Each call is 10 ms later than the call before."""
     milliseconds = next(_milliseconds)
     number = milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
     return str(UUID(int=number)), clock.timestamp(milliseconds)
@@ -123,12 +123,12 @@ async def delete_resource(storage: Node, resource_id: str, versions: tuple[int, 
 
 
 async def race(*calls: Awaitable[Any]) -> list[Any]:
-    """Run calls at once and return the outcome of each, be it a value or an exception."""
+    """Run calls concurrently and return the outcome of each: its value or its exception."""
     return await asyncio.gather(*calls, return_exceptions=True)
 
 
 def tally(outcomes: Iterable[Any]) -> dict[str, int]:
-    """How many calls ended in each way: by the exception's name, or `won`."""
+    """Count the outcomes: by the name of the exception, or `won` for a success."""
     counts: dict[str, int] = {}
     for outcome in outcomes:
         name = type(outcome).__name__ if isinstance(outcome, BaseException) else "won"
@@ -137,7 +137,7 @@ def tally(outcomes: Iterable[Any]) -> dict[str, int]:
 
 
 def takes_turns(nodes: list[Node], count: int = WRITERS) -> list[Node]:
-    """As many storages as there are writers: each node in turn."""
+    """Return one node for each writer, taking the nodes in turn."""
     return [nodes[index % len(nodes)] for index in range(count)]
 
 
@@ -152,8 +152,8 @@ def new_entry(
 ) -> AuditEntry:
     entry_id, now = id_and_time()
     actor_type: ActorType = "anonymous" if actor_id is None else "user"
-    told = raw({} if details is None else details)
-    return AuditEntry(entry_id, now, actor_type, actor_id, action, "user", target_id, address, request_id, told)
+    details_json = raw({} if details is None else details)
+    return AuditEntry(entry_id, now, actor_type, actor_id, action, "user", target_id, address, request_id, details_json)
 
 
 def new_job(kind: str = "mail", user_id: str | None = None, sealed: bytes = b"\x00sealed\xff") -> SealedJob:
@@ -161,9 +161,9 @@ def new_job(kind: str = "mail", user_id: str | None = None, sealed: bytes = b"\x
     return SealedJob(job_id, kind, user_id, sealed, now)
 
 
-async def entries_of(storage: Node, **wanted: Any) -> list[AuditEntry]:
-    """The audit log, or what is wanted of it, oldest first."""
-    listing = AuditListing((SortKey("id"),), 1000, **wanted)
+async def entries_of(storage: Node, **filters: Any) -> list[AuditEntry]:
+    """Return the audit log, or the entries that match the filters, oldest first."""
+    listing = AuditListing((SortKey("id"),), 1000, **filters)
     return (await storage.audit.list(listing)).items
 
 
@@ -174,7 +174,7 @@ def effects_of(
     tokens: Sequence[OneTimeToken] = (),
     session_id: str | None = None,
 ) -> Effects:
-    """Effects of all kinds, in the order in which features hand them over."""
+    """Return effects of all kinds, in the order in which features pass them."""
     effects: list[msgspec.Struct] = [*audit, *jobs, *tokens]
     if finishes is not None:
         effects.append(FinishJob(finishes.job_id, finishes.attempt))

@@ -11,7 +11,7 @@ from kingpost.storage.coalescing import Coalescer
 
 
 class Backend:
-    """Doubles numbers, remembers what it was asked, and fails for odd ones."""
+    """Doubles numbers, records its calls, and fails for odd numbers."""
 
     def __init__(self, error: type[Exception] = ValueError) -> None:
         self.batches: list[Sequence[int]] = []
@@ -48,7 +48,7 @@ def coalescer(backend: Backend, time_limit: float = 10.0, size: int = 100) -> Co
     return Coalescer(backend.many, backend.one, time_limit=time_limit, size=size)
 
 
-async def test_calls_of_one_moment_share_a_batch_and_get_their_own_answers() -> None:
+async def test_concurrent_calls_share_a_batch_and_get_their_own_results() -> None:
     backend = Backend()
     calls = coalescer(backend)
     assert await asyncio.gather(*[calls.call(n) for n in range(0, 20, 2)]) == list(range(0, 40, 4))
@@ -56,7 +56,7 @@ async def test_calls_of_one_moment_share_a_batch_and_get_their_own_answers() -> 
     assert backend.alone == []
 
 
-async def test_a_call_on_its_own_runs_on_its_own() -> None:
+async def test_a_single_call_runs_without_a_batch() -> None:
     backend = Backend()
     assert await coalescer(backend).call(4) == 8
     assert backend.batches == []
@@ -71,7 +71,7 @@ async def test_batches_are_bounded_in_size_and_number() -> None:
     assert backend.most_running == 2
 
 
-async def test_what_arrives_meanwhile_waits_for_the_next_batch() -> None:
+async def test_calls_during_a_batch_wait_for_the_next_batch() -> None:
     backend = Backend()
     backend.hanging.clear()
     calls = coalescer(backend)
@@ -87,7 +87,7 @@ async def test_what_arrives_meanwhile_waits_for_the_next_batch() -> None:
     assert backend.batches[2] == list(range(8, 20, 2))
 
 
-async def test_a_failing_call_fails_alone() -> None:
+async def test_a_failing_call_does_not_fail_the_other_calls() -> None:
     backend = Backend()
     calls = coalescer(backend)
     outcomes = await asyncio.gather(*[calls.call(n) for n in (0, 2, 3, 4)], return_exceptions=True)
@@ -97,7 +97,7 @@ async def test_a_failing_call_fails_alone() -> None:
     assert backend.alone == [0, 2, 3, 4]
 
 
-async def test_calls_with_a_common_key_are_never_under_way_at_the_same_time() -> None:
+async def test_calls_with_the_same_key_never_run_concurrently() -> None:
     backend = Backend()
     calls = Coalescer(backend.many, backend.one, time_limit=10.0, size=3, keys=lambda key: [key % 10])
     numbers = [0, 10, 20, 2, 12, 4, 14, 6]
@@ -107,7 +107,7 @@ async def test_calls_with_a_common_key_are_never_under_way_at_the_same_time() ->
     assert backend.alone == [6, 20]
 
 
-async def test_a_cancelled_call_keeps_no_key_busy() -> None:
+async def test_a_cancelled_call_releases_its_key() -> None:
     backend = Backend()
     calls = Coalescer(backend.many, backend.one, time_limit=10.0, keys=lambda key: ["the same"])
     waiting, cancelled = calls.call(0), calls.call(2)
@@ -120,7 +120,7 @@ async def test_a_cancelled_call_keeps_no_key_busy() -> None:
     assert not calls.is_busy
 
 
-async def test_an_outage_is_everybodys_and_not_tried_again() -> None:
+async def test_an_outage_fails_all_calls_without_a_retry() -> None:
     backend = Backend(Unavailable)
     calls = coalescer(backend)
     outcomes = await asyncio.gather(*[calls.call(n) for n in (0, 1, 2)], return_exceptions=True)
@@ -129,7 +129,7 @@ async def test_an_outage_is_everybodys_and_not_tried_again() -> None:
     assert len({id(outcome) for outcome in outcomes}) == 3
 
 
-async def test_cancelled_callers_harm_nobody() -> None:
+async def test_a_cancelled_call_does_not_affect_other_calls() -> None:
     backend = Backend()
     calls = coalescer(backend)
     early, late, kept = calls.call(0), calls.call(2), calls.call(4)
@@ -142,7 +142,7 @@ async def test_cancelled_callers_harm_nobody() -> None:
     assert await calls.call(6) == 12
 
 
-async def test_a_batch_of_cancelled_callers_is_not_run() -> None:
+async def test_a_batch_of_cancelled_calls_is_not_run() -> None:
     backend = Backend()
     calls = coalescer(backend)
     for _ in range(3):
@@ -152,7 +152,7 @@ async def test_a_batch_of_cancelled_callers_is_not_run() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-async def test_nobody_waits_longer_than_the_patience(size: int) -> None:
+async def test_a_call_times_out(size: int) -> None:
     backend = Backend()
     backend.hanging.clear()
     calls = coalescer(backend, time_limit=0.1, size=size)
@@ -164,7 +164,7 @@ async def test_nobody_waits_longer_than_the_patience(size: int) -> None:
     assert await calls.call(2) == 4
 
 
-async def test_too_many_waiting_calls_are_shed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_calls_over_the_queue_limit_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coalescing, "MAX_WAITING", 3)
     calls = coalescer(Backend())
     waiting = [calls.call(n) for n in (0, 2, 4)]
@@ -173,7 +173,7 @@ async def test_too_many_waiting_calls_are_shed(monkeypatch: pytest.MonkeyPatch) 
     assert await asyncio.gather(*waiting) == [0, 4, 8]
 
 
-async def test_drain_waits_for_everything() -> None:
+async def test_drain_waits_for_all_calls() -> None:
     backend = Backend()
     calls = coalescer(backend, size=2)
     waiting = [calls.call(n) for n in range(0, 20, 2)]

@@ -30,17 +30,17 @@ from tests.storage.samples import (
 )
 from tests.storage.traces import REMAINS, leave_traces, places_of
 
-NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 AT = "2026-11-22T10:00:00.000Z"
 LATER = "2026-11-22T10:00:00.001Z"
 
 
-def told() -> Effects:
+def new_effects() -> Effects:
     return effects_of((new_entry(),), (new_job(),))
 
 
-async def assert_told(storage: Node, *effects: Effects) -> None:
-    """Of all that could have been stored beside the writes, exactly this was."""
+async def assert_only_stored(storage: Node, *effects: Effects) -> None:
+    """Check that exactly these effects were stored with the writes."""
     assert [e.id for e in await entries_of(storage)] == [e.id for c in effects for e in c if isinstance(e, AuditEntry)]
     jobs = [claimed.job.id for claimed in await storage.jobs.claim(100, 60)]
     assert jobs == [job.id for c in effects for job in c if isinstance(job, SealedJob)]
@@ -52,7 +52,7 @@ async def assert_told(storage: Node, *effects: Effects) -> None:
 async def test_a_key_is_found_by_its_hash_with_its_account_on_every_node(nodes: list[Node]) -> None:
     user = await add_user(nodes[0], name="Ada", metadata={"a": 1}, roles=("user", "editor"))
     key_hash = b"\x00\xff" * 16
-    effects = told()
+    effects = new_effects()
     key = new_key(user.id, expires_at=LATER)
     await nodes[0].api_keys.create(key, key_hash, MOST, effects)
     for node in nodes:
@@ -61,16 +61,16 @@ async def test_a_key_is_found_by_its_hash_with_its_account_on_every_node(nodes: 
         assert found[0] == key
         assert isinstance(found[1], User)
         assert found[1] == await node.users.find(user.id)
-    await assert_told(nodes[1], effects)
+    await assert_only_stored(nodes[1], effects)
 
 
-async def test_no_other_hash_finds_it(storage: Node) -> None:
+async def test_a_key_is_not_found_by_another_hash(storage: Node) -> None:
     await add_key(storage, (await add_user(storage)).id, b"a hash")
     for other in (b"a hasH", b"", b"a hash\x00", b"%"):
         assert await storage.api_keys.find(other, AT) is None
 
 
-async def test_it_is_not_found_from_the_moment_it_expires(storage: Node) -> None:
+async def test_an_expired_key_is_not_found(storage: Node) -> None:
     user = await add_user(storage)
     await add_key(storage, user.id, b"expires", expires_at=LATER)
     await add_key(storage, user.id, b"never")
@@ -79,7 +79,7 @@ async def test_it_is_not_found_from_the_moment_it_expires(storage: Node) -> None
         assert await storage.api_keys.find(b"never", at) is not None
 
 
-async def test_its_account_is_the_present_one_and_a_suspended_one_has_no_keys(nodes: list[Node]) -> None:
+async def test_a_key_is_found_with_its_current_account_unless_suspended(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     await add_admin(nodes[0])
     await add_key(nodes[0], user.id, b"a hash")
@@ -98,42 +98,42 @@ async def test_a_list_holds_all_keys_of_an_account_newest_first(nodes: list[Node
     keys = [await add_key(nodes[0], user.id, expires_at=expires_at) for expires_at in (None, AT, LATER)]
     await add_key(nodes[0], other.id)
     assert await nodes[1].api_keys.list(user.id) == keys[::-1]
-    assert await nodes[1].api_keys.list(NOBODY) == []
+    assert await nodes[1].api_keys.list(UNKNOWN_ID) == []
 
 
-async def test_an_owner_is_told_of_every_key_that_there_is(storage: Node) -> None:
+async def test_the_owner_sees_every_key(storage: Node) -> None:
     user = await add_user(storage)
     key = await add_key(storage, user.id, expires_at=AT)
     assert await storage.api_keys.find_owner(key.id) == user.id
-    assert await storage.api_keys.find_owner(NOBODY) is None
+    assert await storage.api_keys.find_owner(UNKNOWN_ID) is None
 
 
-async def test_an_account_that_is_gone_or_suspended_gets_none(storage: Node) -> None:
+async def test_a_deleted_or_suspended_account_cannot_create_a_key(storage: Node) -> None:
     await add_admin(storage)
     suspended = await add_user(storage, status="suspended")
     gone = await add_user(storage)
     await storage.users.delete(gone.id, None)
-    for user_id in (suspended.id, gone.id, NOBODY):
+    for user_id in (suspended.id, gone.id, UNKNOWN_ID):
         with pytest.raises(Unauthenticated):
-            await storage.api_keys.create(new_key(user_id), b"a hash", MOST, told())
+            await storage.api_keys.create(new_key(user_id), b"a hash", MOST, new_effects())
         assert await storage.api_keys.list(user_id) == []
-    await assert_told(storage)
+    await assert_only_stored(storage)
 
 
-async def test_an_account_has_so_many_at_most_expired_ones_included(storage: Node) -> None:
+async def test_the_number_of_keys_is_limited_including_expired_keys(storage: Node) -> None:
     user, other = await add_user(storage), await add_user(storage)
     first = await add_key(storage, user.id, expires_at=AT)
     await add_key(storage, user.id)
     with pytest.raises(Conflict):
-        await storage.api_keys.create(new_key(user.id), b"a hash", 2, told())
-    await assert_told(storage)
+        await storage.api_keys.create(new_key(user.id), b"a hash", 2, new_effects())
+    await assert_only_stored(storage)
     await storage.api_keys.create(new_key(other.id), b"another hash", 2)
     assert await storage.api_keys.delete(first.id)
     await storage.api_keys.create(new_key(user.id), b"a hash", 2)
     assert len(await storage.api_keys.list(user.id)) == 2
 
 
-async def test_creations_at_the_same_moment_never_make_one_too_many(nodes: list[Node]) -> None:
+async def test_concurrent_creations_never_exceed_the_limit(nodes: list[Node]) -> None:
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
     calls = [
         node.api_keys.create(new_key(user.id), b"hash %d" % number, 5, effects_of((new_entry(),)))
@@ -147,7 +147,7 @@ async def test_creations_at_the_same_moment_never_make_one_too_many(nodes: list[
     assert len(await entries_of(nodes[0])) == 5
 
 
-async def test_keys_that_are_made_while_their_account_is_deleted_go_with_it(nodes: list[Node]) -> None:
+async def test_keys_created_during_the_deletion_of_their_account_are_deleted(nodes: list[Node]) -> None:
     await add_admin(nodes[0])
     for number in range(8):
         user = await add_user(nodes[0])
@@ -171,7 +171,7 @@ async def last_use(storage: Node, key: APIKey) -> str | None:
     return found.last_used_at
 
 
-async def test_the_first_use_is_noted_and_then_one_a_minute(nodes: list[Node]) -> None:
+async def test_the_first_use_is_recorded_and_then_one_use_per_minute(nodes: list[Node]) -> None:
     key = await add_key(nodes[0], (await add_user(nodes[0])).id, b"a hash")
     await nodes[0].api_keys.note_use(key.id, AT)
     assert await last_use(nodes[1], key) == AT
@@ -183,19 +183,19 @@ async def test_the_first_use_is_noted_and_then_one_a_minute(nodes: list[Node]) -
     assert found[0] == replace(key, last_used_at=clock.shifted(AT, 86400))
 
 
-async def test_a_use_by_a_clock_that_is_behind_takes_nothing_back(storage: Node) -> None:
+async def test_a_use_with_a_slow_clock_does_not_move_the_last_use_back(storage: Node) -> None:
     key = await add_key(storage, (await add_user(storage)).id)
     await storage.api_keys.note_use(key.id, AT)
     await storage.api_keys.note_use(key.id, clock.shifted(AT, -3600))
     assert await last_use(storage, key) == AT
 
 
-async def test_of_many_uses_one_is_noted_for_its_own_key_only(nodes: list[Node]) -> None:
+async def test_one_of_many_concurrent_uses_is_recorded_for_its_key(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     other, key = await add_key(nodes[0], user.id), await add_key(nodes[0], user.id)
     times = [clock.shifted(AT, number) for number in range(WRITERS)]
     uses = [node.api_keys.note_use(key.id, at) for node, at in zip(takes_turns(nodes), times, strict=True)]
-    assert tally(await race(*uses, nodes[0].api_keys.note_use(NOBODY, AT))) == {"won": WRITERS + 1}
+    assert tally(await race(*uses, nodes[0].api_keys.note_use(UNKNOWN_ID, AT))) == {"won": WRITERS + 1}
     used, unused = await nodes[1].api_keys.list(user.id)
     assert used.last_used_at in times
     assert unused == other
@@ -204,28 +204,28 @@ async def test_of_many_uses_one_is_noted_for_its_own_key_only(nodes: list[Node])
 # --- delete --------------------------------------------------------------------------------------
 
 
-async def test_a_deleted_key_is_gone_on_every_node(nodes: list[Node]) -> None:
+async def test_a_deleted_key_is_not_found_on_any_node(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     kept, key = await add_key(nodes[0], user.id), await add_key(nodes[0], user.id, b"a hash")
-    effects = told()
+    effects = new_effects()
     assert await nodes[0].api_keys.delete(key.id, effects)
     for node in nodes:
         assert await node.api_keys.find(b"a hash", AT) is None
         assert await node.api_keys.find_owner(key.id) is None
         assert await node.api_keys.list(user.id) == [kept]
-    for missing in (key.id, NOBODY):
-        assert not await nodes[1].api_keys.delete(missing, told())
-    await assert_told(nodes[0], effects)
+    for missing in (key.id, UNKNOWN_ID):
+        assert not await nodes[1].api_keys.delete(missing, new_effects())
+    await assert_only_stored(nodes[0], effects)
 
 
-async def test_of_many_deletions_one_is_told(nodes: list[Node]) -> None:
+async def test_one_of_many_concurrent_deletions_is_recorded(nodes: list[Node]) -> None:
     key = await add_key(nodes[0], (await add_user(nodes[0])).id)
     calls = [node.api_keys.delete(key.id, effects_of((new_entry(),))) for node in takes_turns(nodes)]
     assert sorted(await race(*calls)) == [False] * (WRITERS - 1) + [True]
     assert len(await entries_of(nodes[0])) == 1
 
 
-async def test_keys_go_with_their_account(nodes: list[Node]) -> None:
+async def test_the_keys_of_an_account_are_deleted_with_it(nodes: list[Node]) -> None:
     await add_admin(nodes[0])
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
     await add_key(nodes[0], user.id, b"a hash")
@@ -235,14 +235,14 @@ async def test_keys_go_with_their_account(nodes: list[Node]) -> None:
     assert await nodes[1].api_keys.find(b"another hash", AT) is not None
 
 
-async def test_keys_and_all_else_that_is_made_during_a_deletion_leave_nothing(nodes: list[Node]) -> None:
+async def test_everything_created_during_the_deletion_of_an_account_is_deleted(nodes: list[Node]) -> None:
     marker = "Mrs. Lovelace"
     await add_admin(nodes[0])
     for _ in range(4):
         user = await add_user(nodes[0])
         await leave_traces(nodes[0].database, user.id, marker)
         writers = takes_turns(nodes, WRITERS)
-        creations = [create_resource(node, new_resource(user.id, {"told": marker})) for node in writers]
+        creations = [create_resource(node, new_resource(user.id, {"note": marker})) for node in writers]
         sign_ins = [node.sessions.create(new_session(user.id), b"%d" % n) for n, node in enumerate(writers)]
         keys = [add_key(node, user.id, name=marker) for node in writers]
         before, after = [*creations[:8], *sign_ins[:8], *keys[:8]], [*creations[8:], *sign_ins[8:], *keys[8:]]
@@ -254,7 +254,7 @@ async def test_keys_and_all_else_that_is_made_during_a_deletion_leave_nothing(no
 
 
 @pytest.mark.parametrize("was_proved", [False, True])
-async def test_the_first_proof_of_an_address_drops_keys_of_before(nodes: list[Node], was_proved: bool) -> None:
+async def test_the_first_verification_of_an_address_deletes_older_keys(nodes: list[Node], was_proved: bool) -> None:
     storage = nodes[0]
     user = await add_user(storage)
     if was_proved:

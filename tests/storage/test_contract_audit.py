@@ -1,4 +1,4 @@
-"""The contract of `AuditLog`, sentence by sentence: what is asked for, walks, and that nothing changes."""
+"""The contract of `AuditLog`, sentence by sentence: filters, pagination, and that entries never change."""
 
 import asyncio
 import itertools
@@ -32,14 +32,14 @@ def new_id() -> str:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(migrated_url: str, nodes: list[Node]) -> AsyncGenerator[Database]:
-    """The database itself, past the application."""
+    """Direct access to the database, without the application."""
     database = await open_database(migrated_url)
     yield database
     await database.close()
 
 
-async def ids_of_walk(storage: Node, listing: AuditListing) -> list[str]:
-    """All that a walk by position sees."""
+async def ids_of_all_pages(storage: Node, listing: AuditListing) -> list[str]:
+    """The ids of all entries on all pages, fetched by position."""
     seen: list[str] = []
     after: Position | None = None
     while True:
@@ -54,7 +54,7 @@ async def ids_of_walk(storage: Node, listing: AuditListing) -> list[str]:
 # --- add and list --------------------------------------------------------------------------------
 
 
-async def test_entries_come_back_as_they_were(nodes: list[Node]) -> None:
+async def test_an_entry_is_read_as_it_was_stored(nodes: list[Node]) -> None:
     person, thing = new_id(), new_id()
     entries = [
         new_entry(actor_id=person, target_id=thing, details={"roles": ["user"], "n": {"m": [1, None, "🦊"]}}),
@@ -65,12 +65,12 @@ async def test_entries_come_back_as_they_were(nodes: list[Node]) -> None:
     assert plain(await entries_of(nodes[1])) == plain(entries)
 
 
-async def test_adding_nothing_changes_nothing(storage: Node) -> None:
+async def test_adding_no_entries_changes_nothing(storage: Node) -> None:
     await storage.audit.add()
     assert await entries_of(storage) == []
 
 
-async def test_of_several_entries_all_are_added_or_none(nodes: list[Node]) -> None:
+async def test_either_all_entries_are_added_or_none(nodes: list[Node]) -> None:
     first, second = new_entry(), new_entry()
     await nodes[0].audit.add(first)
     with pytest.raises(Exception, match=r"append-only|UniqueViolation"):
@@ -79,7 +79,7 @@ async def test_of_several_entries_all_are_added_or_none(nodes: list[Node]) -> No
 
 
 async def various(storage: Node) -> tuple[list[AuditEntry], dict[str, Sequence[str | None]]]:
-    """Entries of every combination of actor, target and action, twice; and the ids that there are."""
+    """Store two entries for every combination of actor, target and action; return them with all ids."""
     people: list[str | None] = [None, new_id(), new_id()]
     targets: list[str | None] = [None, people[1], new_id()]
     combinations = list(itertools.product(people, targets, ACTIONS)) * 2
@@ -88,7 +88,7 @@ async def various(storage: Node) -> tuple[list[AuditEntry], dict[str, Sequence[s
     return entries, {"actor_id": people, "target_id": targets, "action": (None, *ACTIONS, "user.deleted")}
 
 
-async def test_every_combination_of_filters_finds_what_fits_and_nothing_else(nodes: list[Node]) -> None:
+async def test_every_combination_of_filters_finds_the_matching_entries_only(nodes: list[Node]) -> None:
     entries, values = await various(nodes[0])
     times = [None, entries[10].created_at, entries[40].created_at]
     for actor, target, action in itertools.product(*values.values()):
@@ -107,7 +107,7 @@ async def test_every_combination_of_filters_finds_what_fits_and_nothing_else(nod
             assert page.total == len(expected)
 
 
-async def test_since_is_the_first_time_that_counts_and_until_the_first_that_does_not(storage: Node) -> None:
+async def test_since_is_inclusive_and_until_is_exclusive(storage: Node) -> None:
     entries = [new_entry() for _ in range(4)]
     await storage.audit.add(*entries)
 
@@ -124,7 +124,7 @@ async def test_since_is_the_first_time_that_counts_and_until_the_first_that_does
     assert await numbers("0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z") == [0, 1, 2, 3]
 
 
-async def test_entries_made_in_the_same_millisecond_are_on_the_same_side_of_it(storage: Node) -> None:
+async def test_a_time_filter_never_splits_entries_of_one_millisecond(storage: Node) -> None:
     entry_id, now = clock.new_id()
     entries = [msgspec.structs.replace(new_entry(), id=entry_id, created_at=now)]
     while (another := clock.new_id())[1] == now:
@@ -138,12 +138,12 @@ async def test_entries_made_in_the_same_millisecond_are_on_the_same_side_of_it(s
 
 @pytest.mark.parametrize("field", ["created_at", "id"])
 @pytest.mark.parametrize("limit", [1, 7, 54, 100])
-async def test_a_walk_sees_all_that_is_wanted_once_and_in_order(nodes: list[Node], field: str, limit: int) -> None:
+async def test_pagination_returns_each_matching_entry_once_in_order(nodes: list[Node], field: str, limit: int) -> None:
     entries, _ = await various(nodes[0])
     for down in (False, True):
         ids = [entry.id for entry in entries if entry.action == "user.created"]
         listing = AuditListing((SortKey(field, down),), limit, action="user.created")
-        assert await ids_of_walk(nodes[1], listing) == (ids[::-1] if down else ids)
+        assert await ids_of_all_pages(nodes[1], listing) == (ids[::-1] if down else ids)
 
 
 async def test_pages_can_be_skipped_by_number(storage: Node) -> None:
@@ -154,7 +154,7 @@ async def test_pages_can_be_skipped_by_number(storage: Node) -> None:
     assert page.total == 5
 
 
-async def test_walks_while_others_append_repeat_nothing_and_miss_nothing_that_was_there(nodes: list[Node]) -> None:
+async def test_pagination_during_appends_repeats_and_misses_no_entry(nodes: list[Node]) -> None:
     before = [new_entry() for _ in range(60)]
     await nodes[0].audit.add(*before)
     going = True
@@ -171,7 +171,7 @@ async def test_walks_while_others_append_repeat_nothing_and_miss_nothing_that_wa
         listing = AuditListing((SortKey("created_at", down),), 7, until=before[-1].created_at)
         everything = AuditListing((SortKey("created_at", True),), 7)
         for wanted, must in ((listing, before[:-1]), (everything, before)):
-            seen = await ids_of_walk(nodes[1], wanted)
+            seen = await ids_of_all_pages(nodes[1], wanted)
             assert len(seen) == len(set(seen))
             assert {entry.id for entry in must} <= set(seen)
             assert seen == sorted(seen, reverse=wanted.sort[0].descending)
@@ -182,7 +182,7 @@ async def test_walks_while_others_append_repeat_nothing_and_miss_nothing_that_wa
 @pytest.mark.parametrize(
     "wanted", [{}, {"actor_id": True}, {"target_id": True}, {"action": "user.created"}, {"since": True, "until": True}]
 )
-async def test_a_page_is_found_through_an_index(migrated_url: str, nodes: list[Node], wanted: dict[str, Any]) -> None:
+async def test_a_page_is_read_through_an_index(migrated_url: str, nodes: list[Node], wanted: dict[str, Any]) -> None:
     person, thing = new_id(), new_id()
     some = [new_entry(ACTIONS[n % 3], actor_id=person, target_id=thing) for n in range(30)]
     others = [new_entry("user.deleted", actor_id=new_id(), target_id=new_id()) for _ in range(1500)]
@@ -250,7 +250,7 @@ async def test_the_database_refuses_to_delete_or_replace_entries(storage: Node, 
     assert len(await entries_of(storage)) == 2
 
 
-async def test_an_address_can_be_forgotten_but_not_exchanged(storage: Node, database: Database) -> None:
+async def test_an_address_can_be_erased_but_not_replaced(storage: Node, database: Database) -> None:
     entry, without = new_entry(address="192.0.2.7"), new_entry(address=None)
     await storage.audit.add(entry, without)
     await refuses(database, "UPDATE audit SET address = '198.51.100.1'")

@@ -1,4 +1,4 @@
-"""What is left of an account once it is deleted: its id in the audit log and in ended sessions, and nothing else."""
+"""A deleted account leaves only its id in the audit log and in ended sessions."""
 
 from collections.abc import AsyncGenerator
 
@@ -37,7 +37,7 @@ EMAIL = "Ada.King@Example.com"
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(migrated_url: str, nodes: list[Node]) -> AsyncGenerator[Database]:
-    """The database itself, past the application."""
+    """Direct access to the database, without the application."""
     database = await open_database(migrated_url)
     yield database
     await database.close()
@@ -45,30 +45,30 @@ async def database(migrated_url: str, nodes: list[Node]) -> AsyncGenerator[Datab
 
 async def add_ada(storage: Node) -> User:
     await add_admin(storage)
-    return await add_user(storage, email=EMAIL, name=MARKER, metadata={"told": [MARKER]})
+    return await add_user(storage, email=EMAIL, name=MARKER, metadata={"note": [MARKER]})
 
 
-def test_every_column_that_may_hold_an_account_is_known() -> None:
+def test_every_column_that_can_hold_an_account_is_classified() -> None:
     assert unclassified_columns() == []
 
 
-async def test_nothing_personal_is_left_in_any_table(nodes: list[Node], database: Database) -> None:
+async def test_no_table_keeps_personal_data(nodes: list[Node], database: Database) -> None:
     ada = await add_ada(nodes[0])
     await leave_traces(database, ada.id, MARKER)
-    told = {place.partition(".")[0] for place in await places_of(database, ada.id)}
-    assert told == {"users", *(table.name for table in TABLES_OF_ACCOUNTS)}
+    tables_found = {place.partition(".")[0] for place in await places_of(database, ada.id)}
+    assert tables_found == {"users", *(table.name for table in TABLES_OF_ACCOUNTS)}
     assert len(await places_of(database, MARKER)) > len(TABLES_OF_ACCOUNTS)
 
     ended = await nodes[1].users.delete(ada.id, None, effects_of((new_entry("user.deleted", target_id=ada.id),)))
     assert len(ended) == 1
     assert await places_of(database, ada.id) == REMAINS
-    # Hashes and sealed values mean nothing without the account; those of sessions are needed until all have heard.
+    # Hashes and sealed values mean nothing without the account; those of sessions are needed for a while.
     assert await places_of(database, MARKER) <= {"sessions.token_hash", "sessions.parent_hash"}
     for text in (EMAIL, EMAIL.lower(), f"hash of {EMAIL}"):
         assert await places_of(database, text) == set()
 
 
-async def test_the_rows_of_others_stay_as_they_were(nodes: list[Node], database: Database) -> None:
+async def test_the_rows_of_other_accounts_do_not_change(nodes: list[Node], database: Database) -> None:
     ada, bob = await add_ada(nodes[0]), await add_user(nodes[0], email="bob@example.com", name="Bob")
     await leave_traces(database, bob.id, "Bob's")
     before = {needle: await places_of(database, needle) for needle in (bob.id, "Bob's", "bob@example.com")}
@@ -78,7 +78,7 @@ async def test_the_rows_of_others_stay_as_they_were(nodes: list[Node], database:
     assert await nodes[1].users.find(bob.id) == bob
 
 
-async def test_addresses_by_or_about_it_are_forgotten_and_no_others(nodes: list[Node]) -> None:
+async def test_addresses_in_entries_by_or_about_the_account_are_erased(nodes: list[Node]) -> None:
     ada, other = await add_ada(nodes[0]), await add_user(nodes[0])
     by, about, elsewhere = (
         new_entry(actor_id=ada.id, target_id=other.id),
@@ -89,11 +89,12 @@ async def test_addresses_by_or_about_it_are_forgotten_and_no_others(nodes: list[
     await nodes[0].users.delete(
         ada.id, None, effects_of((new_entry("user.deleted", actor_id=ada.id, target_id=ada.id),))
     )
-    told = [(entry.action, entry.address) for entry in await entries_of(nodes[1])]
-    assert told == [("user.changed", None)] * 2 + [("user.changed", elsewhere.address), ("user.deleted", None)]
+
+    addresses = [(entry.action, entry.address) for entry in await entries_of(nodes[1])]
+    assert addresses == [("user.changed", None)] * 2 + [("user.changed", elsewhere.address), ("user.deleted", None)]
 
 
-async def test_an_entry_that_was_on_its_way_loses_its_address_when_the_log_is_swept(nodes: list[Node]) -> None:
+async def test_the_sweep_erases_the_address_of_an_entry_stored_during_the_deletion(nodes: list[Node]) -> None:
     ada, other = await add_ada(nodes[0]), await add_user(nodes[0])
     await nodes[0].users.delete(ada.id, None)
     old = new_entry("session.refused", target_id=ada.id)
@@ -110,7 +111,7 @@ async def test_an_entry_that_was_on_its_way_loses_its_address_when_the_log_is_sw
     assert without == {entry.id for entry in late}
 
 
-async def test_a_deletion_that_fails_forgets_nothing(nodes: list[Node], database: Database) -> None:
+async def test_a_failed_deletion_erases_nothing(nodes: list[Node], database: Database) -> None:
     ada = await add_ada(nodes[0])
     await leave_traces(database, ada.id, MARKER)
     before = await places_of(database, ada.id), await places_of(database, MARKER)
@@ -119,7 +120,7 @@ async def test_a_deletion_that_fails_forgets_nothing(nodes: list[Node], database
     assert (await places_of(database, ada.id), await places_of(database, MARKER)) == before
 
 
-async def test_waiting_jobs_about_it_are_gone_whoever_holds_them(nodes: list[Node]) -> None:
+async def test_jobs_about_the_account_are_deleted_even_if_claimed(nodes: list[Node]) -> None:
     ada = await add_ada(nodes[0])
     await nodes[0].jobs.add(new_job("held", ada.id), new_job("held by none", ada.id), new_job("of nobody"))
     (held,) = await nodes[0].jobs.claim(1, 60)
@@ -130,15 +131,15 @@ async def test_waiting_jobs_about_it_are_gone_whoever_holds_them(nodes: list[Nod
     assert list(await nodes[1].jobs.claim(10, 60)) == []
 
 
-# --- side by side --------------------------------------------------------------------------------
+# --- concurrency ---------------------------------------------------------------------------------
 
 
-async def test_what_is_made_meanwhile_goes_too_or_is_refused(nodes: list[Node], database: Database) -> None:
+async def test_a_concurrent_creation_is_deleted_too_or_refused(nodes: list[Node], database: Database) -> None:
     for _ in range(4):
         ada = await add_ada(nodes[0])
         await leave_traces(database, ada.id, MARKER)
         writers = takes_turns(nodes, WRITERS)
-        creations = [create_resource(node, new_resource(ada.id, {"told": MARKER})) for node in writers]
+        creations = [create_resource(node, new_resource(ada.id, {"note": MARKER})) for node in writers]
         sign_ins = [node.sessions.create(new_session(ada.id), b"%d" % n) for n, node in enumerate(writers)]
         before, after = [*creations[:8], *sign_ins[:8]], [*creations[8:], *sign_ins[8:]]
         outcomes = await race(*before, nodes[1].users.delete(ada.id, None), *after)
@@ -149,9 +150,7 @@ async def test_what_is_made_meanwhile_goes_too_or_is_refused(nodes: list[Node], 
         assert list(await nodes[0].sessions.list(ada.id, LONG_AGO, LONG_AGO)) == []
 
 
-async def test_rows_that_refer_to_it_are_refused_by_the_database_afterwards(
-    nodes: list[Node], database: Database
-) -> None:
+async def test_the_database_refuses_rows_that_refer_to_a_deleted_account(nodes: list[Node], database: Database) -> None:
     ada = await add_ada(nodes[0])
     await nodes[0].users.delete(ada.id, None)
     for table in TABLES_OF_ACCOUNTS:
@@ -165,7 +164,7 @@ async def test_rows_that_refer_to_it_are_refused_by_the_database_afterwards(
         await nodes[1].sessions.create(new_session(ada.id), b"hash")
 
 
-async def test_of_many_deletions_exactly_one_wins(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_concurrent_deletions_succeeds(nodes: list[Node]) -> None:
     ada = await add_ada(nodes[0])
     await add_resource(nodes[0], ada.id)
     await add_session(nodes[0], ada.id)
@@ -178,7 +177,7 @@ async def test_of_many_deletions_exactly_one_wins(nodes: list[Node]) -> None:
     assert len(await entries_of(nodes[1])) == 1
 
 
-async def test_deletions_of_many_accounts_at_once_do_not_stand_in_each_others_way(nodes: list[Node]) -> None:
+async def test_concurrent_deletions_of_many_accounts_do_not_deadlock(nodes: list[Node]) -> None:
     await add_admin(nodes[0])
     people = [await add_user(nodes[0]) for _ in range(WRITERS)]
     # Each has done something to the next, so that their entries cross.
@@ -202,7 +201,7 @@ async def test_a_hash_is_upgraded_without_a_new_version(nodes: list[Node]) -> No
     assert await nodes[1].users.find(user.id) == user
 
 
-async def test_a_hash_that_is_not_the_accounts_any_more_is_left_alone(nodes: list[Node]) -> None:
+async def test_an_outdated_hash_is_not_upgraded(nodes: list[Node]) -> None:
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
     await nodes[0].credentials.upgrade_password_hash(user.id, "another", "a dearer hash")
     await nodes[0].credentials.upgrade_password_hash(user.id, f"hash of {other.email}", "a dearer hash")
@@ -213,7 +212,7 @@ async def test_a_hash_that_is_not_the_accounts_any_more_is_left_alone(nodes: lis
     assert await nodes[1].credentials.find_password_hash(other.id) == f"hash of {other.email}"
 
 
-async def test_an_upgrade_never_undoes_a_new_password(nodes: list[Node]) -> None:
+async def test_an_upgrade_never_overwrites_a_new_password(nodes: list[Node]) -> None:
     for _ in range(8):
         user = await add_user(nodes[0])
         old = f"hash of {user.email}"
@@ -226,7 +225,7 @@ async def test_an_upgrade_never_undoes_a_new_password(nodes: list[Node]) -> None
         assert await nodes[0].credentials.find_password_hash(user.id) == "hash of a new password"
 
 
-async def test_a_session_is_started_under_an_upgraded_hash_only_by_who_knows_it(nodes: list[Node]) -> None:
+async def test_a_session_starts_only_with_the_current_hash_after_an_upgrade(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     await nodes[0].credentials.upgrade_password_hash(user.id, f"hash of {user.email}", "a dearer hash")
     await nodes[1].sessions.create(new_session(user.id), b"hash", "a dearer hash")

@@ -1,6 +1,6 @@
-"""The contract of effects: they commit with their write, or not at all, whichever write it is.
+"""The contract of effects: for every write, they commit with the write or not at all.
 
-The tables below have a row for every method of a store that takes effects; one that is missing fails.
+The tables below have a row for every method of a store that takes effects; a missing row fails the tests.
 """
 
 import inspect
@@ -45,7 +45,7 @@ from tests.storage.samples import (
     tally,
 )
 
-NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 
 
 def new_user(email: str) -> User:
@@ -62,7 +62,7 @@ def new_signing_key() -> SealedKey:
 
 
 def plainly(write: Callable[[Node, User, Effects], Any]) -> Given:
-    """A write that needs nothing but the account."""
+    """A write that needs only the account."""
 
     async def given(storage: Node, user: User) -> Write:
         return lambda node, effects: write(node, user, effects)
@@ -71,7 +71,7 @@ def plainly(write: Callable[[Node, User, Effects], Any]) -> Given:
 
 
 def reuse(token_hash: bytes, *, is_ended: bool = False) -> Given:
-    """A refresh of a session whose present token is another."""
+    """A refresh with a token that is not the current token of the session."""
 
     async def given(storage: Node, user: User) -> Write:
         session, now = await add_session(storage, user.id, b"first"), clock.now()
@@ -184,7 +184,7 @@ WRITES: Mapping[str, Given] = {
     "users.change": plainly(lambda s, u, e: s.users.change(u.id, UserChange(name="Ada"), AT, None, e)),
     "users.delete": plainly(lambda s, u, e: s.users.delete(u.id, None, e)),
     "credentials.change_password": plainly(
-        lambda s, u, e: s.credentials.change_password(u.id, "new hash", AT, NOBODY, e)
+        lambda s, u, e: s.credentials.change_password(u.id, "new hash", AT, UNKNOWN_ID, e)
     ),
     "sessions.create": plainly(lambda s, u, e: s.sessions.create(new_session(u.id), b"hash", None, e)),
     "sessions.rotate": reuse(b"another"),
@@ -212,31 +212,31 @@ REFUSED: Mapping[str, tuple[object, Given]] = {
     ),
     "users.change, no such account": (
         NotFound,
-        plainly(lambda s, u, e: s.users.change(NOBODY, UserChange(name="Ada"), AT, None, e)),
+        plainly(lambda s, u, e: s.users.change(UNKNOWN_ID, UserChange(name="Ada"), AT, None, e)),
     ),
     "users.change, another version": (
         VersionMismatch,
         plainly(lambda s, u, e: s.users.change(u.id, UserChange(name="Ada"), AT, [7], e)),
     ),
-    "users.delete, no such account": (NotFound, plainly(lambda s, u, e: s.users.delete(NOBODY, None, e))),
+    "users.delete, no such account": (NotFound, plainly(lambda s, u, e: s.users.delete(UNKNOWN_ID, None, e))),
     "users.delete, another version": (VersionMismatch, plainly(lambda s, u, e: s.users.delete(u.id, [7], e))),
     "credentials.change_password, no such account": (
         NotFound,
-        plainly(lambda s, u, e: s.credentials.change_password(NOBODY, "hash", AT, NOBODY, e)),
+        plainly(lambda s, u, e: s.credentials.change_password(UNKNOWN_ID, "hash", AT, UNKNOWN_ID, e)),
     ),
     "sessions.create, another password": (
         Unauthenticated,
         plainly(lambda s, u, e: s.sessions.create(new_session(u.id), b"hash", "another hash", e)),
     ),
     "sessions.rotate, an ended session": (None, reuse(b"another", is_ended=True)),
-    "sessions.end, no such session": (None, plainly(lambda s, u, e: s.sessions.end(NOBODY, None, e))),
+    "sessions.end, no such session": (None, plainly(lambda s, u, e: s.sessions.end(UNKNOWN_ID, None, e))),
     "second_factors.confirm, another enrolment": (Conflict, confirm_factor(b"another")),
     "second_factors.use_recovery_code, no such code": (None, use_code(b"another")),
     "second_factors.remove, none": (False, plainly(lambda s, u, e: s.second_factors.remove(u.id, e))),
-    "api_keys.create, one too many": (Conflict, api_keys.creation_of_one_too_many),
-    "api_keys.delete, no such key": (False, plainly(lambda s, u, e: s.api_keys.delete(NOBODY, e))),
-    "signing_keys.add_after, another newest": (False, add_signing_key(NOBODY)),
-    "signing_keys.remove, no such successor": (False, remove_signing_key(NOBODY)),
+    "api_keys.create, one too many": (Conflict, api_keys.creation_over_the_limit),
+    "api_keys.delete, no such key": (False, plainly(lambda s, u, e: s.api_keys.delete(UNKNOWN_ID, e))),
+    "signing_keys.add_after, another newest": (False, add_signing_key(UNKNOWN_ID)),
+    "signing_keys.remove, no such successor": (False, remove_signing_key(UNKNOWN_ID)),
     "one_time_tokens.issue, no such account": (
         NotFound,
         plainly(lambda s, u, e: s.one_time_tokens.issue(new_token(new_user("a@example.com")), e)),
@@ -253,7 +253,7 @@ REFUSED: Mapping[str, tuple[object, Given]] = {
     ),
     "resources.commit, one of another version": (VersionMismatch, commit(versions=(7,), count=1)),
     "resources.commit, some of another version": (Refused, commit(versions=(7,))),
-    "resources.commit, no such owner": (Refused, commit(owner_id=NOBODY)),
+    "resources.commit, no such owner": (Refused, commit(owner_id=UNKNOWN_ID)),
 }
 """Writes that are not done, and the exception or the outcome by which the caller knows."""
 
@@ -264,7 +264,7 @@ def takes_effects(method: Any) -> bool:
     return any("effects" in str(parameter).lower() for parameter in inspect.signature(method).parameters.values())
 
 
-def test_the_tables_have_every_write_that_takes_effects() -> None:
+def test_the_tables_list_every_write_that_takes_effects() -> None:
     writes = {
         f"{name}.{method_name}"
         for name, port in get_type_hints(Stores).items()
@@ -276,7 +276,7 @@ def test_the_tables_have_every_write_that_takes_effects() -> None:
 
 
 async def bystanders(storage: Node) -> User:
-    """An account to write to, and an administrator so that it can go."""
+    """An account to write to, and an administrator so that the account can be deleted."""
     await add_admin(storage)
     return await add_user(storage)
 
@@ -292,7 +292,7 @@ EFFECTS = ("audit", "jobs")
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_entries_and_jobs_are_there_once_the_write_is(nodes: list[Node], name: str) -> None:
+async def test_entries_and_jobs_are_stored_with_the_write(nodes: list[Node], name: str) -> None:
     user = await bystanders(nodes[0])
     session = await add_session(nodes[0], (await add_user(nodes[0])).id)
     write = await WRITES[name](nodes[0], user)
@@ -306,35 +306,35 @@ async def test_entries_and_jobs_are_there_once_the_write_is(nodes: list[Node], n
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_a_write_that_is_refused_leaves_none_of_them(nodes: list[Node], name: str) -> None:
+async def test_a_refused_write_stores_no_effects(nodes: list[Node], name: str) -> None:
     user = await bystanders(nodes[0])
     await nodes[0].jobs.add(new_job("held"))
     (held,) = await nodes[0].jobs.claim(1, 60)
     outcome, given = REFUSED[name]
     write = await given(nodes[0], user)
     before = await stored(nodes[1])
-    (told,) = await race(write(nodes[0], effects_of((new_entry(),), (new_job(),), held.claim)))
-    assert outcome == (type(told) if isinstance(told, Exception) else told)
+    (result,) = await race(write(nodes[0], effects_of((new_entry(),), (new_job(),), held.claim)))
+    assert outcome == (type(result) if isinstance(result, Exception) else result)
     assert await stored(nodes[1]) == before
     # The job that the write would have finished is still held.
     await nodes[0].users.change(user.id, UserChange(name="Ada"), AT, None, effects_of(finishes=held.claim))
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_write_is_undone_when_one_of_its_entries_cannot_be_stored(nodes: list[Node], name: str) -> None:
+async def test_a_write_is_rolled_back_when_an_entry_cannot_be_stored(nodes: list[Node], name: str) -> None:
     user = await bystanders(nodes[0])
     entry = new_entry()
     await nodes[0].audit.add(entry)
     write = await WRITES[name](nodes[0], user)
     before = await stored(nodes[1])
-    # How a database says that there is such an entry is its own affair.
-    (told,) = await race(write(nodes[0], effects_of((new_entry(), entry), (new_job(),))))
-    assert isinstance(told, Exception)
+    # Each database reports a duplicate entry in its own words.
+    (result,) = await race(write(nodes[0], effects_of((new_entry(), entry), (new_job(),))))
+    assert isinstance(result, Exception)
     assert await stored(nodes[1]) == before
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_write_for_a_session_that_has_ended_elsewhere_is_undone(nodes: list[Node], name: str) -> None:
+async def test_a_write_for_a_session_that_ended_on_another_node_is_rolled_back(nodes: list[Node], name: str) -> None:
     user = await bystanders(nodes[0])
     session = await add_session(nodes[0], user.id)
     write = await WRITES[name](nodes[0], user)
@@ -349,7 +349,7 @@ async def test_a_write_for_a_session_that_has_ended_elsewhere_is_undone(nodes: l
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_write_that_finishes_a_job_drops_it(nodes: list[Node], name: str) -> None:
+async def test_a_write_that_finishes_a_job_deletes_the_job(nodes: list[Node], name: str) -> None:
     user = await bystanders(nodes[0])
     await nodes[0].jobs.add(new_job())
     (held,) = await nodes[0].jobs.claim(1, 0)
@@ -359,7 +359,7 @@ async def test_a_write_that_finishes_a_job_drops_it(nodes: list[Node], name: str
 
 
 async def superseded_claims(storage: Node) -> dict[str, Claim]:
-    """A claim for each way in which one stops being good."""
+    """One claim for each way in which a claim becomes invalid."""
     claims = {}
     for way in ("done", "given up", "claimed anew"):
         await storage.jobs.add(new_job(way))
@@ -372,11 +372,11 @@ async def superseded_claims(storage: Node) -> dict[str, Claim]:
             case "claimed anew":
                 await storage.jobs.claim(1, 60)
         claims[way] = held.claim
-    return claims | {"never made": Claim(NOBODY, 1)}
+    return claims | {"never made": Claim(UNKNOWN_ID, 1)}
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_write_under_a_claim_that_is_no_longer_good_is_undone(nodes: list[Node], name: str) -> None:
+async def test_a_write_with_an_invalid_claim_is_rolled_back(nodes: list[Node], name: str) -> None:
     user = await bystanders(nodes[0])
     write = await WRITES[name](nodes[0], user)
     claims = await superseded_claims(nodes[1])
@@ -387,7 +387,7 @@ async def test_a_write_under_a_claim_that_is_no_longer_good_is_undone(nodes: lis
         assert await stored(nodes[1]) == before, way
 
 
-async def test_of_many_writes_that_finish_one_job_exactly_one_takes_effect(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_writes_that_finish_a_job_takes_effect(nodes: list[Node]) -> None:
     user = await bystanders(nodes[0])
     await nodes[0].jobs.add(new_job())
     (held,) = await nodes[0].jobs.claim(1, 60)
@@ -407,7 +407,7 @@ async def test_of_many_writes_that_finish_one_job_exactly_one_takes_effect(nodes
     assert found.version == 2
 
 
-async def test_writes_side_by_side_each_keep_their_own_consequences(nodes: list[Node]) -> None:
+async def test_concurrent_writes_keep_their_own_effects(nodes: list[Node]) -> None:
     taken = await add_user(nodes[0], email="taken@example.com")
     entries, emails = [], []
     for n in range(16):

@@ -20,7 +20,7 @@ async def claim_one(storage: Node, lease: int = 60) -> ClaimedJob:
 
 
 async def claim_when_due(storage: Node) -> ClaimedJob:
-    """The next job, as soon as there is one that is due."""
+    """Wait for the next due job and claim it."""
     async with asyncio.timeout(10):
         while not (claimed := await storage.jobs.claim(1, 60)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -34,19 +34,19 @@ async def is_empty(storage: Node) -> bool:
 # --- claiming ------------------------------------------------------------------------------------
 
 
-async def test_a_job_is_due_at_once_and_comes_back_as_it_was(nodes: list[Node]) -> None:
+async def test_a_new_job_is_due_immediately_and_is_read_as_stored(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     jobs = [new_job("mail", user.id), new_job("call", None, b""), new_job("Ünïcode 🦊", sealed=bytes(range(256)))]
     await nodes[0].jobs.add(*jobs)
     assert list(await nodes[1].jobs.claim(10, 60)) == [ClaimedJob(job, 1) for job in jobs]
 
 
-async def test_there_may_be_nothing_to_do(storage: Node) -> None:
+async def test_claiming_without_jobs_returns_nothing(storage: Node) -> None:
     await storage.jobs.add()
     assert list(await storage.jobs.claim(10, 60)) == []
 
 
-async def test_those_longest_due_are_taken_first(nodes: list[Node]) -> None:
+async def test_the_longest_due_jobs_are_claimed_first(nodes: list[Node]) -> None:
     jobs = [new_job(str(n)) for n in range(5)]
     for job in reversed(jobs):
         await nodes[0].jobs.add(job)
@@ -56,7 +56,7 @@ async def test_those_longest_due_are_taken_first(nodes: list[Node]) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 3, 10])
-async def test_no_more_are_taken_than_asked_for(storage: Node, most: int) -> None:
+async def test_no_more_jobs_are_claimed_than_requested(storage: Node, most: int) -> None:
     await storage.jobs.add(*[new_job() for _ in range(7)])
     taken = [len(await storage.jobs.claim(most, 60)) for _ in range(8)]
     assert sum(taken) == 7
@@ -64,7 +64,7 @@ async def test_no_more_are_taken_than_asked_for(storage: Node, most: int) -> Non
     assert max(taken) <= most
 
 
-async def test_no_two_workers_get_the_same_job(nodes: list[Node]) -> None:
+async def test_two_workers_never_claim_the_same_job(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(*[new_job(str(n)) for n in range(40)])
     claimed: list[ClaimedJob] = []
 
@@ -73,7 +73,7 @@ async def test_no_two_workers_get_the_same_job(nodes: list[Node]) -> None:
             assert len(taken) <= 3
             claimed.extend(taken)
 
-    # On PostgreSQL one that skips what others hold may find nothing, and ends: somebody else has it.
+    # On PostgreSQL a worker that skips locked jobs may find none, and ends: another worker has the job.
     await asyncio.gather(*[work(node) for node in takes_turns(nodes)])
     while rest := await nodes[0].jobs.claim(3, 60):
         claimed.extend(rest)
@@ -81,13 +81,13 @@ async def test_no_two_workers_get_the_same_job(nodes: list[Node]) -> None:
     assert {one.attempt for one in claimed} == {1}
 
 
-async def test_of_many_workers_that_ask_for_one_job_exactly_one_gets_it(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_workers_claims_a_job(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(new_job())
     outcomes = await asyncio.gather(*[node.jobs.claim(5, 60) for node in takes_turns(nodes)])
     assert sorted(len(outcome) for outcome in outcomes) == [0] * 15 + [1]
 
 
-async def test_a_claimed_job_is_hidden_for_its_lease_and_then_due_again(nodes: list[Node]) -> None:
+async def test_a_claimed_job_is_hidden_until_its_lease_ends(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(new_job())
     first = await claim_one(nodes[0], lease=1)
     assert await is_empty(nodes[1])
@@ -100,10 +100,10 @@ async def test_attempts_count_up(storage: Node) -> None:
     assert [(await claim_one(storage, lease=0)).attempt for _ in range(4)] == [1, 2, 3, 4]
 
 
-# --- finishing and putting off -------------------------------------------------------------------
+# --- finishing and postponing --------------------------------------------------------------------
 
 
-async def test_a_finished_job_is_gone(nodes: list[Node]) -> None:
+async def test_a_finished_job_is_deleted(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(new_job())
     held = await claim_one(nodes[0], lease=0)
     await nodes[1].jobs.finish(held.claim)
@@ -111,7 +111,7 @@ async def test_a_finished_job_is_gone(nodes: list[Node]) -> None:
     await nodes[1].jobs.finish(held.claim)
 
 
-async def test_a_job_that_is_put_off_is_due_again_after_that_time(nodes: list[Node]) -> None:
+async def test_a_postponed_job_is_due_after_the_delay(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(new_job(), new_job("later"))
     soon, later = await nodes[0].jobs.claim(2, 60)
     await nodes[0].jobs.put_off(soon.claim, "the server is down", 1)
@@ -122,14 +122,14 @@ async def test_a_job_that_is_put_off_is_due_again_after_that_time(nodes: list[No
     assert await is_empty(nodes[0])
 
 
-async def test_a_job_that_is_put_off_by_nothing_is_due_at_once(storage: Node) -> None:
+async def test_a_job_postponed_by_zero_seconds_is_due_immediately(storage: Node) -> None:
     await storage.jobs.add(new_job())
     held = await claim_one(storage)
     await storage.jobs.put_off(held.claim, "try again", 0)
     assert (await claim_one(storage)).attempt == 2
 
 
-async def test_a_job_that_was_given_up_is_never_due(nodes: list[Node]) -> None:
+async def test_an_abandoned_job_is_never_due(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(new_job())
     held = await claim_one(nodes[0], lease=0)
     await nodes[0].jobs.put_off(held.claim, "no such address", None)
@@ -139,7 +139,7 @@ async def test_a_job_that_was_given_up_is_never_due(nodes: list[Node]) -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1, 1, 0x7FFFFFFF])
-async def test_nobody_finishes_or_puts_off_what_another_holds(nodes: list[Node], wrong: int) -> None:
+async def test_only_the_holder_of_a_claim_can_finish_or_postpone_the_job(nodes: list[Node], wrong: int) -> None:
     await nodes[0].jobs.add(new_job())
     await claim_one(nodes[0], lease=0)
     held = await claim_one(nodes[1], lease=1)
@@ -150,14 +150,14 @@ async def test_nobody_finishes_or_puts_off_what_another_holds(nodes: list[Node],
     assert (await claim_when_due(nodes[0])).attempt == 3
 
 
-async def test_a_claim_is_good_after_its_lease_as_long_as_nobody_else_has_claimed(storage: Node) -> None:
+async def test_a_claim_stays_valid_after_its_lease_until_the_next_claim(storage: Node) -> None:
     await storage.jobs.add(new_job())
     held = await claim_one(storage, lease=0)
     await storage.jobs.finish(held.claim)
     assert await is_empty(storage)
 
 
-async def test_a_job_is_finished_or_claimed_anew_but_never_both(nodes: list[Node]) -> None:
+async def test_a_job_is_either_finished_or_claimed_again(nodes: list[Node]) -> None:
     for _ in range(8):
         await nodes[0].jobs.add(new_job())
         held = await claim_one(nodes[0], lease=0)
@@ -168,10 +168,10 @@ async def test_a_job_is_finished_or_claimed_anew_but_never_both(nodes: list[Node
         assert await is_empty(nodes[0])
 
 
-# --- forgetting ----------------------------------------------------------------------------------
+# --- cleanup -------------------------------------------------------------------------------------
 
 
-async def test_only_given_up_jobs_that_are_old_enough_are_forgotten(nodes: list[Node]) -> None:
+async def test_only_old_abandoned_jobs_are_deleted(nodes: list[Node]) -> None:
     old, waiting, held, young = (new_job(kind) for kind in ("old", "waiting", "held", "young"))
     young_one = msgspec.structs.replace(young, created_at=clock.now())
     await nodes[0].jobs.add(old, young_one)
@@ -185,7 +185,7 @@ async def test_only_given_up_jobs_that_are_old_enough_are_forgotten(nodes: list[
     assert {claimed.job.kind for claimed in await nodes[1].jobs.claim(10, 60)} == {"waiting", "held"}
     assert holding.attempt == 1
     await nodes[0].jobs.forget_given_up(LONG_AGO)
-    # It can be seen that `young` is still there: its id is taken.
+    # `young` must still be stored, because its id is taken.
     with pytest.raises(Refused):
         await nodes[0].jobs.add(young_one)
     await nodes[0].jobs.add(old)

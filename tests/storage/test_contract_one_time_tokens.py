@@ -28,7 +28,7 @@ from tests.storage.samples import (
 )
 
 LATE = "2026-11-23T10:15:30.123Z"
-NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 
 
 async def is_alive(storage: Node, token: OneTimeToken) -> bool:
@@ -51,7 +51,7 @@ async def test_a_token_is_found_with_its_account_until_it_expires(nodes: list[No
     assert await nodes[1].one_time_tokens.find(b"another", AT) is None
 
 
-async def test_the_newest_token_of_a_purpose_kills_the_older_one_and_no_other(storage: Node) -> None:
+async def test_a_new_token_revokes_only_the_older_token_of_its_purpose(storage: Node) -> None:
     user, other = await add_user(storage), await add_user(storage)
     kept = [await add_token(storage, user, purpose) for purpose in PURPOSES[1:]] + [await add_token(storage, other)]
     older = await add_token(storage, user)
@@ -60,7 +60,7 @@ async def test_the_newest_token_of_a_purpose_kills_the_older_one_and_no_other(st
     assert [await is_alive(storage, token) for token in (newer, *kept)] == [True] * 4
 
 
-async def test_of_many_tokens_issued_at_once_one_lives(nodes: list[Node]) -> None:
+async def test_one_of_many_tokens_issued_concurrently_stays_valid(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     tokens = [new_token(user, "reset-password") for _ in range(WRITERS)]
     outcomes = await race(
@@ -70,14 +70,14 @@ async def test_of_many_tokens_issued_at_once_one_lives(nodes: list[Node]) -> Non
     assert sum([await is_alive(nodes[0], token) for token in tokens]) == 1
 
 
-async def test_a_token_may_kill_those_of_other_purposes(storage: Node) -> None:
+async def test_a_token_can_revoke_tokens_of_other_purposes(storage: Node) -> None:
     user = await add_user(storage)
     verify, change = await add_token(storage, user), await add_token(storage, user, "change-email")
     await storage.one_time_tokens.issue(new_token(user, "reset-password"), kills=("verify-email",))
     assert (await is_alive(storage, verify), await is_alive(storage, change)) == (False, True)
 
 
-async def test_there_are_no_tokens_for_nobody(storage: Node) -> None:
+async def test_no_token_is_issued_for_an_unknown_account(storage: Node) -> None:
     user = await add_user(storage)
     await storage.users.delete(user.id, None)
     token, effects = new_token(user), effects_of((new_entry(),), (new_job(),))
@@ -90,10 +90,10 @@ async def test_there_are_no_tokens_for_nobody(storage: Node) -> None:
     assert await storage.jobs.claim(10, 60) == []
 
 
-async def test_a_token_commits_with_its_consequences_or_not_at_all(storage: Node) -> None:
+async def test_a_token_commits_with_its_effects_or_not_at_all(storage: Node) -> None:
     user, job = await add_user(storage), new_job()
     token, entry = new_token(user), new_entry()
-    lost = effects_of((entry,), (job,), finishes=Claim(NOBODY, 1))
+    lost = effects_of((entry,), (job,), finishes=Claim(UNKNOWN_ID, 1))
     with pytest.raises(Superseded):
         await storage.one_time_tokens.issue(token, lost)
     assert not await is_alive(storage, token)
@@ -103,7 +103,7 @@ async def test_a_token_commits_with_its_consequences_or_not_at_all(storage: Node
     assert [claimed.job for claimed in await storage.jobs.claim(10, 60)] == [job]
 
 
-async def test_tokens_commit_with_other_writes_as_their_consequence(storage: Node) -> None:
+async def test_a_token_commits_as_an_effect_of_another_write(storage: Node) -> None:
     user = await add_user(storage, email="ada@example.com")
     assert await storage.one_time_tokens.confirm_email((await add_token(storage, user)).token_hash, AT) is not None
     older = await add_token(storage, user)
@@ -121,7 +121,7 @@ def asked(user: User) -> Effects:
     return effects_of((new_entry("mail.asked", target_id=user.id),), (new_job(),))
 
 
-async def test_an_allowance_counts_entries_about_the_account_with_the_action_since_a_time(storage: Node) -> None:
+async def test_an_allowance_counts_recent_entries_by_account_and_action(storage: Node) -> None:
     user, other = await add_user(storage), await add_user(storage)
     old, mark, recent = (new_entry("mail.asked", target_id=user.id) for _ in range(3))
     others = (new_entry("mail.asked", target_id=other.id), new_entry("user.changed", target_id=user.id))
@@ -143,7 +143,7 @@ async def test_an_allowance_counts_entries_about_the_account_with_the_action_sin
         assert await is_alive(storage, token) is goes
 
 
-async def test_when_an_allowance_is_used_up_a_job_is_finished_and_tokens_die_but_nothing_else(storage: Node) -> None:
+async def test_an_exhausted_allowance_only_finishes_the_job_and_revokes_tokens(storage: Node) -> None:
     user, job = await add_user(storage), new_job("password.forgot")
     older = [await add_token(storage, user, purpose) for purpose in PURPOSES]
     await storage.jobs.add(job)
@@ -159,7 +159,7 @@ async def test_when_an_allowance_is_used_up_a_job_is_finished_and_tokens_die_but
         await storage.one_time_tokens.issue(token, effects, allowance=used_up)
 
 
-async def test_of_many_at_once_as_many_are_stored_as_the_allowance_has_left(nodes: list[Node]) -> None:
+async def test_concurrent_tokens_never_exceed_the_allowance(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     allowance = Allowance(("mail.asked",), 5, LONG_AGO)
     outcomes = await race(
@@ -173,7 +173,7 @@ async def test_of_many_at_once_as_many_are_stored_as_the_allowance_has_left(node
 # --- renew ---------------------------------------------------------------------------------------
 
 
-async def test_a_living_token_is_renewed(storage: Node) -> None:
+async def test_a_valid_token_is_renewed(storage: Node) -> None:
     user = await add_user(storage)
     older, newer = await add_token(storage, user), new_token(user)
     assert await storage.one_time_tokens.renew(newer, effects_of((new_entry(),)))
@@ -181,7 +181,7 @@ async def test_a_living_token_is_renewed(storage: Node) -> None:
     assert len(await entries_of(storage)) == 1
 
 
-async def test_what_does_not_live_is_not_renewed_and_nothing_is_stored(storage: Node) -> None:
+async def test_an_invalid_token_is_not_renewed(storage: Node) -> None:
     user = await add_user(storage)
     await add_token(storage, user, "reset-password")
     expired = OneTimeToken(user.id, "verify-email", b"expired", user.email, user.email.lower(), LONG_AGO, AT)
@@ -196,7 +196,7 @@ async def test_what_does_not_live_is_not_renewed_and_nothing_is_stored(storage: 
     assert await storage.jobs.claim(10, 60) == []
 
 
-async def test_a_token_that_is_killed_at_the_same_moment_is_not_brought_back(nodes: list[Node]) -> None:
+async def test_a_token_revoked_during_its_renewal_stays_revoked(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     await add_token(nodes[0], user)
     renewed = [new_token(user) for _ in range(WRITERS)]
@@ -207,7 +207,7 @@ async def test_a_token_that_is_killed_at_the_same_moment_is_not_brought_back(nod
     assert await is_alive(nodes[0], reset)
 
 
-async def test_an_allowance_that_is_used_up_renews_nothing(storage: Node) -> None:
+async def test_a_token_is_not_renewed_over_the_allowance(storage: Node) -> None:
     user = await add_user(storage)
     older, newer = await add_token(storage, user), new_token(user)
     assert await storage.one_time_tokens.renew(newer, asked(user), allowance=Allowance(("mail.asked",), 0, LONG_AGO))
@@ -217,7 +217,7 @@ async def test_an_allowance_that_is_used_up_renews_nothing(storage: Node) -> Non
 # --- addresses -----------------------------------------------------------------------------------
 
 
-async def test_a_verified_address_is_seen_in_version_and_time(nodes: list[Node]) -> None:
+async def test_verifying_an_address_changes_version_and_time(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     token, reset = await add_token(nodes[0], user), await add_token(nodes[0], user, "reset-password")
     verified = await nodes[1].one_time_tokens.confirm_email(token.token_hash, AT, effects_of((new_entry(),)))
@@ -227,7 +227,7 @@ async def test_a_verified_address_is_seen_in_version_and_time(nodes: list[Node])
     assert len(await entries_of(nodes[0])) == 1
 
 
-async def test_a_changed_address_kills_all_other_tokens(storage: Node) -> None:
+async def test_a_changed_address_revokes_all_other_tokens(storage: Node) -> None:
     user = await add_user(storage, email="ada@example.com")
     tokens = [await add_token(storage, user, purpose, email="Countess@example.com") for purpose in PURPOSES]
     changed = await storage.one_time_tokens.confirm_email(tokens[1].token_hash, AT)
@@ -240,7 +240,7 @@ async def test_a_changed_address_kills_all_other_tokens(storage: Node) -> None:
     assert await storage.credentials.find_credentials("ada@example.com") is None
 
 
-async def test_an_address_that_was_taken_meanwhile_is_a_conflict_and_the_token_lives_on(storage: Node) -> None:
+async def test_confirming_a_taken_address_is_a_conflict_and_keeps_the_token(storage: Node) -> None:
     user, other = await add_user(storage), await add_user(storage)
     token = await add_token(storage, user, "change-email", email=other.email)
     with pytest.raises(Conflict):
@@ -251,10 +251,10 @@ async def test_an_address_that_was_taken_meanwhile_is_a_conflict_and_the_token_l
     assert await storage.one_time_tokens.confirm_email(token.token_hash, AT) is not None
 
 
-async def test_a_token_dies_with_the_address_that_it_was_sent_to(storage: Node) -> None:
+async def test_a_token_is_revoked_with_the_address_that_it_was_sent_to(storage: Node) -> None:
     user = await add_user(storage)
     await storage.users.change(user.id, UserChange(email="b@example.com", email_key="b@example.com"), AT, None)
-    # As if it had been issued in the moment between the look at the account and the change.
+    # As if it had been issued between the read of the account and the change.
     for purpose in PURPOSES:
         token = await add_token(storage, user, purpose)
         assert await is_alive(storage, token) is (purpose == "change-email")
@@ -264,7 +264,9 @@ async def test_a_token_dies_with_the_address_that_it_was_sent_to(storage: Node) 
 
 
 @pytest.mark.parametrize("purpose", ["verify-email", "change-email"])
-async def test_of_many_uses_of_one_token_for_an_address_exactly_one_wins(nodes: list[Node], purpose: Purpose) -> None:
+async def test_exactly_one_of_many_concurrent_address_confirmations_succeeds(
+    nodes: list[Node], purpose: Purpose
+) -> None:
     user = await add_user(nodes[0])
     token = await add_token(nodes[0], user, purpose)
     outcomes = await race(
@@ -281,7 +283,7 @@ async def test_of_many_uses_of_one_token_for_an_address_exactly_one_wins(nodes: 
     assert found.version == 2
 
 
-async def test_of_many_accounts_that_confirm_one_address_exactly_one_gets_it(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_accounts_confirms_an_address(nodes: list[Node]) -> None:
     users = [await add_user(nodes[0]) for _ in range(WRITERS)]
     tokens = [await add_token(nodes[0], user, "change-email", email="one@example.com") for user in users]
     outcomes = await race(
@@ -317,7 +319,7 @@ async def test_a_reset_sets_the_hash_verifies_the_address_and_ends_all_sessions(
     assert [claimed.job for claimed in await nodes[0].jobs.claim(10, 60)] == [job]
 
 
-async def test_of_many_uses_of_one_token_for_a_password_exactly_one_wins(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_concurrent_password_resets_succeeds(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     token = await add_token(nodes[0], user, "reset-password")
     outcomes = await race(
@@ -332,7 +334,7 @@ async def test_of_many_uses_of_one_token_for_a_password_exactly_one_wins(nodes: 
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)
-async def test_a_token_does_what_it_was_issued_for_and_nothing_else(storage: Node, purpose: Purpose) -> None:
+async def test_a_token_works_for_its_purpose_only(storage: Node, purpose: Purpose) -> None:
     user = await add_user(storage)
     token = await add_token(storage, user, purpose)
     if purpose == "reset-password":
@@ -344,7 +346,7 @@ async def test_a_token_does_what_it_was_issued_for_and_nothing_else(storage: Nod
     assert await storage.credentials.find_password_hash(user.id) == f"hash of {user.email}"
 
 
-async def test_an_expired_token_does_nothing(storage: Node) -> None:
+async def test_an_expired_token_has_no_effect(storage: Node) -> None:
     user = await add_user(storage)
     verify, reset = await add_token(storage, user), await add_token(storage, user, "reset-password")
     assert await storage.one_time_tokens.confirm_email(verify.token_hash, SOON) is None
@@ -352,7 +354,7 @@ async def test_an_expired_token_does_nothing(storage: Node) -> None:
     assert plain(await storage.users.find(user.id)) == plain(user)
 
 
-async def test_a_new_password_kills_what_would_hand_the_account_over(storage: Node) -> None:
+async def test_a_new_password_revokes_tokens_that_could_take_over_the_account(storage: Node) -> None:
     user = await add_user(storage)
     session = await add_session(storage, user.id)
     tokens = [await add_token(storage, user, purpose) for purpose in PURPOSES]
@@ -360,10 +362,10 @@ async def test_a_new_password_kills_what_would_hand_the_account_over(storage: No
     assert [await is_alive(storage, token) for token in tokens] == [True, False, False]
 
 
-# --- beside other writers ------------------------------------------------------------------------
+# --- concurrent writers --------------------------------------------------------------------------
 
 
-async def test_tokens_are_used_and_issued_while_the_account_changes_without_waiting_in_a_circle(
+async def test_tokens_and_account_changes_do_not_deadlock(
     nodes: list[Node],
 ) -> None:
     user = await add_user(nodes[0])
@@ -378,7 +380,7 @@ async def test_tokens_are_used_and_issued_while_the_account_changes_without_wait
             add_resource(nodes[0], user.id),
             nodes[1].users.change(user.id, UserChange(email=email, email_key=email), AT, None),
             nodes[0].one_time_tokens.renew(new_token(user)),
-            nodes[1].credentials.change_password(user.id, "another hash", AT, NOBODY),
+            nodes[1].credentials.change_password(user.id, "another hash", AT, UNKNOWN_ID),
         )
         assert tally(outcomes) == {"won": 8}, outcomes
         found = await nodes[0].users.find(user.id)
@@ -386,14 +388,14 @@ async def test_tokens_are_used_and_issued_while_the_account_changes_without_wait
         user = found
 
 
-async def test_with_an_account_its_tokens_go(nodes: list[Node]) -> None:
+async def test_the_tokens_of_an_account_are_deleted_with_it(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     tokens = [await add_token(nodes[0], user, purpose) for purpose in PURPOSES]
     await nodes[1].users.delete(user.id, None)
     assert [await is_alive(nodes[0], token) for token in tokens] == [False] * 3
 
 
-async def test_expired_tokens_are_forgotten_and_others_are_not(storage: Node) -> None:
+async def test_only_expired_tokens_are_deleted(storage: Node) -> None:
     users = [await add_user(storage) for _ in range(2)]
     token = await add_token(storage, users[0])
     later = OneTimeToken(users[1].id, "verify-email", b"later", users[1].email, users[1].email.lower(), AT, LATE)

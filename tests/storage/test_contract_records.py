@@ -1,4 +1,4 @@
-"""What the stores give to the export of an account: all that they hold about it, and nothing secret."""
+"""The data that the stores export for an account: everything about it, without secrets."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple
@@ -12,20 +12,20 @@ from tests.nodes import Node
 from tests.storage.samples import add_session, add_user, new_job
 from tests.storage.traces import leave_traces
 
-NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 MARKER = "Mrs. Lovelace"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(migrated_url: str, nodes: list[Node]) -> AsyncGenerator[Database]:
-    """The database itself, past the application."""
+    """Direct access to the database, without the application."""
     database = await open_database(migrated_url)
     yield database
     await database.close()
 
 
 class Records(NamedTuple):
-    """What the stores export of one account."""
+    """The data that the stores export for one account."""
 
     sessions: Sequence[Any]
     second_factor: Any
@@ -42,16 +42,16 @@ async def exported(node: Node, user_id: str) -> Records:
     )
 
 
-async def test_there_are_none_of_an_account_that_is_not_there(storage: Node) -> None:
-    assert await exported(storage, NOBODY) == Records([], None, [], [])
+async def test_an_unknown_account_has_no_records(storage: Node) -> None:
+    assert await exported(storage, UNKNOWN_ID) == Records([], None, [], [])
 
 
-async def test_an_account_may_have_nothing_but_itself(storage: Node) -> None:
+async def test_a_new_account_has_no_records(storage: Node) -> None:
     user = await add_user(storage, name="Ada", metadata={"n": 1})
     assert await exported(storage, user.id) == Records([], None, [], [])
 
 
-async def test_each_table_tells_what_it_holds(nodes: list[Node], database: Database) -> None:
+async def test_the_export_has_the_records_of_each_table(nodes: list[Node], database: Database) -> None:
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
     await leave_traces(database, user.id, MARKER)
     await leave_traces(database, other.id, "another's")
@@ -68,7 +68,7 @@ async def test_each_table_tells_what_it_holds(nodes: list[Node], database: Datab
     assert f"hash of {user.email}" not in text
 
 
-async def test_sessions_that_have_ended_are_told_without_place_and_device(nodes: list[Node]) -> None:
+async def test_ended_sessions_are_exported_without_address_and_device(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     first, second = await add_session(nodes[0], user.id), await add_session(nodes[0], user.id)
     await nodes[0].sessions.end(first.id, None)
@@ -80,7 +80,7 @@ async def test_sessions_that_have_ended_are_told_without_place_and_device(nodes:
     assert (living.device, living.address, living.ended_at) == (second.device, second.address, None)
 
 
-async def test_jobs_stand_in_the_order_of_their_making(nodes: list[Node]) -> None:
+async def test_jobs_are_exported_in_the_order_of_creation(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     jobs = [new_job(str(n), user.id) for n in range(3)]
     await nodes[0].jobs.add(*reversed(jobs))

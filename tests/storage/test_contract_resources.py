@@ -62,11 +62,11 @@ async def test_a_resource_is_found_as_it_was_stored(nodes: list[Node]) -> None:
         assert plain(await node.resources.find(resource.id)) == plain(resource)
 
 
-async def test_what_is_not_there_is_none(storage: Node) -> None:
+async def test_an_unknown_resource_is_none(storage: Node) -> None:
     assert await storage.resources.find(NOTHING) is None
 
 
-async def test_many_creations_and_look_ups_at_once_each_get_their_own(nodes: list[Node]) -> None:
+async def test_concurrent_creations_and_lookups_return_their_own_resource(nodes: list[Node]) -> None:
     owner = await add_owner(nodes[0])
     resources = [new_resource(owner, {"number": number}) for number in range(20 * WRITERS)]
     created = await race(
@@ -82,7 +82,7 @@ async def test_many_creations_and_look_ups_at_once_each_get_their_own(nodes: lis
     assert [plain(resource) for resource in found] == [*expected, None, *expected]
 
 
-async def test_a_creation_for_an_owner_who_is_gone_fails_and_harms_no_other(nodes: list[Node]) -> None:
+async def test_a_creation_for_a_deleted_owner_fails_without_affecting_others(nodes: list[Node]) -> None:
     owner = await add_owner(nodes[0])
     gone = await add_owner(nodes[0])
     await nodes[0].users.delete(gone, None)
@@ -131,12 +131,12 @@ DOCUMENTS: dict[str, Any] = {
 
 
 def exactly(value: Any) -> str:
-    """JSON text that tells 2 from 2.0 and True from 1, but minds no order of keys."""
+    """JSON text that distinguishes 2 from 2.0 and True from 1, but ignores the order of keys."""
     return json.dumps(value, sort_keys=True)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-async def test_a_document_comes_out_as_it_went_in(nodes: list[Node], name: str) -> None:
+async def test_a_document_is_read_as_it_was_stored(nodes: list[Node], name: str) -> None:
     document = DOCUMENTS[name]
     owner = await add_owner(nodes[0])
     created = await add_resource(nodes[0], owner, document)
@@ -155,7 +155,7 @@ async def test_a_document_comes_out_as_it_went_in(nodes: list[Node], name: str) 
         assert plain(resource)["data"] == document
 
 
-async def test_many_documents_at_once_come_out_as_they_went_in(storage: Node) -> None:
+async def test_many_concurrent_documents_are_read_as_they_were_stored(storage: Node) -> None:
     owner = await add_owner(storage)
     resources = [new_resource(owner, document) for document in DOCUMENTS.values()]
     await asyncio.gather(*[create_resource(storage, resource) for resource in resources])
@@ -175,7 +175,7 @@ async def test_a_negative_zero_stays_a_zero_float(storage: Node) -> None:
     assert isinstance(zero, float)
 
 
-async def test_a_users_metadata_comes_out_as_it_went_in(storage: Node) -> None:
+async def test_the_metadata_of_a_user_is_read_as_it_was_stored(storage: Node) -> None:
     for document in (DOCUMENTS["unicode"], DOCUMENTS["numbers"], DOCUMENTS["empty containers"]):
         user = await add_user(storage, metadata=document)
         found = await storage.users.find(user.id)
@@ -186,7 +186,7 @@ async def test_a_users_metadata_comes_out_as_it_went_in(storage: Node) -> None:
 # --- replace -------------------------------------------------------------------------------------
 
 
-async def test_a_replacement_sets_data_version_and_time_and_leaves_the_rest(nodes: list[Node]) -> None:
+async def test_a_replacement_changes_only_data_version_and_time(nodes: list[Node]) -> None:
     resource = await add_resource(nodes[0], await add_owner(nodes[0]), type="movie")
     replaced = await replace_resource(nodes[0], resource.id, raw({"new": True}), AT, (1,))
     assert plain(replaced) == plain(resource) | {"data": {"new": True}, "version": 2, "updated_at": AT}
@@ -194,7 +194,7 @@ async def test_a_replacement_sets_data_version_and_time_and_leaves_the_rest(node
         assert plain(await node.resources.find(resource.id)) == plain(replaced)
 
 
-async def test_a_replacement_of_nothing_is_not_found(storage: Node) -> None:
+async def test_replacing_an_unknown_resource_is_not_found(storage: Node) -> None:
     for versions in (None, (1,), ()):
         with pytest.raises(NotFound):
             await replace_resource(storage, NOTHING, raw({}), AT, versions)
@@ -202,7 +202,7 @@ async def test_a_replacement_of_nothing_is_not_found(storage: Node) -> None:
             await delete_resource(storage, NOTHING, versions)
 
 
-async def test_another_version_is_a_mismatch_with_the_current_one(storage: Node) -> None:
+async def test_another_version_is_a_mismatch_that_names_the_current_version(storage: Node) -> None:
     resource = await add_resource(storage, await add_owner(storage))
     for versions in ((), (2,), (0, 2, 3)):
         with pytest.raises(VersionMismatch) as caught:
@@ -216,7 +216,7 @@ async def test_another_version_is_a_mismatch_with_the_current_one(storage: Node)
     await delete_resource(storage, resource.id, (1, 2, 3))
 
 
-async def test_of_many_replacements_of_one_version_exactly_one_wins(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_replacements_of_one_version_succeeds(nodes: list[Node]) -> None:
     resource = await add_resource(nodes[0], await add_owner(nodes[0]))
     for version in range(1, 6):
         outcomes = await race(
@@ -233,7 +233,7 @@ async def test_of_many_replacements_of_one_version_exactly_one_wins(nodes: list[
         assert {o.current.version for o in outcomes if isinstance(o, VersionMismatch)} == {version + 1}
 
 
-async def test_many_replacements_of_any_version_all_take_effect(nodes: list[Node]) -> None:
+async def test_all_unconditional_replacements_take_effect(nodes: list[Node]) -> None:
     resource = await add_resource(nodes[0], await add_owner(nodes[0]))
     outcomes = await race(
         *[
@@ -258,14 +258,14 @@ async def test_a_deletion_is_seen_by_every_node(nodes: list[Node]) -> None:
             await delete_resource(node, resource.id, None)
 
 
-async def test_of_many_deletions_exactly_one_wins(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_concurrent_deletions_succeeds(nodes: list[Node]) -> None:
     for versions in (None, (1,)):
         resource = await add_resource(nodes[0], await add_owner(nodes[0]))
         outcomes = await race(*[delete_resource(node, resource.id, versions) for node in takes_turns(nodes)])
         assert tally(outcomes) == {"won": 1, "NotFound": WRITERS - 1}
 
 
-async def test_of_deletions_and_replacements_of_one_version_exactly_one_wins(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_deletions_and_replacements_of_one_version_succeeds(nodes: list[Node]) -> None:
     for _ in range(8):
         resource = await add_resource(nodes[0], await add_owner(nodes[0]))
         writers: list[Any] = []
@@ -280,7 +280,7 @@ async def test_of_deletions_and_replacements_of_one_version_exactly_one_wins(nod
 # --- several at once -----------------------------------------------------------------------------
 
 
-async def test_a_batch_does_all_of_its_writes_in_their_order(nodes: list[Node]) -> None:
+async def test_a_batch_runs_all_of_its_writes_in_order(nodes: list[Node]) -> None:
     owner = await add_owner(nodes[0])
     kept, gone = await add_resource(nodes[0], owner), await add_resource(nodes[0], owner)
     new, other = new_resource(owner), new_resource(owner)
@@ -311,7 +311,7 @@ async def test_a_batch_does_all_of_its_writes_in_their_order(nodes: list[Node]) 
     assert [claimed.job for claimed in await nodes[1].jobs.claim(10, 60)] == [job]
 
 
-async def test_a_batch_of_which_one_write_is_refused_changes_nothing(nodes: list[Node]) -> None:
+async def test_a_batch_with_a_refused_write_changes_nothing(nodes: list[Node]) -> None:
     owner, gone = await add_owner(nodes[0]), await add_owner(nodes[0])
     await nodes[0].users.delete(gone, None)
     resources = [await add_resource(nodes[0], owner) for _ in range(5)]
@@ -337,7 +337,7 @@ async def test_a_batch_of_which_one_write_is_refused_changes_nothing(nodes: list
     assert list(await nodes[1].jobs.claim(10, 60)) == []
 
 
-async def test_a_dry_run_tells_what_would_have_been(nodes: list[Node]) -> None:
+async def test_a_dry_run_returns_the_result_without_storing_it(nodes: list[Node]) -> None:
     resource = await add_resource(nodes[0], await add_owner(nodes[0]))
     new = new_resource(resource.owner_id)
     replacement = ReplaceResource(resource.id, raw({"n": 1}), AT, (1,))
@@ -357,7 +357,7 @@ async def test_a_dry_run_tells_what_would_have_been(nodes: list[Node]) -> None:
 
 
 async def some_resources(storage: Node) -> list[Resource]:
-    """Resources of two owners and three types, with versions and times that come twice and more."""
+    """Resources of two owners and three types, with versions and times that occur more than once."""
     owners = [await add_owner(storage), await add_owner(storage)]
     types = ["movie", "Movie", "a-note"]
     times = ["2026-01-02T00:00:00.000Z", "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:00.001Z"]
@@ -379,7 +379,7 @@ def in_order(resources: Sequence[Resource], sort: tuple[SortKey, ...]) -> list[s
     return [resource.id for resource in ordered]
 
 
-async def walked(storage: Node, listing: ResourceListing) -> list[str]:
+async def list_all_pages(storage: Node, listing: ResourceListing) -> list[str]:
     ids: list[str] = []
     after = None
     while True:
@@ -397,34 +397,32 @@ FIELDS = ("created_at", "updated_at", "id", "type", "owner_id", "version")
 
 
 @pytest.mark.parametrize("field", FIELDS)
-async def test_a_walk_by_any_fields_in_any_directions_sees_every_resource_once_and_in_order(
-    storage: Node, field: str
-) -> None:
+async def test_pagination_sorted_by_any_fields_returns_every_resource_once_in_order(storage: Node, field: str) -> None:
     resources = await some_resources(storage)
     for second, down, also_down in itertools.product(FIELDS, (False, True), (False, True)):
         keys = [SortKey(field, down), SortKey(second, also_down)]
         sort = tuple(keys if second != field else keys[:1])
         for limit in (1, 4, 13):
-            walk = await walked(storage, ResourceListing(sort, limit))
+            walk = await list_all_pages(storage, ResourceListing(sort, limit))
             assert walk == in_order(resources, sort), (sort, limit)
 
 
-async def test_a_walk_by_all_fields_in_mixed_directions_is_in_order(storage: Node) -> None:
+async def test_pagination_sorted_by_all_fields_in_mixed_directions_is_in_order(storage: Node) -> None:
     resources = await some_resources(storage)
     sort = (SortKey("version", True), SortKey("type"), SortKey("updated_at", True), SortKey("owner_id"))
-    assert await walked(storage, ResourceListing(sort, 3)) == in_order(resources, sort)
+    assert await list_all_pages(storage, ResourceListing(sort, 3)) == in_order(resources, sort)
 
 
-async def test_a_list_can_be_of_one_type_of_one_owner_or_both(storage: Node) -> None:
+async def test_a_list_can_be_filtered_by_type_owner_or_both(storage: Node) -> None:
     resources = await some_resources(storage)
     owner, other = resources[0].owner_id, resources[1].owner_id
     sort = (SortKey("updated_at", True), SortKey("id"))
     for type_name, owner_id in itertools.product((None, "movie", "Movie", "nothing"), (None, owner, other, NOTHING)):
-        wanted = [r for r in resources if type_name in (None, r.type) and owner_id in (None, r.owner_id)]
+        matching = [r for r in resources if type_name in (None, r.type) and owner_id in (None, r.owner_id)]
         listing = ResourceListing(sort, 2, type=type_name, owner_id=owner_id)
-        assert await walked(storage, listing) == in_order(wanted, sort)
+        assert await list_all_pages(storage, listing) == in_order(matching, sort)
         counted = ResourceListing(sort, 1, count=True, type=type_name, owner_id=owner_id)
-        assert (await storage.resources.list(counted)).total == len(wanted)
+        assert (await storage.resources.list(counted)).total == len(matching)
 
 
 async def test_an_offset_skips_and_a_count_is_exact(storage: Node) -> None:
@@ -438,7 +436,7 @@ async def test_an_offset_skips_and_a_count_is_exact(storage: Node) -> None:
     assert (beyond.items, beyond.next, beyond.total) == ([], None, None)
 
 
-async def test_the_last_page_is_known_to_be_the_last(storage: Node) -> None:
+async def test_the_last_page_has_no_next_page(storage: Node) -> None:
     owner = await add_owner(storage)
     for _ in range(4):
         await add_resource(storage, owner)
@@ -459,9 +457,7 @@ async def test_the_last_page_is_known_to_be_the_last(storage: Node) -> None:
     ],
     ids=lambda sort: ",".join(f"{'-' if key.descending else ''}{key.field}" for key in sort),
 )
-async def test_a_walk_while_others_write_repeats_no_row_and_misses_none_that_was_there_all_along(
-    nodes: list[Node], sort: tuple[SortKey, ...]
-) -> None:
+async def test_pagination_during_writes_repeats_and_misses_no_row(nodes: list[Node], sort: tuple[SortKey, ...]) -> None:
     owner = await add_owner(nodes[0])
     resources = [await add_resource(nodes[0], owner, type=f"t{number % 7}") for number in range(120)]
     doomed = [resource.id for resource in resources[::3]]
@@ -475,14 +471,14 @@ async def test_a_walk_while_others_write_repeats_no_row_and_misses_none_that_was
                 await delete_resource(nodes[1], doomed.pop(len(doomed) // 2), None)
 
     disturbing = asyncio.create_task(disturb())
-    walk = await walked(nodes[0], ResourceListing(sort, 7))
+    walk = await list_all_pages(nodes[0], ResourceListing(sort, 7))
     finished.set()
     await disturbing
     assert len(set(walk)) == len(walk)
     assert steady <= set(walk)
 
 
-async def test_a_walk_goes_on_behind_a_row_that_is_gone(storage: Node) -> None:
+async def test_pagination_continues_after_a_deleted_row(storage: Node) -> None:
     owner = await add_owner(storage)
     resources = [await add_resource(storage, owner) for _ in range(6)]
     page = await storage.resources.list(ResourceListing(BY_ID, 3))
@@ -497,7 +493,7 @@ async def test_a_ping_returns_while_the_database_answers(nodes: list[Node]) -> N
     await asyncio.gather(*[node.ping() for node in nodes])
 
 
-async def test_what_was_under_way_is_stored_when_the_database_is_closed(migrated_url: str, storage: Node) -> None:
+async def test_closing_the_database_stores_the_pending_writes(migrated_url: str, storage: Node) -> None:
     owner, node = await add_owner(storage), await open_node(migrated_url)
     resources = [new_resource(owner) for _ in range(4 * WRITERS)]
     writes = [asyncio.ensure_future(create_resource(node, resource)) for resource in resources]

@@ -26,7 +26,7 @@ from tests.storage.samples import (
     tally,
 )
 
-NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 BEGUN = "2026-11-22T10:00:00.000Z"
 CONFIRMED = "2026-11-22T10:01:00.000Z"
 SEALED = b"\x00a sealed secret\xff"
@@ -43,12 +43,12 @@ async def add_factor(storage: Node, codes: Sequence[bytes] = CODES, step: int = 
     return user.id
 
 
-def told() -> Effects:
+def new_effects() -> Effects:
     return effects_of((new_entry(),), (new_job(),))
 
 
-async def assert_told(storage: Node, *effects: Effects) -> None:
-    """Of all that could have been stored beside the writes, exactly this was."""
+async def assert_only_stored(storage: Node, *effects: Effects) -> None:
+    """Check that exactly these effects were stored with the writes."""
     assert [e.id for e in await entries_of(storage)] == [e.id for c in effects for e in c if isinstance(e, AuditEntry)]
     jobs = [claimed.job.id for claimed in await storage.jobs.claim(100, 60)]
     assert jobs == [job.id for c in effects for job in c if isinstance(job, SealedJob)]
@@ -57,23 +57,23 @@ async def assert_told(storage: Node, *effects: Effects) -> None:
 # --- begin and find ------------------------------------------------------------------------------
 
 
-async def test_an_account_has_none_at_first(storage: Node) -> None:
+async def test_a_new_account_has_no_second_factor(storage: Node) -> None:
     user = await add_user(storage)
-    for user_id in (user.id, NOBODY):
+    for user_id in (user.id, UNKNOWN_ID):
         assert await storage.second_factors.find(user_id) is None
         assert not await storage.second_factors.use_step(user_id, SEALED, STEP)
         assert await storage.second_factors.use_recovery_code(user_id, CODES[0]) is None
         assert not await storage.second_factors.remove(user_id)
 
 
-async def test_what_was_begun_is_found_on_every_node(nodes: list[Node]) -> None:
+async def test_a_started_enrolment_is_found_on_every_node(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
     for node in nodes:
         assert await node.second_factors.find(user.id) == SecondFactor(user.id, SEALED, BEGUN, None, None, 0)
 
 
-async def test_what_was_begun_before_is_replaced(storage: Node) -> None:
+async def test_a_new_enrolment_replaces_an_older_one(storage: Node) -> None:
     user = await add_user(storage)
     await storage.second_factors.begin(user.id, SEALED, BEGUN)
     await storage.second_factors.begin(user.id, b"another", CONFIRMED)
@@ -82,23 +82,23 @@ async def test_what_was_begun_before_is_replaced(storage: Node) -> None:
         await storage.second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED)
 
 
-async def test_a_confirmed_one_is_not_replaced(storage: Node) -> None:
+async def test_a_confirmed_second_factor_is_not_replaced(storage: Node) -> None:
     user_id = await add_factor(storage)
     with pytest.raises(Conflict):
         await storage.second_factors.begin(user_id, b"another", CONFIRMED)
     assert await storage.second_factors.find(user_id) == SecondFactor(user_id, SEALED, BEGUN, CONFIRMED, STEP, 10)
 
 
-async def test_nobody_begins_for_an_account_that_is_gone(storage: Node) -> None:
+async def test_an_enrolment_for_a_deleted_account_fails(storage: Node) -> None:
     user = await add_user(storage)
     await add_admin(storage)
     await storage.users.delete(user.id, None)
-    for user_id in (user.id, NOBODY):
+    for user_id in (user.id, UNKNOWN_ID):
         with pytest.raises(Unauthenticated):
             await storage.second_factors.begin(user_id, SEALED, BEGUN)
 
 
-async def test_of_many_beginnings_one_stands(nodes: list[Node]) -> None:
+async def test_one_of_many_concurrent_enrolments_is_kept(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     secrets = [b"secret %d" % number for number in range(WRITERS)]
     outcomes = await race(
@@ -113,7 +113,7 @@ async def test_of_many_beginnings_one_stands(nodes: list[Node]) -> None:
     assert found.sealed in secrets
 
 
-async def test_a_beginning_beside_a_deletion_leaves_nothing_behind(nodes: list[Node]) -> None:
+async def test_an_enrolment_during_a_deletion_leaves_no_data(nodes: list[Node]) -> None:
     await add_admin(nodes[0])
     for _ in range(8):
         user = await add_user(nodes[0])
@@ -128,32 +128,32 @@ async def test_a_beginning_beside_a_deletion_leaves_nothing_behind(nodes: list[N
 # --- confirm -------------------------------------------------------------------------------------
 
 
-async def test_a_confirmation_brings_its_codes_and_uses_its_step_up(nodes: list[Node]) -> None:
+async def test_a_confirmation_stores_recovery_codes_and_uses_its_step(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
-    effects = told()
+    effects = new_effects()
     await nodes[0].second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED, effects)
     expected = SecondFactor(user.id, SEALED, BEGUN, CONFIRMED, STEP, 10)
     assert await nodes[1].second_factors.find(user.id) == expected
     assert not await nodes[1].second_factors.use_step(user.id, SEALED, STEP)
-    await assert_told(nodes[1], effects)
+    await assert_only_stored(nodes[1], effects)
 
 
-async def test_only_this_very_enrolment_is_confirmed_and_only_once(storage: Node) -> None:
+async def test_only_the_same_enrolment_is_confirmed_and_only_once(storage: Node) -> None:
     user = await add_user(storage)
     with pytest.raises(Conflict):
-        await storage.second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED, told())
+        await storage.second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED, new_effects())
     await storage.second_factors.begin(user.id, SEALED, BEGUN)
     with pytest.raises(Conflict):
-        await storage.second_factors.confirm(user.id, b"another", STEP, CODES, CONFIRMED, told())
+        await storage.second_factors.confirm(user.id, b"another", STEP, CODES, CONFIRMED, new_effects())
     await storage.second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED)
     with pytest.raises(Conflict):
-        await storage.second_factors.confirm(user.id, SEALED, STEP + 1, [b"more"], CONFIRMED, told())
+        await storage.second_factors.confirm(user.id, SEALED, STEP + 1, [b"more"], CONFIRMED, new_effects())
     assert await storage.second_factors.find(user.id) == SecondFactor(user.id, SEALED, BEGUN, CONFIRMED, STEP, 10)
-    await assert_told(storage)
+    await assert_only_stored(storage)
 
 
-async def test_of_many_confirmations_exactly_one_succeeds(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_confirmations_succeeds(nodes: list[Node]) -> None:
     for _ in range(3):
         user = await add_user(nodes[0])
         await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
@@ -171,7 +171,7 @@ async def test_of_many_confirmations_exactly_one_succeeds(nodes: list[Node]) -> 
         assert found.recovery_codes_left == 10
 
 
-async def test_a_confirmation_beside_a_new_beginning_never_confirms_the_other_secret(nodes: list[Node]) -> None:
+async def test_a_confirmation_never_confirms_the_secret_of_a_concurrent_enrolment(nodes: list[Node]) -> None:
     for _ in range(8):
         user = await add_user(nodes[0])
         await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
@@ -193,7 +193,7 @@ async def test_a_confirmation_beside_a_new_beginning_never_confirms_the_other_se
 # --- use_step ------------------------------------------------------------------------------------
 
 
-async def test_each_step_is_used_once_and_none_before_it_after_it(nodes: list[Node]) -> None:
+async def test_a_step_is_used_once_and_no_older_step_after_it(nodes: list[Node]) -> None:
     user_id = await add_factor(nodes[0])
     uses = [(STEP, False), (STEP - 1, False), (STEP + 2, True), (STEP + 2, False), (STEP + 1, False), (STEP + 3, True)]
     for number, (step, expected) in enumerate(uses):
@@ -203,7 +203,7 @@ async def test_each_step_is_used_once_and_none_before_it_after_it(nodes: list[No
     assert found.last_step == STEP + 3
 
 
-async def test_no_step_of_an_unconfirmed_or_another_secret_is_used(storage: Node) -> None:
+async def test_a_step_of_an_unconfirmed_or_another_secret_is_not_used(storage: Node) -> None:
     user, user_id = await add_user(storage), await add_factor(storage)
     await storage.second_factors.begin(user.id, SEALED, BEGUN)
     assert not await storage.second_factors.use_step(user.id, SEALED, STEP + 1)
@@ -211,7 +211,7 @@ async def test_no_step_of_an_unconfirmed_or_another_secret_is_used(storage: Node
     assert await storage.second_factors.use_step(user_id, SEALED, STEP + 1)
 
 
-async def test_of_many_uses_of_one_step_exactly_one_wins(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_uses_of_a_step_succeeds(nodes: list[Node]) -> None:
     for _ in range(3):
         user_id = await add_factor(nodes[0])
         outcomes = await race(*[n.second_factors.use_step(user_id, SEALED, STEP + 1) for n in takes_turns(nodes)])
@@ -221,35 +221,35 @@ async def test_of_many_uses_of_one_step_exactly_one_wins(nodes: list[Node]) -> N
 # --- use_recovery_code ---------------------------------------------------------------------------
 
 
-async def test_each_recovery_code_works_once_and_the_rest_is_counted(nodes: list[Node]) -> None:
+async def test_a_recovery_code_works_once_and_the_remaining_codes_are_counted(nodes: list[Node]) -> None:
     user_id, other_id = await add_factor(nodes[0]), await add_factor(nodes[0], CODES[:2])
-    effects = [told() for _ in CODES]
+    effects = [new_effects() for _ in CODES]
     for number, code in enumerate(CODES):
         use = nodes[number % 2].second_factors.use_recovery_code
         assert await use(user_id, code, effects[number]) == 9 - number
-        assert await use(user_id, code, told()) is None
+        assert await use(user_id, code, new_effects()) is None
     assert await nodes[0].second_factors.use_recovery_code(other_id, CODES[0]) == 1
-    await assert_told(nodes[1], *effects)
+    await assert_only_stored(nodes[1], *effects)
 
 
-async def test_a_recovery_code_that_is_none_or_anothers_is_not_used(storage: Node) -> None:
+async def test_an_unknown_recovery_code_or_one_of_another_account_is_not_used(storage: Node) -> None:
     user_id, other_id = await add_factor(storage), await add_factor(storage, [b"other"])
     for code in (b"other", b"", b"\x00code", b"\x00code 1\x00"):
-        assert await storage.second_factors.use_recovery_code(user_id, code, told()) is None
+        assert await storage.second_factors.use_recovery_code(user_id, code, new_effects()) is None
     for account in (user_id, other_id):
         found = await storage.second_factors.find(account)
         assert found is not None
         assert found.recovery_codes_left == (10 if account == user_id else 1)
-    await assert_told(storage)
+    await assert_only_stored(storage)
 
 
-async def test_of_many_uses_of_one_recovery_code_exactly_one_wins(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_uses_of_a_recovery_code_succeeds(nodes: list[Node]) -> None:
     user_id = await add_factor(nodes[0])
     outcomes = await race(*[n.second_factors.use_recovery_code(user_id, CODES[0]) for n in takes_turns(nodes)])
     assert sorted(outcomes, key=str) == [9] + [None] * (WRITERS - 1)
 
 
-async def test_codes_that_are_used_at_the_same_moment_count_each_other(nodes: list[Node]) -> None:
+async def test_concurrent_uses_of_recovery_codes_are_all_counted(nodes: list[Node]) -> None:
     user_id = await add_factor(nodes[0])
     uses = [n.second_factors.use_recovery_code(user_id, c) for n, c in zip(takes_turns(nodes, 10), CODES, strict=True)]
     assert sorted(await asyncio.gather(*uses), key=str) == list(range(10))
@@ -258,11 +258,11 @@ async def test_codes_that_are_used_at_the_same_moment_count_each_other(nodes: li
 # --- remove --------------------------------------------------------------------------------------
 
 
-async def test_removing_takes_the_codes_along_and_makes_room_for_another(nodes: list[Node]) -> None:
+async def test_a_removal_deletes_the_recovery_codes_and_allows_a_new_enrolment(nodes: list[Node]) -> None:
     user_id, other_id = await add_factor(nodes[0]), await add_factor(nodes[0])
-    effects = told()
+    effects = new_effects()
     assert await nodes[0].second_factors.remove(user_id, effects)
-    assert not await nodes[1].second_factors.remove(user_id, told())
+    assert not await nodes[1].second_factors.remove(user_id, new_effects())
     assert await nodes[1].second_factors.find(user_id) is None
     assert await nodes[1].second_factors.use_recovery_code(user_id, CODES[0]) is None
     await nodes[1].second_factors.begin(user_id, b"another", BEGUN)
@@ -272,27 +272,27 @@ async def test_removing_takes_the_codes_along_and_makes_room_for_another(nodes: 
     other = await nodes[0].second_factors.find(other_id)
     assert other is not None
     assert other.recovery_codes_left == 10
-    await assert_told(nodes[0], effects)
+    await assert_only_stored(nodes[0], effects)
 
 
-async def test_what_was_only_begun_is_not_there_to_be_removed(storage: Node) -> None:
+async def test_an_unconfirmed_second_factor_cannot_be_removed(storage: Node) -> None:
     user = await add_user(storage)
     await storage.second_factors.begin(user.id, SEALED, BEGUN)
-    assert not await storage.second_factors.remove(user.id, told())
+    assert not await storage.second_factors.remove(user.id, new_effects())
     assert await storage.second_factors.find(user.id) is not None
-    await assert_told(storage)
+    await assert_only_stored(storage)
 
 
-async def test_of_many_removals_exactly_one_removes(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_concurrent_removals_succeeds(nodes: list[Node]) -> None:
     user_id = await add_factor(nodes[0])
     outcomes = await race(*[node.second_factors.remove(user_id) for node in takes_turns(nodes)])
     assert sorted(outcomes) == [False] * (WRITERS - 1) + [True]
 
 
-# --- beside sessions -----------------------------------------------------------------------------
+# --- concurrent sessions -------------------------------------------------------------------------
 
 
-async def test_a_session_starts_only_with_the_second_factor_that_the_login_has_proved(storage: Node) -> None:
+async def test_a_session_starts_only_with_the_second_factor_that_the_login_verified(storage: Node) -> None:
     user_id = await add_factor(storage)
     present = await storage.credentials.find_password_hash(user_id)
     for proved in (None, b"another"):
@@ -306,7 +306,7 @@ async def test_a_session_starts_only_with_the_second_factor_that_the_login_has_p
     await storage.sessions.create(new_session(user_id), b"2", present)
 
 
-async def test_no_login_that_knew_of_no_second_factor_starts_after_one_came_into_force(nodes: list[Node]) -> None:
+async def test_a_login_without_second_factor_fails_after_a_confirmation(nodes: list[Node]) -> None:
     for _ in range(8):
         user = await add_user(nodes[0])
         present = await nodes[0].credentials.find_password_hash(user.id)
@@ -329,7 +329,7 @@ async def test_a_confirmation_waits_for_sessions_that_are_about_to_start(migrate
         user = await add_user(storage)
         await storage.second_factors.begin(user.id, SEALED, BEGUN)
         async with login.transaction():
-            # The first step of the start of a session. In the next it sees that there is no second factor.
+            # The first step of starting a session. The next step finds that there is no second factor.
             await login.execute(f"SELECT 1 FROM users WHERE id = '{user.id}' FOR SHARE")
             confirming = asyncio.create_task(storage.second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED))
             _, waiting = await asyncio.wait([confirming], timeout=0.3)

@@ -30,7 +30,7 @@ from tests.storage.samples import (
     takes_turns,
 )
 
-NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 AT = "2026-11-22T10:00:00.000Z"
 """When the first refresh of each test happens."""
 LATER = "2026-11-22T10:00:05.000Z"
@@ -67,12 +67,12 @@ async def is_alive(storage: Node, session: Session) -> bool:
 # --- create and list -----------------------------------------------------------------------------
 
 
-async def test_a_session_that_names_a_password_hash_starts_only_while_it_is_the_accounts(storage: Node) -> None:
+async def test_a_session_starts_only_with_the_current_password_hash(storage: Node) -> None:
     user = await add_user(storage)
     present = await storage.credentials.find_password_hash(user.id)
 
     await storage.sessions.create(new_session(user.id), b"1", present)
-    await storage.credentials.change_password(user.id, "another hash", AT, NOBODY)
+    await storage.credentials.change_password(user.id, "another hash", AT, UNKNOWN_ID)
 
     with pytest.raises(Unauthenticated):
         await storage.sessions.create(new_session(user.id), b"2", present)
@@ -86,17 +86,17 @@ async def test_a_session_is_listed_as_it_was_stored(nodes: list[Node]) -> None:
         assert await is_alive(node, session)
 
 
-async def test_nobody_starts_a_session_for_an_account_that_is_gone_or_suspended(storage: Node) -> None:
+async def test_no_session_starts_for_a_deleted_or_suspended_account(storage: Node) -> None:
     gone, suspended = await add_user(storage), await add_user(storage)
     await storage.users.delete(gone.id, None)
     await storage.users.change(suspended.id, UserChange(status="suspended"), AT, None)
-    for user_id in (gone.id, suspended.id, NOBODY):
+    for user_id in (gone.id, suspended.id, UNKNOWN_ID):
         with pytest.raises(Unauthenticated):
             await start(storage, user_id)
         assert list(await storage.sessions.list(user_id, AT, LONG_AGO)) == []
 
 
-async def test_the_list_has_the_living_sessions_of_one_account_with_the_latest_used_first(storage: Node) -> None:
+async def test_the_list_has_the_active_sessions_of_one_account_latest_used_first(storage: Node) -> None:
     user = await add_user(storage)
     await start(storage)
     times = ["2026-11-22T09:00:00.002Z", "2026-11-22T09:00:00.003Z", "2026-11-22T09:00:00.001Z"]
@@ -112,7 +112,7 @@ async def test_the_list_has_the_living_sessions_of_one_account_with_the_latest_u
 # --- rotate --------------------------------------------------------------------------------------
 
 
-async def test_a_refresh_consumes_the_token_and_puts_its_successor_in_its_place(nodes: list[Node]) -> None:
+async def test_a_refresh_replaces_the_token_with_its_successor(nodes: list[Node]) -> None:
     user = await add_user(nodes[0], name="Ada", metadata={"a": 1})
     session = await start(nodes[0], user.id)
     rotation = await rotate(nodes[0], session.id, b"1", b"2")
@@ -125,7 +125,7 @@ async def test_a_refresh_consumes_the_token_and_puts_its_successor_in_its_place(
     assert following.session.last_used_at == LATER
 
 
-async def test_the_parent_within_its_time_gets_the_same_rotation_and_changes_nothing(nodes: list[Node]) -> None:
+async def test_the_parent_token_gets_the_same_rotation_within_the_grace_period(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     first = await rotate(nodes[0], session.id, b"1", b"2")
     for _ in range(3):
@@ -134,7 +134,7 @@ async def test_the_parent_within_its_time_gets_the_same_rotation_and_changes_not
     assert await rotate(nodes[0], session.id, b"2", b"3", LATER) is not None
 
 
-async def test_the_parent_after_its_time_ends_the_session(nodes: list[Node]) -> None:
+async def test_the_parent_token_ends_the_session_after_the_grace_period(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     await rotate(nodes[0], session.id, b"1", b"2")
     assert await rotate(nodes[1], session.id, b"1", b"2", LATER, not_before="2026-11-22T10:00:00.001Z") is None
@@ -144,9 +144,7 @@ async def test_the_parent_after_its_time_ends_the_session(nodes: list[Node]) -> 
 
 
 @pytest.mark.parametrize("used", [0, 1, 2])
-async def test_a_token_that_is_neither_the_present_one_nor_its_parent_ends_the_session(
-    storage: Node, used: int
-) -> None:
+async def test_any_other_token_ends_the_session(storage: Node, used: int) -> None:
     session = await start(storage)
     for number in range(used):
         assert await rotate(storage, session.id, b"%d" % (number + 1), b"%d" % (number + 2)) is not None
@@ -156,14 +154,14 @@ async def test_a_token_that_is_neither_the_present_one_nor_its_parent_ends_the_s
     assert await rotate(storage, session.id, b"%d" % (used + 1), b"x") is None
 
 
-async def test_the_present_token_is_not_taken_for_its_own_parent(storage: Node) -> None:
+async def test_the_current_token_is_not_treated_as_its_own_parent(storage: Node) -> None:
     session = await start(storage)
     await rotate(storage, session.id, b"1", b"2")
     assert await rotate(storage, session.id, b"1", b"other successor", LATER) is None
     assert not await is_alive(storage, session)
 
 
-async def test_no_token_refreshes_a_session_that_is_over(storage: Node) -> None:
+async def test_no_token_refreshes_an_ended_session(storage: Node) -> None:
     users = [await add_user(storage) for _ in range(5)]
     ended = await start(storage, users[0].id)
     await storage.sessions.end(ended.id, None)
@@ -177,10 +175,10 @@ async def test_no_token_refreshes_a_session_that_is_over(storage: Node) -> None:
         for token in (b"1", b"1"):
             assert await rotate(storage, session.id, token, b"2", idle_since="2026-11-22T09:00:00.000Z") is None
         assert not await is_alive(storage, session)
-    assert await rotate(storage, NOBODY, b"1", b"2") is None
+    assert await rotate(storage, UNKNOWN_ID, b"1", b"2") is None
 
 
-async def test_of_many_refreshes_with_one_token_all_get_the_same_rotation(nodes: list[Node]) -> None:
+async def test_concurrent_refreshes_with_one_token_get_the_same_rotation(nodes: list[Node]) -> None:
     for _ in range(5):
         session = await start(nodes[0])
         outcomes = await race(*[rotate(node, session.id, b"1", b"2", not_before=AT) for node in takes_turns(nodes)])
@@ -190,7 +188,7 @@ async def test_of_many_refreshes_with_one_token_all_get_the_same_rotation(nodes:
         assert await rotate(nodes[1], session.id, b"2", b"3", LATER) is not None
 
 
-async def test_of_many_refreshes_with_different_clocks_exactly_one_decides_the_time(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_refreshes_with_different_clocks_sets_the_time(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     times = [f"2026-11-22T10:00:00.{number:03d}Z" for number in range(WRITERS)]
     outcomes = await race(
@@ -202,19 +200,19 @@ async def test_of_many_refreshes_with_different_clocks_exactly_one_decides_the_t
     assert {outcome.session.last_used_at for outcome in outcomes} == {outcomes[0].session.last_used_at}
 
 
-async def test_of_many_refreshes_outside_the_time_at_most_one_wins_and_the_session_ends(nodes: list[Node]) -> None:
+async def test_one_of_many_refreshes_without_a_grace_period_succeeds_and_the_session_ends(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     outcomes = await race(*[rotate(node, session.id, b"1", b"2", not_before=LATER) for node in takes_turns(nodes)])
     assert sum(outcome is not None for outcome in outcomes) == 1
     assert not await is_alive(nodes[0], session)
 
 
-async def test_a_reuse_that_ends_a_session_in_use_is_told_with_its_account_and_once(nodes: list[Node]) -> None:
+async def test_a_token_reuse_is_recorded_once_with_the_account(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     entries = {node: new_entry() for node in range(WRITERS)}
     asked: list[str] = []
 
-    def told(number: int) -> Callable[[str], Effects]:
+    def new_effects(number: int) -> Callable[[str], Effects]:
         def effects(user_id: str) -> Effects:
             asked.append(user_id)
             return effects_of((entries[number],), (new_job(user_id=user_id),))
@@ -223,7 +221,7 @@ async def test_a_reuse_that_ends_a_session_in_use_is_told_with_its_account_and_o
 
     outcomes = await race(
         *[
-            node.sessions.rotate(session.id, b"stolen", b"2", AT, LONG_AGO, LONG_AGO, told(number))
+            node.sessions.rotate(session.id, b"stolen", b"2", AT, LONG_AGO, LONG_AGO, new_effects(number))
             for number, node in enumerate(takes_turns(nodes))
         ]
     )
@@ -233,7 +231,7 @@ async def test_a_reuse_that_ends_a_session_in_use_is_told_with_its_account_and_o
     assert [claimed.job.user_id for claimed in await nodes[1].jobs.claim(10, 60)] == [session.user_id]
 
 
-async def test_what_is_no_reuse_of_a_session_in_use_is_not_told(storage: Node) -> None:
+async def test_only_a_token_reuse_in_an_active_session_is_recorded(storage: Node) -> None:
     users = [await add_user(storage) for _ in range(5)]
     ended = await start(storage, users[0].id)
     await storage.sessions.end(ended.id, None)
@@ -243,15 +241,17 @@ async def test_what_is_no_reuse_of_a_session_in_use_is_not_told(storage: Node) -
     await storage.users.change(users[3].id, UserChange(status="suspended"), AT, None)
     alive = await start(storage, users[4].id)
 
-    def told(user_id: str) -> Effects:
+    def new_effects(user_id: str) -> Effects:
         raise AssertionError(user_id)
 
-    for session_id in (ended.id, expired.id, idle.id, suspended.id, NOBODY):
+    for session_id in (ended.id, expired.id, idle.id, suspended.id, UNKNOWN_ID):
         for token in (b"1", b"stolen"):
-            rotation = storage.sessions.rotate(session_id, token, b"2", AT, LONG_AGO, "2026-11-22T09:00:00.000Z", told)
+            rotation = storage.sessions.rotate(
+                session_id, token, b"2", AT, LONG_AGO, "2026-11-22T09:00:00.000Z", new_effects
+            )
             assert await rotation is None
     for _ in range(2):
-        assert await storage.sessions.rotate(alive.id, b"1", b"2", AT, LONG_AGO, LONG_AGO, told) is not None
+        assert await storage.sessions.rotate(alive.id, b"1", b"2", AT, LONG_AGO, LONG_AGO, new_effects) is not None
 
 
 async def test_a_refresh_during_a_logout_never_revives_the_session(nodes: list[Node]) -> None:
@@ -263,7 +263,7 @@ async def test_a_refresh_during_a_logout_never_revives_the_session(nodes: list[N
         assert await rotate(nodes[0], session.id, b"2", b"3") is None
 
 
-async def test_a_refresh_during_a_suspension_never_outlives_it(nodes: list[Node]) -> None:
+async def test_a_refresh_during_a_suspension_never_keeps_the_session_active(nodes: list[Node]) -> None:
     for _ in range(10):
         session = await start(nodes[0])
         _, suspended = await race(
@@ -282,7 +282,7 @@ async def test_a_session_is_found_until_it_ends(nodes: list[Node]) -> None:
     for node in nodes:
         assert await node.sessions.find(session.id) == session
         assert await node.sessions.find(expired.id) == expired
-        assert await node.sessions.find(NOBODY) is None
+        assert await node.sessions.find(UNKNOWN_ID) is None
     await nodes[0].sessions.end(session.id, None)
     assert await nodes[1].sessions.find(session.id) is None
 
@@ -290,24 +290,24 @@ async def test_a_session_is_found_until_it_ends(nodes: list[Node]) -> None:
 # --- end -----------------------------------------------------------------------------------------
 
 
-async def test_ending_a_session_tells_whose_it_was_and_only_once(nodes: list[Node]) -> None:
+async def test_ending_a_session_returns_its_account_once(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     assert await nodes[0].sessions.end(session.id, None) == session.user_id
     for node in nodes:
         assert not await is_alive(node, session)
         assert await node.sessions.end(session.id, None) is None
         assert await node.sessions.end(session.id, session.user_id) is None
-        assert await node.sessions.end(NOBODY, None) is None
+        assert await node.sessions.end(UNKNOWN_ID, None) is None
 
 
-async def test_ending_another_accounts_session_does_nothing(storage: Node) -> None:
+async def test_ending_a_session_of_another_account_does_nothing(storage: Node) -> None:
     session, other = await start(storage), await add_user(storage)
     assert await storage.sessions.end(session.id, other.id) is None
     assert await is_alive(storage, session)
     assert await storage.sessions.end(session.id, session.user_id) == session.user_id
 
 
-async def test_of_many_who_end_a_session_exactly_one_does(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_concurrent_calls_ends_a_session(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     outcomes = await race(*[node.sessions.end(session.id, None) for node in takes_turns(nodes)])
     assert sorted(outcomes, key=str) == sorted([session.user_id, *[None] * (WRITERS - 1)], key=str)
@@ -330,23 +330,23 @@ async def test_a_session_is_alive_until_it_expires(storage: Node) -> None:
     session = await start(storage, expires_at="2026-11-22T10:00:00.001Z")
     assert await storage.is_alive(session.id, AT)
     assert not await storage.is_alive(session.id, "2026-11-22T10:00:00.001Z")
-    assert not await storage.is_alive(NOBODY, AT)
+    assert not await storage.is_alive(UNKNOWN_ID, AT)
 
 
-async def test_every_way_to_end_is_heard_of_on_every_node_at_once(nodes: list[Node]) -> None:
+async def test_every_end_of_a_session_is_visible_on_every_node_immediately(nodes: list[Node]) -> None:
     users = [await add_user(nodes[0]) for _ in range(7)]
     sessions = [await start(nodes[0], user.id) for user in users]
     await nodes[0].sessions.end(sessions[0].id, None)
     await nodes[0].sessions.end_all(users[1].id)
     await nodes[0].users.change(users[2].id, UserChange(status="suspended"), AT, None)
-    await nodes[0].credentials.change_password(users[3].id, "hash", AT, NOBODY)
+    await nodes[0].credentials.change_password(users[3].id, "hash", AT, UNKNOWN_ID)
     await nodes[0].users.delete(users[4].id, None)
     await rotate(nodes[0], sessions[5].id, b"forged", b"2")
     for node in nodes:
         assert sorted(await node.revocations.ended_within(60)) == sorted(session.id for session in sessions[:6])
 
 
-async def test_what_ended_longer_ago_is_not_told(nodes: list[Node]) -> None:
+async def test_sessions_that_ended_longer_ago_are_not_listed(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     await nodes[0].sessions.end(session.id, None)
     async with asyncio.timeout(5):
@@ -355,7 +355,7 @@ async def test_what_ended_longer_ago_is_not_told(nodes: list[Node]) -> None:
     assert session.id in await nodes[1].revocations.ended_within(60)
 
 
-async def test_only_sessions_whose_end_lies_before_are_forgotten(nodes: list[Node]) -> None:
+async def test_only_sessions_that_expired_before_the_given_time_are_deleted(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     kept = await start(nodes[0], user.id, expires_at=AT)
     over = await start(nodes[0], user.id, expires_at="2026-11-22T09:59:59.999Z")

@@ -27,7 +27,7 @@ from tests.storage.samples import (
 )
 
 AT = "2026-11-22T10:15:30.123Z"
-NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 SUSPEND = UserChange(status="suspended")
 DEMOTE = UserChange(roles=("user",))
 
@@ -59,13 +59,13 @@ async def test_an_account_is_found_as_it_was_stored(nodes: list[Node]) -> None:
         assert credentials.password_hash == "hash of Zoë@Exämple.com"
 
 
-async def test_what_is_not_there_is_none(storage: Node) -> None:
-    assert await storage.users.find(NOBODY) is None
+async def test_an_unknown_account_is_none(storage: Node) -> None:
+    assert await storage.users.find(UNKNOWN_ID) is None
     assert await storage.credentials.find_credentials("nobody@example.com") is None
-    assert await storage.credentials.find_password_hash(NOBODY) is None
+    assert await storage.credentials.find_password_hash(UNKNOWN_ID) is None
 
 
-async def test_a_key_that_is_taken_is_a_conflict_and_stores_nothing(storage: Node) -> None:
+async def test_a_taken_email_key_is_a_conflict_and_stores_nothing(storage: Node) -> None:
     first = await add_user(storage, email="Ada@example.com")
     with pytest.raises(Conflict):
         await add_user(storage, email="ada@example.com")
@@ -73,7 +73,7 @@ async def test_a_key_that_is_taken_is_a_conflict_and_stores_nothing(storage: Nod
     assert ([user.id for user in page.items], page.total) == ([first.id], 1)
 
 
-async def test_of_many_sign_ups_with_one_key_exactly_one_succeeds(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_sign_ups_with_one_email_key_succeeds(nodes: list[Node]) -> None:
     outcomes = await race(*[add_user(node, email="ada@example.com") for node in takes_turns(nodes)])
     assert tally(outcomes) == {"won": 1, "Conflict": WRITERS - 1}
     winner = next(outcome for outcome in outcomes if isinstance(outcome, User))
@@ -82,7 +82,7 @@ async def test_of_many_sign_ups_with_one_key_exactly_one_succeeds(nodes: list[No
     assert credentials.user.id == winner.id
 
 
-async def test_many_sign_ups_with_different_keys_all_succeed(nodes: list[Node]) -> None:
+async def test_all_sign_ups_with_different_email_keys_succeed(nodes: list[Node]) -> None:
     outcomes = await race(*[add_user(node) for node in takes_turns(nodes, 3 * WRITERS)])
     assert tally(outcomes) == {"won": 3 * WRITERS}
 
@@ -109,7 +109,7 @@ def in_order(users: list[User], sort: tuple[SortKey, ...]) -> list[str]:
     return [user.id for user in ordered]
 
 
-async def walked(storage: Node, sort: tuple[SortKey, ...], limit: int) -> list[str]:
+async def list_all_pages(storage: Node, sort: tuple[SortKey, ...], limit: int) -> list[str]:
     ids: list[str] = []
     page = await storage.users.list(Listing(sort, limit))
     while True:
@@ -123,14 +123,14 @@ async def walked(storage: Node, sort: tuple[SortKey, ...], limit: int) -> list[s
 FIELDS = ("created_at", "updated_at", "email", "id")
 
 
-async def test_a_walk_by_any_fields_in_any_directions_sees_every_account_once_and_in_order(storage: Node) -> None:
+async def test_pagination_sorted_by_any_fields_returns_every_account_once_in_order(storage: Node) -> None:
     users = await some_users(storage)
     for first, second in itertools.product(FIELDS, FIELDS):
         for down, also_down in itertools.product((False, True), (False, True)):
             keys = [SortKey(first, down), SortKey(second, also_down)]
             sort = tuple(keys if first != second else keys[:1])
             for limit in (1, 3, 7, 10):
-                assert await walked(storage, sort, limit) == in_order(users, sort), (sort, limit)
+                assert await list_all_pages(storage, sort, limit) == in_order(users, sort), (sort, limit)
 
 
 async def test_an_offset_skips_and_a_count_is_exact(storage: Node) -> None:
@@ -147,7 +147,7 @@ async def test_an_offset_skips_and_a_count_is_exact(storage: Node) -> None:
 # --- change --------------------------------------------------------------------------------------
 
 
-async def test_a_change_sets_what_is_named_and_leaves_the_rest(nodes: list[Node]) -> None:
+async def test_a_change_sets_only_the_given_fields(nodes: list[Node]) -> None:
     user = await add_user(nodes[0], email="ada@example.com", name="Ada", metadata={"a": 1})
     changed, ended = await nodes[0].users.change(user.id, UserChange(name=None), AT, None)
     expected = plain(user) | {"name": None, "version": 2, "updated_at": AT}
@@ -184,13 +184,13 @@ async def test_a_change_of_the_address_frees_the_old_one(storage: Node) -> None:
     await add_user(storage, email="ada@example.com")
 
 
-async def test_a_change_of_nobody_is_not_found(storage: Node) -> None:
+async def test_a_change_of_an_unknown_account_is_not_found(storage: Node) -> None:
     for versions in (None, (1,), ()):
         with pytest.raises(NotFound):
-            await storage.users.change(NOBODY, UserChange(name="x"), AT, versions)
+            await storage.users.change(UNKNOWN_ID, UserChange(name="x"), AT, versions)
 
 
-async def test_a_change_of_another_version_is_a_mismatch_with_the_current_one(storage: Node) -> None:
+async def test_another_version_is_a_mismatch_that_names_the_current_version(storage: Node) -> None:
     user = await add_user(storage)
     for versions in ((), (2,), (0, 2, 3)):
         with pytest.raises(VersionMismatch) as caught:
@@ -201,7 +201,7 @@ async def test_a_change_of_another_version_is_a_mismatch_with_the_current_one(st
     assert changed.version == 2
 
 
-async def test_of_many_changes_of_one_version_exactly_one_wins(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_changes_of_one_version_succeeds(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     outcomes = await race(
         *[
@@ -215,7 +215,7 @@ async def test_of_many_changes_of_one_version_exactly_one_wins(nodes: list[Node]
     assert {o.current.version for o in outcomes if isinstance(o, VersionMismatch)} == {2}
 
 
-async def test_many_changes_of_any_version_all_take_effect(nodes: list[Node]) -> None:
+async def test_all_unconditional_changes_take_effect(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     outcomes = await race(*[node.users.change(user.id, UserChange(name="x"), AT, None) for node in takes_turns(nodes)])
     assert sorted(outcome[0].version for outcome in outcomes) == list(range(2, WRITERS + 2))
@@ -232,7 +232,7 @@ async def test_a_change_to_a_taken_address_is_a_conflict_and_changes_nothing(sto
     assert await storage.is_alive(session.id, LONG_AGO)
 
 
-async def test_of_many_changes_to_one_address_exactly_one_wins(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_changes_to_one_address_succeeds(nodes: list[Node]) -> None:
     users = [await add_user(nodes[0]) for _ in range(WRITERS)]
     change = UserChange(email="one@example.com", email_key="one@example.com")
     outcomes = await race(
@@ -258,7 +258,7 @@ async def test_a_suspension_ends_all_sessions_of_the_account_and_no_others(nodes
     assert await nodes[1].is_alive(theirs.id, LONG_AGO)
 
 
-async def test_no_session_that_begins_during_a_suspension_outlives_it(nodes: list[Node]) -> None:
+async def test_no_session_started_during_a_suspension_stays_active(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     starts = [node.sessions.create(new_session(user.id), b"hash") for node in takes_turns(nodes)]
     half = len(starts) // 2
@@ -270,7 +270,7 @@ async def test_no_session_that_begins_during_a_suspension_outlives_it(nodes: lis
 # --- the last administrator ----------------------------------------------------------------------
 
 
-async def test_the_last_active_administrator_stays_one(storage: Node) -> None:
+async def test_the_last_active_administrator_cannot_be_removed(storage: Node) -> None:
     admin = await add_admin(storage)
     await add_user(storage, roles=("user", ADMIN), status="suspended")
     await add_user(storage, roles=("user", "administrator", "admins"))
@@ -289,19 +289,21 @@ async def test_the_last_active_administrator_stays_one(storage: Node) -> None:
     assert kept.roles == (ADMIN,)
 
 
-async def test_an_administrator_who_is_not_the_last_may_go(storage: Node) -> None:
+async def test_an_administrator_can_be_removed_if_another_is_active(storage: Node) -> None:
     admins = [await add_admin(storage) for _ in range(4)]
     await storage.users.change(admins[0].id, SUSPEND, AT, None)
     await storage.users.change(admins[1].id, DEMOTE, AT, None)
     await storage.users.delete(admins[2].id, None)
     with pytest.raises(Conflict):
         await storage.users.delete(admins[3].id, None)
-    # One who is suspended already was not the last active one.
+    # An administrator who is already suspended was not the last active one.
     await storage.users.delete(admins[0].id, None)
 
 
 @pytest.mark.parametrize("deed", ["suspend", "demote", "delete", "all three"])
-async def test_of_all_administrators_who_go_at_the_same_moment_exactly_one_stays(nodes: list[Node], deed: str) -> None:
+async def test_exactly_one_administrator_remains_when_all_are_removed_concurrently(
+    nodes: list[Node], deed: str
+) -> None:
     admins = [await add_admin(nodes[0]) for _ in range(WRITERS)]
     ways = ["suspend", "demote", "delete"] if deed == "all three" else [deed]
 
@@ -318,7 +320,7 @@ async def test_of_all_administrators_who_go_at_the_same_moment_exactly_one_stays
     assert len([user for user in page.items if ADMIN in user.roles and user.status == "active"]) == 1
 
 
-async def test_two_administrators_who_demote_each_other_over_and_over_never_both_succeed(nodes: list[Node]) -> None:
+async def test_two_administrators_who_demote_each_other_never_both_succeed(nodes: list[Node]) -> None:
     admins = [await add_admin(nodes[0]) for _ in range(2)]
     for _ in range(20):
         outcomes = await race(
@@ -345,18 +347,18 @@ async def test_a_new_password_ends_every_session_but_one(nodes: list[Node]) -> N
     assert not any([await nodes[1].is_alive(session.id, LONG_AGO) for session in lost])
 
 
-async def test_a_new_password_of_nobody_is_not_found_and_ends_nothing(storage: Node) -> None:
+async def test_a_new_password_for_an_unknown_account_is_not_found(storage: Node) -> None:
     user = await add_user(storage)
     session = await add_session(storage, user.id)
     with pytest.raises(NotFound):
-        await storage.credentials.change_password(NOBODY, "new hash", AT, session.id)
+        await storage.credentials.change_password(UNKNOWN_ID, "new hash", AT, session.id)
     assert await storage.is_alive(session.id, LONG_AGO)
 
 
 # --- delete --------------------------------------------------------------------------------------
 
 
-async def test_a_deletion_takes_all_that_the_account_owns_and_frees_its_address(nodes: list[Node]) -> None:
+async def test_a_deletion_removes_all_data_of_the_account_and_frees_its_address(nodes: list[Node]) -> None:
     user, other = await add_user(nodes[0], email="ada@example.com"), await add_user(nodes[0])
     sessions = [await add_session(nodes[0], user.id) for _ in range(3)]
     resources = [await add_resource(nodes[0], user.id) for _ in range(3)]
@@ -371,30 +373,30 @@ async def test_a_deletion_takes_all_that_the_account_owns_and_frees_its_address(
         assert not any([await node.is_alive(session.id, LONG_AGO) for session in sessions])
         assert await node.is_alive(theirs[0].id, LONG_AGO)
         assert await node.resources.find(theirs[1].id) is not None
-        # Other nodes have yet to learn of it.
+        # Other nodes do not know of it yet.
         assert {session.id for session in sessions} <= set(await node.revocations.ended_within(60))
     await add_user(nodes[1], email="ada@example.com")
 
 
-async def test_a_deletion_minds_the_version(storage: Node) -> None:
+async def test_a_deletion_checks_the_version(storage: Node) -> None:
     user = await add_user(storage)
     for versions in ((), (2,)):
         with pytest.raises(VersionMismatch) as caught:
             await storage.users.delete(user.id, versions)
         assert plain(caught.value.current) == plain(user)
     await storage.users.delete(user.id, (5, 1))
-    for gone in (user.id, NOBODY):
+    for gone in (user.id, UNKNOWN_ID):
         with pytest.raises(NotFound):
             await storage.users.delete(gone, None)
 
 
-async def test_of_many_deletions_exactly_one_wins(nodes: list[Node]) -> None:
+async def test_exactly_one_of_many_concurrent_deletions_succeeds(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     outcomes = await race(*[node.users.delete(user.id, (1,)) for node in takes_turns(nodes)])
     assert tally(outcomes) == {"won": 1, "NotFound": WRITERS - 1}
 
 
-async def test_of_a_deletion_and_a_change_of_one_version_exactly_one_wins(nodes: list[Node]) -> None:
+async def test_either_a_deletion_or_a_change_of_one_version_succeeds(nodes: list[Node]) -> None:
     for _ in range(8):
         user = await add_user(nodes[0])
         changed, deleted = await race(
@@ -403,7 +405,7 @@ async def test_of_a_deletion_and_a_change_of_one_version_exactly_one_wins(nodes:
         assert (type(changed), type(deleted)) in {(tuple, VersionMismatch), (NotFound, list)}
 
 
-async def test_nothing_that_is_created_during_a_deletion_outlives_it(nodes: list[Node]) -> None:
+async def test_everything_created_during_a_deletion_is_deleted(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     documents = [new_resource(user.id) for _ in range(WRITERS)]
     sessions = [new_session(user.id) for _ in range(WRITERS)]
@@ -419,7 +421,7 @@ async def test_nothing_that_is_created_during_a_deletion_outlives_it(nodes: list
     assert list(await nodes[1].sessions.list(user.id, LONG_AGO, LONG_AGO)) == []
 
 
-async def test_an_address_is_taken_again_as_soon_as_its_account_is_deleted(nodes: list[Node]) -> None:
+async def test_the_address_of_a_deleted_account_can_be_used_again_immediately(nodes: list[Node]) -> None:
     user = await add_user(nodes[0], email="ada@example.com")
     outcomes = await race(
         nodes[0].users.delete(user.id, None), *[add_user(node, email="ada@example.com") for node in takes_turns(nodes)]
@@ -430,7 +432,7 @@ async def test_an_address_is_taken_again_as_soon_as_its_account_is_deleted(nodes
         await add_user(nodes[1], email="ada@example.com")
 
 
-async def test_a_deleted_account_owns_nothing_new(storage: Node) -> None:
+async def test_a_deleted_account_cannot_own_new_resources(storage: Node) -> None:
     user = await add_user(storage)
     await storage.users.delete(user.id, None)
     with pytest.raises(Unauthenticated):
@@ -439,10 +441,10 @@ async def test_a_deleted_account_owns_nothing_new(storage: Node) -> None:
         await add_session(storage, user.id)
 
 
-# --- what an operator asks for ---------------------------------------------------------------------
+# --- calls of the command line ---------------------------------------------------------------------
 
 
-async def test_a_list_can_be_narrowed_to_a_status_and_a_role(nodes: list[Node]) -> None:
+async def test_a_list_can_be_filtered_by_status_and_role(nodes: list[Node]) -> None:
     names = {"a_b": "active", "axb": "active", "a-b": "suspended", "b": "suspended"}
     users = {
         role: await add_user(nodes[0], roles=("user", role), status="suspended" if status == "suspended" else "active")
@@ -465,22 +467,22 @@ async def test_a_list_can_be_narrowed_to_a_status_and_a_role(nodes: list[Node]) 
     assert await listed(None, "use") == ([], 0)
 
 
-async def test_a_narrowed_list_is_walked_to_its_end(storage: Node) -> None:
-    wanted = [(await add_user(storage, roles=("user", "editor"))).id for _ in range(5)]
+async def test_a_filtered_list_is_paged_to_its_end(storage: Node) -> None:
+    expected_ids = [(await add_user(storage, roles=("user", "editor"))).id for _ in range(5)]
     for _ in range(5):
         await add_user(storage)
-    walked_ids: list[str] = []
+    paged_ids: list[str] = []
     after = None
     while True:
         page = await storage.users.list(Listing((SortKey("created_at", True),), 2, after), role="editor")
-        walked_ids += [user.id for user in page.items]
+        paged_ids += [user.id for user in page.items]
         after = page.next
         if after is None:
             break
-    assert walked_ids == wanted[::-1]
+    assert paged_ids == expected_ids[::-1]
 
 
-async def test_a_password_that_an_operator_sets_ends_every_session(nodes: list[Node]) -> None:
+async def test_a_password_set_by_an_operator_ends_every_session(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
     sessions = {(await add_session(nodes[0], user.id)).id for _ in range(3)}
     assert set(await nodes[1].credentials.change_password(user.id, "another hash", AT, None)) == sessions

@@ -35,27 +35,27 @@ async def notes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerato
         await database.close()
 
 
-async def test_what_was_inserted_is_found(notes: Notes) -> None:
+async def test_an_inserted_row_is_found(notes: Notes) -> None:
     identifier = await notes.add(name="Zoë 😀", data='{"a": [1, null]}', at="2026-11-22T10:15:30.123Z")
     found = (identifier, notes.owner, "Zoë 😀", '{"a": [1, null]}', "2026-11-22T10:15:30.123Z")
     assert await notes.find(identifier) == found
 
 
 @pytest.mark.parametrize("at", ["1970-01-01T00:00:00.000Z", "1999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"])
-async def test_times_come_back_as_they_were(notes: Notes, at: str) -> None:
+async def test_times_are_read_as_they_were_stored(notes: Notes, at: str) -> None:
     found = await notes.find(await notes.add(at=at))
     assert found is not None
     assert found[4] == at
 
 
-async def test_a_row_that_is_not_there_is_none(notes: Notes) -> None:
+async def test_an_unknown_row_is_none(notes: Notes) -> None:
     assert await notes.find(new_id()[0]) is None
 
 
 async def test_parallel_lookups_get_their_own_rows(notes: Notes) -> None:
     added = await asyncio.gather(*[notes.add(name=str(n)) for n in range(WRITERS)])
-    wanted = [*added, new_id()[0], *added]
-    found = await asyncio.gather(*[notes.find(identifier) for identifier in wanted])
+    wanted_ids = [*added, new_id()[0], *added]
+    found = await asyncio.gather(*[notes.find(identifier) for identifier in wanted_ids])
     assert [row and row[2] for row in found] == [*map(str, range(WRITERS)), None, *map(str, range(WRITERS))]
 
 
@@ -64,7 +64,7 @@ async def test_parallel_inserts_are_all_stored(notes: Notes) -> None:
     assert await notes.count() == 5 * WRITERS
 
 
-async def test_a_failing_insert_does_not_harm_its_neighbours(notes: Notes) -> None:
+async def test_a_failing_insert_does_not_affect_other_inserts(notes: Notes) -> None:
     await notes.add(name="taken")
     bad = [notes.add(name="taken"), notes.add(owner_id=new_id()[0])]
     outcomes = await asyncio.gather(
@@ -74,12 +74,12 @@ async def test_a_failing_insert_does_not_harm_its_neighbours(notes: Notes) -> No
     assert await notes.count() == 41
 
 
-async def test_of_parallel_inserts_with_one_name_exactly_one_wins(notes: Notes) -> None:
+async def test_exactly_one_of_many_parallel_inserts_with_one_name_succeeds(notes: Notes) -> None:
     outcomes = await asyncio.gather(*[notes.add(name="one") for _ in range(WRITERS)], return_exceptions=True)
     assert sorted(type(o).__name__ for o in outcomes) == ["UniqueViolation"] * (WRITERS - 1) + ["str"]
 
 
-async def test_writes_return_rows_and_break_rules_by_name(notes: Notes) -> None:
+async def test_writes_return_rows_and_errors_name_the_constraint(notes: Notes) -> None:
     query = notes.query(name="first")
     rows = await notes.database.write(Query(query.text + " RETURNING name", query.parameters))
     assert [tuple(row) for row in rows] == [("first",)]
@@ -94,13 +94,13 @@ async def test_a_script_sees_its_own_writes_and_returns_its_result(notes: Notes)
     assert await notes.count() == 2
 
 
-async def test_an_exception_in_a_script_undoes_it(notes: Notes) -> None:
+async def test_an_exception_in_a_script_rolls_it_back(notes: Notes) -> None:
     with pytest.raises(Conflict, match="no"):
         await notes.database.transact(notes.adding("a", "b", then=Conflict("no")))
     assert await notes.count() == 0
 
 
-async def test_a_failing_step_undoes_its_script_and_no_other(notes: Notes) -> None:
+async def test_a_failing_step_rolls_back_only_its_own_script(notes: Notes) -> None:
     scripts = [notes.adding("a", "b"), notes.adding("c", "c"), notes.adding("d", then=Conflict()), notes.adding("e")]
     outcomes = await asyncio.gather(*map(notes.database.transact, scripts), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [int, UniqueViolation, Conflict, int]
@@ -108,7 +108,7 @@ async def test_a_failing_step_undoes_its_script_and_no_other(notes: Notes) -> No
     assert [name for (name,) in names] == ["a", "b", "e"]
 
 
-async def test_cancelled_callers_harm_nobody(notes: Notes) -> None:
+async def test_a_cancelled_call_does_not_affect_other_calls(notes: Notes) -> None:
     tasks = [asyncio.create_task(notes.add()) for _ in range(4 * WRITERS)]
     scripts = [asyncio.create_task(notes.database.transact(notes.adding(str(n)))) for n in range(WRITERS)]
     for turn in range(0, WRITERS, 2):
@@ -122,13 +122,13 @@ async def test_cancelled_callers_harm_nobody(notes: Notes) -> None:
     assert len(await asyncio.gather(*[notes.add() for _ in range(WRITERS)])) == WRITERS
 
 
-async def test_a_scan_and_reads_run_side_by_side(notes: Notes) -> None:
+async def test_a_scan_and_reads_run_concurrently(notes: Notes) -> None:
     identifier = await notes.add()
     counts = await asyncio.gather(*[notes.count() for _ in range(10)], *[notes.find(identifier) for _ in range(10)])
     assert counts[:10] == [1] * 10
 
 
-async def test_mistakes_in_a_statement_are_no_outage(notes: Notes) -> None:
+async def test_an_invalid_statement_is_not_an_outage(notes: Notes) -> None:
     with pytest.raises(Exception, match="nothing") as raised:
         await notes.database.read(Query("SELECT * FROM nothing", ()))
     assert not hasattr(raised.value, "status")
@@ -139,7 +139,7 @@ async def test_ping(notes: Notes) -> None:
     await notes.database.ping()
 
 
-async def test_close_finishes_what_waits(notes: Notes, request: pytest.FixtureRequest) -> None:
+async def test_close_finishes_waiting_calls(notes: Notes, request: pytest.FixtureRequest) -> None:
     writes = [asyncio.create_task(notes.add()) for _ in range(WRITERS)]
     await asyncio.sleep(0)
     await notes.database.close()

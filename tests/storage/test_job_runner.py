@@ -1,4 +1,4 @@
-"""Jobs are done once each, as often as it takes, whatever fails: on real databases, by runners on two nodes."""
+"""The job runner: each job is done once, with retries after any failure. On real databases, with two nodes."""
 
 import asyncio
 import itertools
@@ -44,10 +44,10 @@ async def eventually(what: Callable[[], bool | Awaitable[bool]]) -> None:
 
 
 class Work:
-    """A handler that writes down what it was given, and then does as it is told."""
+    """A handler that records the jobs it receives, and returns or raises the given outcomes."""
 
     def __init__(self, *outcomes: BaseException | None) -> None:
-        """`outcomes` are those of the first calls; whatever comes after succeeds."""
+        """`outcomes` are for the first calls; all later calls succeed."""
         self.done: list[str] = []
         self.attempts: list[int] = []
         self._outcomes = itertools.chain(outcomes, itertools.repeat(None))
@@ -72,7 +72,7 @@ async def running(
     retry_policy: RetryPolicy = RETRY_IMMEDIATELY,
     **limits: float,
 ) -> AsyncGenerator[JobRunner]:
-    """A runner at work. A single handler is that of the kind `note`."""
+    """Run a job runner. A single handler is for the kind `note`."""
     by_kind = handlers if isinstance(handlers, Mapping) else {"note": handlers}
     runner = JobRunner(storage.jobs, by_kind, retry_policy, **limits)
     runner.start()
@@ -110,7 +110,7 @@ async def is_done(waiting: Waiting) -> bool:
     return await waiting() == []
 
 
-# --- what succeeds -------------------------------------------------------------------------------
+# --- success -------------------------------------------------------------------------------------
 
 
 async def test_two_nodes_do_each_job_exactly_once(nodes: list[Node], waiting: Waiting) -> None:
@@ -126,10 +126,10 @@ async def test_two_nodes_do_each_job_exactly_once(nodes: list[Node], waiting: Wa
     assert set(work.attempts) == {1}
 
 
-async def test_jobs_that_were_there_before_the_runner_are_done_too_and_many_in_a_row(
+async def test_jobs_stored_before_the_start_are_done_without_pause(
     nodes: list[Node], waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_runner, "POLL_EVERY", 3600)  # Nothing waits for the next look.
+    monkeypatch.setattr(job_runner, "POLL_EVERY", 3600)  # No job waits for the next poll.
     work = Work()
     await nodes[0].jobs.add(*[fresh_job() for _ in range(20 * MAX_CONCURRENT_JOBS)])
     async with running(nodes[1], work):
@@ -137,7 +137,7 @@ async def test_jobs_that_were_there_before_the_runner_are_done_too_and_many_in_a
     assert len(set(work.done)) == 20 * MAX_CONCURRENT_JOBS
 
 
-async def test_a_job_whose_own_write_finishes_it_is_done(nodes: list[Node], waiting: Waiting) -> None:
+async def test_a_job_finished_by_its_own_write_is_done(nodes: list[Node], waiting: Waiting) -> None:
     async def create_account(claimed: ClaimedJob) -> None:
         user = await add_user(nodes[0])
         await nodes[0].sessions.end_all(user.id, effects=effects_of(finishes=claimed.claim))
@@ -147,7 +147,7 @@ async def test_a_job_whose_own_write_finishes_it_is_done(nodes: list[Node], wait
         await eventually(lambda: is_done(waiting))
 
 
-async def test_what_somebody_else_did_needs_nothing_more(
+async def test_a_job_already_done_by_another_node_is_not_retried(
     nodes: list[Node], waiting: Waiting, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def be_overtaken(claimed: ClaimedJob) -> None:
@@ -160,10 +160,10 @@ async def test_what_somebody_else_did_needs_nothing_more(
     assert caplog.records == []
 
 
-# --- what fails ----------------------------------------------------------------------------------
+# --- failure -------------------------------------------------------------------------------------
 
 
-async def test_what_fails_is_tried_again_until_it_succeeds(nodes: list[Node], waiting: Waiting) -> None:
+async def test_a_failed_job_is_retried_until_it_succeeds(nodes: list[Node], waiting: Waiting) -> None:
     work = Work(TryLater("the server is down"), TryLater("still down"))
     await nodes[0].jobs.add(fresh_job())
     async with running(nodes[1], work):
@@ -172,7 +172,7 @@ async def test_what_fails_is_tried_again_until_it_succeeds(nodes: list[Node], wa
     assert len(work.done) == 1
 
 
-async def test_the_reason_can_be_read_while_it_waits(storage: Node, waiting: Waiting) -> None:
+async def test_the_last_error_is_stored_while_the_job_waits(storage: Node, waiting: Waiting) -> None:
     await storage.jobs.add(fresh_job())
     async with running(storage, Work(TryLater("the server is down")), RetryPolicy(first_delay=3600)):
         await eventually(lambda: has_failed(waiting))
@@ -183,7 +183,7 @@ async def has_failed(waiting: Waiting) -> bool:
     return any(job.last_error is not None for job in await waiting())
 
 
-async def test_what_can_never_succeed_is_given_up_at_once(
+async def test_a_job_that_can_never_succeed_is_abandoned_immediately(
     storage: Node, waiting: Waiting, caplog: pytest.LogCaptureFixture
 ) -> None:
     work = Work(GiveUp("there is no such mailbox"))
@@ -198,7 +198,7 @@ async def test_what_can_never_succeed_is_given_up_at_once(
     assert "there is no such mailbox; given up" in record.getMessage()
 
 
-async def test_what_still_fails_after_three_days_is_given_up(storage: Node, waiting: Waiting) -> None:
+async def test_a_job_is_abandoned_after_failing_for_three_days(storage: Node, waiting: Waiting) -> None:
     work = Work(*[TryLater("down")] * 9)
     await storage.jobs.add(fresh_job(seconds_ago=3 * DAY - 60), fresh_job(seconds_ago=3 * DAY + 1))
     async with running(storage, work, RetryPolicy()):
@@ -210,7 +210,7 @@ async def everything_has_failed(waiting: Waiting) -> bool:
     return all(job.last_error is not None for job in await waiting())
 
 
-async def test_what_was_given_up_is_kept_for_a_month(storage: Node, waiting: Waiting) -> None:
+async def test_an_abandoned_job_is_kept_for_a_month(storage: Node, waiting: Waiting) -> None:
     await storage.jobs.add(
         fresh_job(seconds_ago=GIVEN_UP_RETENTION + 60), fresh_job(seconds_ago=GIVEN_UP_RETENTION - 60)
     )
@@ -221,7 +221,7 @@ async def test_what_was_given_up_is_kept_for_a_month(storage: Node, waiting: Wai
     assert sorted(job.is_given_up for job in await waiting()) == [False, True]
 
 
-async def test_a_handler_that_crashes_harms_no_other_job_and_its_words_are_not_kept(
+async def test_a_crashing_handler_affects_no_other_job_and_its_message_is_not_stored(
     storage: Node, waiting: Waiting, caplog: pytest.LogCaptureFixture
 ) -> None:
     words = "ada@example.com has the token 0123456789"
@@ -239,7 +239,7 @@ async def test_a_handler_that_crashes_harms_no_other_job_and_its_words_are_not_k
     assert "ValueError" in caplog.text
 
 
-async def test_a_kind_that_nobody_knows_waits_for_a_release_that_does(nodes: list[Node], waiting: Waiting) -> None:
+async def test_a_job_of_an_unknown_kind_waits_for_a_newer_release(nodes: list[Node], waiting: Waiting) -> None:
     work = Work()
     await nodes[0].jobs.add(fresh_job("from the future"))
     async with running(nodes[0], {}, RetryPolicy(first_delay=1)):
@@ -253,7 +253,9 @@ class Note(msgspec.Struct):
     text: str
 
 
-async def test_a_job_under_another_secret_waits_for_who_has_it(nodes: list[Node], waiting: Waiting) -> None:
+async def test_a_job_sealed_with_another_secret_waits_for_a_node_with_that_secret(
+    nodes: list[Node], waiting: Waiting
+) -> None:
     mine, theirs = (JobSealer(MasterSecret(f"the secret of node {number}")) for number in (1, 2))
     opened: list[Any] = []
 
@@ -273,10 +275,10 @@ async def test_a_job_under_another_secret_waits_for_who_has_it(nodes: list[Node]
     assert opened == [Note("a secret")]
 
 
-# --- what takes too long -------------------------------------------------------------------------
+# --- time-outs -----------------------------------------------------------------------------------
 
 
-async def test_a_job_that_hangs_keeps_no_others_waiting(storage: Node, waiting: Waiting) -> None:
+async def test_a_hanging_job_does_not_block_other_jobs(storage: Node, waiting: Waiting) -> None:
     work, is_over = Work(), asyncio.Event()
 
     async def hang_for_a_while(claimed: ClaimedJob) -> None:
@@ -295,14 +297,14 @@ async def all_were_claimed(waiting: Waiting) -> bool:
     return all(job.attempts for job in await waiting())
 
 
-async def test_a_job_that_hangs_is_tried_again(storage: Node, waiting: Waiting) -> None:
+async def test_a_hanging_job_is_retried(storage: Node, waiting: Waiting) -> None:
     await storage.jobs.add(*[fresh_job("hangs") for _ in range(MAX_CONCURRENT_JOBS - 1)])
     async with running(storage, {"hangs": hang}, RetryPolicy(first_delay=3600), time_limit=0.3):
         await eventually(lambda: everything_has_failed(waiting))
     assert await waiting() == [Seen(1, "it took more than 0.3 seconds", False)] * (MAX_CONCURRENT_JOBS - 1)
 
 
-async def test_when_all_hang_the_rest_is_done_once_their_time_is_up(storage: Node) -> None:
+async def test_waiting_jobs_are_done_after_all_hanging_jobs_time_out(storage: Node) -> None:
     work = Work()
     await storage.jobs.add(*[fresh_job("hangs") for _ in range(MAX_CONCURRENT_JOBS)])
     await asyncio.sleep(0.05)
@@ -311,7 +313,7 @@ async def test_when_all_hang_the_rest_is_done_once_their_time_is_up(storage: Nod
         await eventually(lambda: len(work.done) == 1)
 
 
-async def test_the_job_of_a_worker_that_died_is_done_by_another(nodes: list[Node], waiting: Waiting) -> None:
+async def test_the_job_of_a_dead_worker_is_done_by_another_worker(nodes: list[Node], waiting: Waiting) -> None:
     work = Work()
     await nodes[0].jobs.add(fresh_job())
     assert len(await nodes[0].jobs.claim(1, 1)) == 1
@@ -323,7 +325,7 @@ async def test_the_job_of_a_worker_that_died_is_done_by_another(nodes: list[Node
 # --- stopping ------------------------------------------------------------------------------------
 
 
-async def test_a_stop_lets_what_is_under_way_finish_and_takes_nothing_new(storage: Node, waiting: Waiting) -> None:
+async def test_a_stopping_runner_finishes_running_jobs_and_claims_no_new_ones(storage: Node, waiting: Waiting) -> None:
     begun, done = asyncio.Event(), asyncio.Event()
 
     async def take_a_while(claimed: ClaimedJob) -> None:
@@ -342,7 +344,7 @@ async def test_a_stop_lets_what_is_under_way_finish_and_takes_nothing_new(storag
     assert await waiting() == [Seen(0, None, False)]
 
 
-async def test_a_stop_hands_what_does_not_finish_to_another_node_at_once(nodes: list[Node], waiting: Waiting) -> None:
+async def test_a_stopping_runner_releases_unfinished_jobs_immediately(nodes: list[Node], waiting: Waiting) -> None:
     begun, work = asyncio.Event(), Work()
 
     async def never_end(claimed: ClaimedJob) -> None:
@@ -358,7 +360,7 @@ async def test_a_stop_hands_what_does_not_finish_to_another_node_at_once(nodes: 
     assert work.attempts == [2]
 
 
-async def test_a_runner_that_has_nothing_to_do_stops_at_once(storage: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_runner_stops_immediately(storage: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_runner, "POLL_EVERY", 3600)
     async with asyncio.timeout(TIMEOUT), running(storage, Work()):
         await asyncio.sleep(0.05)
@@ -369,13 +371,13 @@ async def test_a_runner_that_has_nothing_to_do_stops_at_once(storage: Node, monk
 
 @pytest.fixture
 async def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A SQLite file, and a runner that looks for it often."""
+    """A SQLite file, and a runner that polls it often."""
     monkeypatch.setattr(job_runner, "DATABASE_RETRY_DELAY", 0.05)
     monkeypatch.setattr(job_runner, "OUTCOME_RETRY_DELAY", 0.05)
     return tmp_path / "moving.db"
 
 
-async def test_a_runner_waits_for_the_database_and_goes_on(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_runner_continues_after_a_database_outage(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     storage = await open_node(f"sqlite:///{file}")
     away = file.with_suffix(".away")
     await storage.jobs.add(fresh_job())
@@ -384,12 +386,12 @@ async def test_a_runner_waits_for_the_database_and_goes_on(file: Path, caplog: p
         await eventually(lambda: "cannot claim jobs: the database does not answer" in caplog.text)
         assert work.attempts == []
         away.rename(file)
-        await storage.ping()  # As an orchestrator does all the time: reads alone do not look for the file.
+        await storage.ping()  # As an orchestrator does all the time: reads alone do not check for the file.
         await eventually(lambda: len(work.done) == 1)
     await storage.close()
 
 
-async def test_what_was_done_while_the_database_was_away_is_not_done_again(file: Path) -> None:
+async def test_a_job_done_during_a_database_outage_is_not_done_again(file: Path) -> None:
     storage = await open_node(f"sqlite:///{file}")
     away = file.with_suffix(".away")
     attempts: list[int] = []
@@ -415,7 +417,7 @@ async def test_what_was_done_while_the_database_was_away_is_not_done_again(file:
 # --- retry policy --------------------------------------------------------------------------------
 
 
-def test_pauses_double_up_to_ten_minutes_and_are_never_the_same_for_all() -> None:
+def test_delays_double_up_to_ten_minutes_with_random_jitter() -> None:
     retry_policy = RetryPolicy()
     for attempt, longest in enumerate([5, 10, 20, 40, 80, 160, 320, 600, 600], start=1):
         pauses = [retry_policy.delay(attempt, 0) for _ in range(200)]

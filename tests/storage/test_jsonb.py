@@ -47,7 +47,7 @@ async def database(postgresql_url: str) -> AsyncGenerator[PostgreSQLDatabase]:
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=documents)
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_document_comes_back_from_the_server_as_it_was(database: PostgreSQLDatabase, value: Any) -> None:
+async def test_the_server_returns_a_document_unchanged(database: PostgreSQLDatabase, value: Any) -> None:
     sent = msgspec.json.encode(value).decode()
     rows = await database.read(Query("SELECT $1::jsonb", (sent,)))
     assert same(json.loads(rows[0][0]), value)
@@ -56,7 +56,7 @@ async def test_a_document_comes_back_from_the_server_as_it_was(database: Postgre
 
 
 @given(value=documents)
-def test_only_numbers_change_and_not_their_value(value: Any) -> None:
+def test_only_the_notation_of_numbers_changes(value: Any) -> None:
     text = json.dumps(value)
     assert same(json.loads(jsonb_text(text)), value)
 
@@ -72,5 +72,5 @@ def test_only_numbers_change_and_not_their_value(value: Any) -> None:
         ("9007199254740992e0", "9007199254740992.0"),
     ],
 )
-def test_by_example(text: str, expected: str) -> None:
+def test_examples(text: str, expected: str) -> None:
     assert jsonb_text(text) == expected

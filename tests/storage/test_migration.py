@@ -1,4 +1,4 @@
-"""The schema: what migrations make is what the code expects, on both databases, from many nodes at once."""
+"""The schema: migrations create what the code expects, on both databases, even from many nodes at once."""
 
 import asyncio
 import itertools
@@ -57,14 +57,14 @@ def squeezed(statement: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["sqlite", "postgresql"])
-def test_the_migrations_make_the_tables_that_the_code_describes(name: str) -> None:
+def test_the_migrations_create_the_tables_that_the_code_describes(name: str) -> None:
     dialect = make_url(f"{name}://").get_dialect()()
     described = set()
     for table in metadata.sorted_tables:
         described.add(squeezed(str(CreateTable(table).compile(dialect=dialect))))
         described |= {squeezed(str(CreateIndex(index).compile(dialect=dialect))) for index in table.indexes}
     written = [squeezed(statement) for statement in migration.statements(name, None)]
-    # Triggers and their functions are said in the migration alone.
+    # Triggers and their functions are defined only in the migration.
     made = [s for s in written if VERSION_TABLE not in s and not re.match("CREATE (TRIGGER|FUNCTION)", s)]
     assert set(made) == described
     assert len(made) == len(described)
@@ -76,14 +76,14 @@ def test_head_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [migration.HEAD]
 
 
-def test_revisions_grow_so_that_newer_ones_can_be_told() -> None:
+def test_revision_ids_increase_so_that_newer_ones_can_be_recognized() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migration.__file__).parent / "migrations"))
     newest_first = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
     assert newest_first == sorted(newest_first, reverse=True)
 
 
-def test_nothing_is_left_to_do_for_a_schema_that_is_up_to_date() -> None:
+def test_an_up_to_date_schema_needs_no_migration() -> None:
     assert list(migration.statements("sqlite", migration.HEAD)) == []
 
 
@@ -91,7 +91,7 @@ def test_nothing_is_left_to_do_for_a_schema_that_is_up_to_date() -> None:
 
 
 async def version(url: str, change: str | None = None) -> Sequence[Row]:
-    """The rows of Alembic's table, after a change to them if need be."""
+    """Return the rows of Alembic's table, after an optional change to them."""
     database = await open_database(url)
     try:
         if change is not None:
@@ -101,13 +101,13 @@ async def version(url: str, change: str | None = None) -> Sequence[Row]:
         await database.close()
 
 
-async def test_many_migrations_at_once_make_the_schema_once(database_url: str) -> None:
+async def test_concurrent_migrations_create_the_schema_once(database_url: str) -> None:
     outcomes = await race(*[migrate(database_url) for _ in range(NODES)])
     assert outcomes == [None] * NODES
     assert await version(database_url) == [(migration.HEAD,)]
 
 
-async def test_many_servers_that_open_an_empty_sqlite_file_at_once_all_do(tmp_path: Path) -> None:
+async def test_many_servers_can_open_an_empty_sqlite_file_concurrently(tmp_path: Path) -> None:
     for attempt in range(5):
         url = f"sqlite:///{tmp_path}/{attempt}.db"
         outcomes = await race(*[open_node(url) for _ in range(NODES)])
@@ -115,7 +115,7 @@ async def test_many_servers_that_open_an_empty_sqlite_file_at_once_all_do(tmp_pa
         await asyncio.gather(*[storage.close() for storage in outcomes])
 
 
-async def test_a_second_migration_leaves_all_data_as_it_was(database_url: str) -> None:
+async def test_a_second_migration_changes_no_data(database_url: str) -> None:
     await migrate(database_url)
     storage = await open_node(database_url)
     user = await add_user(storage)
@@ -125,7 +125,7 @@ async def test_a_second_migration_leaves_all_data_as_it_was(database_url: str) -
 
 
 async def data_of(storage: Node, user: User, session: Session, resource: Resource) -> list[Any]:
-    """All that is kept about an account and what is its own, by the ways that the application takes."""
+    """Return everything stored about an account and what it owns, read as the application reads it."""
     return [
         await storage.users.find(user.id),
         await storage.credentials.find_credentials(user.email.lower()),
@@ -154,7 +154,7 @@ async def test_a_database_of_the_first_release_keeps_all_its_data(
     storage = await open_node(database_url)
     assert plain(await data_of(storage, user, session, resource)) == plain(before)
     assert await entries_of(storage) == []
-    # What came with the second release works on what the first has left.
+    # The features of the second release work on the data of the first.
     await add_admin(storage)
     await storage.jobs.add(new_job(user_id=user.id))
     await storage.users.delete(user.id, None, effects_of((new_entry("user.deleted", target_id=user.id),)))
@@ -163,7 +163,7 @@ async def test_a_database_of_the_first_release_keeps_all_its_data(
     await storage.close()
 
 
-# --- what a server says --------------------------------------------------------------------------
+# --- messages of a server ------------------------------------------------------------------------
 
 
 async def sentence_of(opening: Callable[[str], Awaitable[Any]], url: str) -> str:
@@ -176,12 +176,12 @@ async def sentence_of(opening: Callable[[str], Awaitable[Any]], url: str) -> str
 
 
 @pytest.mark.postgresql
-async def test_a_server_asks_for_the_migration_of_an_empty_postgresql(fresh_postgresql_url: str) -> None:
+async def test_a_server_requires_the_migration_of_an_empty_postgresql(fresh_postgresql_url: str) -> None:
     assert await sentence_of(open_node, fresh_postgresql_url) == "The database is empty: run `kingpost migrate`."
 
 
 @pytest.mark.postgresql
-async def test_a_server_asks_for_the_migration_of_an_older_postgresql(fresh_postgresql_url: str) -> None:
+async def test_a_server_requires_the_migration_of_an_older_postgresql(fresh_postgresql_url: str) -> None:
     await migrate(fresh_postgresql_url)
     await version(fresh_postgresql_url, "UPDATE alembic_version SET version_num = '0000'")
     sentence = await sentence_of(open_node, fresh_postgresql_url)
@@ -190,7 +190,7 @@ async def test_a_server_asks_for_the_migration_of_an_older_postgresql(fresh_post
     )
 
 
-async def test_nobody_touches_a_newer_schema(database_url: str) -> None:
+async def test_a_newer_schema_is_refused_and_not_changed(database_url: str) -> None:
     await migrate(database_url)
     await version(database_url, "UPDATE alembic_version SET version_num = '9999'")
     for opening in (open_node, migrate):
@@ -209,11 +209,11 @@ async def test_nobody_touches_a_newer_schema(database_url: str) -> None:
         "postgresql://localhost:port/kingpost",
     ],
 )
-async def test_a_url_that_leads_nowhere_is_told_in_a_sentence(url: str) -> None:
+async def test_an_unreachable_url_is_reported_in_one_sentence(url: str) -> None:
     await sentence_of(open_node, url)
 
 
-# --- what a page costs ---------------------------------------------------------------------------
+# --- the cost of a page --------------------------------------------------------------------------
 
 ROWS = 5_700
 LIMIT = 5
@@ -221,7 +221,7 @@ PAGES = 1_000
 
 
 class Recorder:
-    """A database that remembers what it was last asked."""
+    """A database that records its last query."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -274,7 +274,7 @@ async def plan_and_cost(url: str, database: Database, query: Query) -> tuple[str
 
 
 async def analyse_as_autovacuum_does(database: Database) -> None:
-    """Let PostgreSQL know its tables, as its autovacuum soon would. SQLite gets no such help from anyone."""
+    """Analyze the tables of PostgreSQL, as its autovacuum soon would. SQLite has no autovacuum that does it."""
     if database.dialect.name == "postgresql":
         await database.write(Query("ANALYZE", ()))
 
@@ -283,11 +283,11 @@ SORTS = [(SortKey(field, down),) for field in ("created_at", "updated_at", "id")
 
 
 @pytest.mark.timeout(300)
-async def test_the_thousandth_page_costs_what_the_first_did(database_url: str) -> None:
+async def test_the_thousandth_page_costs_as_much_as_the_first(database_url: str) -> None:
     await migrate(database_url)
     storage = await open_node(database_url)
     owner, other = (await add_user(storage)).id, (await add_user(storage)).id
-    # Every tenth row is of another type and another owner, all along.
+    # Every tenth row has another type and another owner.
     rows = [new_resource(other, type="other") if n % 10 == 5 else new_resource(owner) for n in range(ROWS)]
     for start in range(0, ROWS, 1_000):
         await asyncio.gather(*[create_resource(storage, row) for row in rows[start : start + 1_000]])
@@ -311,12 +311,12 @@ async def test_the_thousandth_page_costs_what_the_first_did(database_url: str) -
     for sort, type_name, owner_id in itertools.product(SORTS, (None, "note"), (None, owner)):
         listing = ResourceListing(sort, LIMIT, type=type_name, owner_id=owner_id)
         if type_name is not None and sort[0].field == "updated_at":
-            # No index serves this, so it must not run where short reads run.
+            # No index supports this query, so it must not run on the connections for short reads.
             await resources.list(listing)
             assert recorder.scanned
             continue
         second_after = await position_after(listing)
-        # The position before the thousandth page, without walking there.
+        # The position before the thousandth page, without reading the pages before it.
         skipping = msgspec.structs.replace(listing, limit=1, offset=(PAGES - 1) * LIMIT - 1)
         thousandth_after = await position_after(skipping)
         _, first = await cost_of(listing)
@@ -329,7 +329,7 @@ async def test_the_thousandth_page_costs_what_the_first_did(database_url: str) -
 
 
 @pytest.mark.parametrize("field", ["created_at", "updated_at", "email", "id"])
-async def test_accounts_are_paged_through_an_index(database_url: str, field: str) -> None:
+async def test_pages_of_accounts_are_read_through_an_index(database_url: str, field: str) -> None:
     await migrate(database_url)
     storage = await open_node(database_url)
     await asyncio.gather(*[add_user(storage) for _ in range(300)])
@@ -343,6 +343,6 @@ async def test_accounts_are_paged_through_an_index(database_url: str, field: str
         await users.list(Listing((SortKey(field, down),), LIMIT, after=page.next))
         plan, _ = await plan_and_cost(database_url, database, recorder.asked)
         assert re.search(r"SEARCH users USING|Index Scan", plan), plan
-        # An address is unique, so the sort by id behind it has one row to sort.
+        # An address is unique, so the second sort key, the id, has only one row to sort.
         assert not re.search(r"TEMP B-TREE|(?<!Incremental )Sort  |Seq Scan", plan), plan
     await database.close()

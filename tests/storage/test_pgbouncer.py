@@ -1,8 +1,8 @@
-"""PgBouncer 1.18 in transaction mode, which shares out its two server connections among all clients.
+"""PgBouncer 1.18 in transaction mode, which shares its two server connections among all clients.
 
-It knows no prepared statements: a statement prepared on one server connection is unknown on the other, and
-one that another client prepared under the same name may be run in its place. The contract in `test_drivers.py`
-runs behind it too; here are many clients at the same time.
+It does not support prepared statements: one prepared on a server connection is unknown on the other, and
+the statement of another client with the same name can run in its place. The contract in `test_drivers.py`
+runs behind it too; these tests use many clients at the same time.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ async def clients(pgbouncer: PgBouncer, fresh_postgresql_name: str) -> AsyncGene
         await database.close()
 
 
-async def test_a_pooler_is_recognized(pgbouncer: PgBouncer, postgresql_server: PostgreSQLServer) -> None:
+async def test_a_connection_pooler_is_detected(pgbouncer: PgBouncer, postgresql_server: PostgreSQLServer) -> None:
     assert (await find_connector(pgbouncer.url("postgres"))).pooled
     assert not (await find_connector(postgresql_server.url())).pooled
 
 
-async def test_many_different_statements_of_two_nodes_at_the_same_time(clients: list[Notes]) -> None:
+async def test_two_nodes_run_many_different_statements_concurrently(clients: list[Notes]) -> None:
     async def work(notes: Notes, number: int) -> None:
         name = f"{notes.owner} {number}"
         identifier = await notes.add(name=name, data=f'{{"n": {number}}}')
@@ -63,7 +63,7 @@ async def test_other_clients_of_the_pooler_keep_their_settings(
         await execute(pgbouncer.url(fresh_postgresql_name), check)
 
 
-async def test_a_server_restarted_behind_the_pooler_is_found_again(
+async def test_the_pooler_reconnects_to_a_restarted_server(
     clients: list[Notes], postgresql_server: PostgreSQLServer
 ) -> None:
     await asyncio.to_thread(postgresql_server.stop)

@@ -1,4 +1,4 @@
-"""The pool: who is served when, and what becomes of connections that die."""
+"""The connection pool: the order of callers, and dead connections."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ async def pool(postgresql_url: str, opened: Opened) -> TestedPool:
     return Pool(connect, 2)
 
 
-async def test_connections_are_opened_when_needed_and_used_again(pool: TestedPool, opened: Opened) -> None:
+async def test_connections_are_opened_when_needed_and_reused(pool: TestedPool, opened: Opened) -> None:
     for _ in range(3):
         pool.release(await pool.acquire())
     assert len(opened) == 1
@@ -41,7 +41,7 @@ async def test_connections_are_opened_when_needed_and_used_again(pool: TestedPoo
     assert all(connection.is_closed() for connection in opened)
 
 
-async def test_who_waits_longest_is_served_first(pool: TestedPool) -> None:
+async def test_the_longest_waiting_caller_is_served_first(pool: TestedPool) -> None:
     first, second = await pool.acquire(), await pool.acquire()
     served: list[int] = []
 
@@ -82,12 +82,12 @@ async def test_dead_connections_are_replaced(pool: TestedPool, opened: Opened) -
     await pool.close()
 
 
-async def test_a_cancelled_waiter_leaks_nothing(pool: TestedPool) -> None:
+async def test_a_cancelled_waiter_leaks_no_connection(pool: TestedPool) -> None:
     first, second = await pool.acquire(), await pool.acquire()
     early, handed, kept = [asyncio.create_task(pool.acquire()) for _ in range(3)]
     await asyncio.sleep(0)
     early.cancel()
-    pool.release(first)  # It goes to `handed`, which is cancelled before it can notice.
+    pool.release(first)  # The connection goes to `handed`, which is cancelled before it can use it.
     handed.cancel()
     assert await kept is first
     pool.release(first)
@@ -98,7 +98,7 @@ async def test_a_cancelled_waiter_leaks_nothing(pool: TestedPool) -> None:
     await pool.close()
 
 
-async def test_a_cancelled_opening_leaks_no_place(pool: TestedPool) -> None:
+async def test_a_cancelled_connect_leaks_no_slot(pool: TestedPool) -> None:
     for _ in range(5):
         opening = asyncio.create_task(pool.acquire())
         await asyncio.sleep(0.001)
@@ -110,7 +110,7 @@ async def test_a_cancelled_opening_leaks_no_place(pool: TestedPool) -> None:
     await pool.close()
 
 
-async def test_a_failed_opening_lets_the_next_one_try() -> None:
+async def test_the_next_caller_tries_again_after_a_failed_connect() -> None:
     failures = [OSError(), OSError(), OSError()]
 
     async def connect() -> Connection:
@@ -123,7 +123,7 @@ async def test_a_failed_opening_lets_the_next_one_try() -> None:
     assert pool.busy == 0
 
 
-async def test_too_many_waiters_are_shed(pool: TestedPool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiters_over_the_queue_limit_are_rejected(pool: TestedPool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "MAX_WAITING", 1)
     connections = [await pool.acquire(), await pool.acquire()]
     waiter = asyncio.create_task(pool.acquire())
@@ -136,7 +136,7 @@ async def test_too_many_waiters_are_shed(pool: TestedPool, monkeypatch: pytest.M
     await pool.close()
 
 
-async def test_close_ends_waiting_and_closes_what_comes_back(pool: TestedPool) -> None:
+async def test_close_rejects_waiters_and_closes_returned_connections(pool: TestedPool) -> None:
     connections = [await pool.acquire(), await pool.acquire()]
     waiter = asyncio.create_task(pool.acquire())
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""What is particular to PostgreSQL: servers that hang, stop, refuse or cut connections."""
+"""Tests for PostgreSQL only: servers that hang, stop, refuse or close connections."""
 
 import asyncio
 import socket
@@ -46,9 +46,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def test_a_server_that_hangs_is_unavailable_in_time_and_then_recovers(
-    notes: Notes, postgresql_server: PostgreSQLServer
-) -> None:
+async def test_a_hanging_server_times_out_and_then_recovers(notes: Notes, postgresql_server: PostgreSQLServer) -> None:
     await asyncio.gather(*[notes.add() for _ in range(50)])
     with postgresql_server.frozen():
         started = now()
@@ -56,13 +54,13 @@ async def test_a_server_that_hangs_is_unavailable_in_time_and_then_recovers(
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {Unavailable}
         assert now() - started < IN_TIME
-        with pytest.raises(Unavailable):  # Nor does a connection that has yet to be opened take longer.
+        with pytest.raises(Unavailable):  # Opening a new connection does not take longer either.
             await notes.add()
         assert now() - started < 2 * IN_TIME
     await asyncio.gather(*[attempt() for attempt in attempts(notes)])
 
 
-async def test_a_server_that_is_restarted_is_found_again(notes: Notes, postgresql_server: PostgreSQLServer) -> None:
+async def test_the_database_recovers_after_a_server_restart(notes: Notes, postgresql_server: PostgreSQLServer) -> None:
     await asyncio.gather(*[notes.add() for _ in range(50)])
     await asyncio.to_thread(postgresql_server.stop)
     try:
@@ -80,12 +78,12 @@ async def test_killed_connections_are_replaced(notes: Notes, postgresql_url: str
         postgresql_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'kingpost'"
     )
     await until(postgresql_url, "application_name = 'kingpost'", is_there=False)
-    await asyncio.sleep(0.05)  # The loop learns of it.
+    await asyncio.sleep(0.05)  # The event loop notices it.
     await asyncio.gather(*[attempt() for attempt in attempts(notes)])
 
 
 async def until(url: str, condition: str, *, is_there: bool) -> None:
-    """Wait until the server has such a connection, or has none any more."""
+    """Wait until the server has a connection that meets the condition, or no longer has one."""
     connection = await asyncpg.connect(url)
     try:
         async with asyncio.timeout(20):
@@ -96,7 +94,7 @@ async def until(url: str, condition: str, *, is_there: bool) -> None:
         await connection.close()
 
 
-async def test_a_connection_killed_at_work_is_unavailable_once(notes: Notes, postgresql_url: str) -> None:
+async def test_a_connection_killed_during_a_query_fails_that_query_only(notes: Notes, postgresql_url: str) -> None:
     sleeping = asyncio.create_task(notes.database.read(Query("SELECT pg_sleep(60)", ())))
     sleepers = "application_name = 'kingpost' AND query LIKE '%sleep(60%'"
     await until(postgresql_url, sleepers, is_there=True)
@@ -106,7 +104,7 @@ async def test_a_connection_killed_at_work_is_unavailable_once(notes: Notes, pos
     await asyncio.gather(*[attempt() for attempt in attempts(notes)])
 
 
-async def test_a_slow_statement_is_cut_off(notes: Notes) -> None:
+async def test_a_slow_statement_times_out(notes: Notes) -> None:
     for call in (notes.database.read, notes.database.scan, notes.database.write):
         started = now()
         with pytest.raises(Unavailable):
@@ -115,7 +113,7 @@ async def test_a_slow_statement_is_cut_off(notes: Notes) -> None:
     assert notes.database._pool.busy == 0  # type: ignore[attr-defined]
 
 
-async def test_patience_without_end_is_for_scripts_that_ask_for_it(notes: Notes) -> None:
+async def test_only_scripts_that_request_it_run_without_a_timeout(notes: Notes) -> None:
     def script() -> Script[str]:
         yield Query(f"SELECT pg_sleep({QUERY_TIMEOUT + 0.3})", ())
         return "done"
@@ -123,7 +121,7 @@ async def test_patience_without_end_is_for_scripts_that_ask_for_it(notes: Notes)
     assert await notes.database.transact(script, time_limit=None) == "done"
 
 
-async def test_a_caller_cancelled_in_the_middle_leaks_no_connection(notes: Notes) -> None:
+async def test_a_call_cancelled_while_running_leaks_no_connection(notes: Notes) -> None:
     tasks = [asyncio.create_task(notes.database.read(Query("SELECT pg_sleep(5)", ()))) for _ in range(10)]
     await asyncio.sleep(0.1)
     for task in tasks:
@@ -133,19 +131,19 @@ async def test_a_caller_cancelled_in_the_middle_leaks_no_connection(notes: Notes
     await asyncio.gather(*[attempt() for attempt in attempts(notes)])
 
 
-async def test_scans_leave_connections_to_the_others(fresh_postgresql_url: str) -> None:
+async def test_scans_leave_connections_for_other_calls(fresh_postgresql_url: str) -> None:
     database = await PostgreSQLDatabase.open(fresh_postgresql_url)
     notes = await Notes(database).prepare()
     scans = [asyncio.create_task(database.scan(Query("SELECT pg_sleep(60)", ()))) for _ in range(20)]
     await asyncio.sleep(0.05)
-    await notes.find(await notes.add())  # Without a connection it would be unavailable.
+    await notes.find(await notes.add())  # Without a free connection this would be unavailable.
     for scan in scans:
         scan.cancel()
     await asyncio.gather(*scans, return_exceptions=True)
     await database.close()
 
 
-async def test_of_two_scripts_that_block_each_other_one_is_unavailable(fresh_postgresql_url: str) -> None:
+async def test_one_of_two_deadlocked_scripts_is_unavailable(fresh_postgresql_url: str) -> None:
     database = await PostgreSQLDatabase.open(fresh_postgresql_url)
 
     def script(mine: int, theirs: int) -> Script[str]:
@@ -183,14 +181,14 @@ async def test_connections_are_set_up(notes: Notes) -> None:
     assert tuple(rows[0]) == ("kingpost", "9s", "off", "15s")
 
 
-async def test_all_is_unavailable_after_close(notes: Notes) -> None:
+async def test_every_call_is_unavailable_after_close(notes: Notes) -> None:
     await notes.database.close()
     for attempt in attempts(notes):
         with pytest.raises(Unavailable):
             await attempt()
 
 
-async def test_open_says_in_one_sentence_why_not(
+async def test_open_reports_its_failure_in_one_sentence(
     postgresql_server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgresql_connect, "CONNECT_TIMEOUT", 0.3)

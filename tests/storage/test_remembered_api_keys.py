@@ -1,4 +1,4 @@
-"""What a process remembers of API keys: half a second at most, never what has changed, never what is not known."""
+"""The cache of API keys in a process: entries live for half a second; changed and unknown keys are not cached."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,7 +26,7 @@ BOTH = frozenset({"users:read", "resources:write"})
 
 
 class Watched:
-    """The keys of a real database, with every look-up counted. Answers can be held back on their way."""
+    """The keys of a real database, with every lookup counted. Answers can be delayed."""
 
     def __init__(self, stored: APIKeyStore) -> None:
         self._stored = stored
@@ -56,7 +56,7 @@ class Watched:
 
 
 class World:
-    """One process's keys over a watched database, with a clock that stands still, and an account with a key."""
+    """The API keys of one process over a watched database, with a fixed clock, and an account with a key."""
 
     def __init__(self, storage: Node, user: User) -> None:
         self.storage = storage
@@ -86,14 +86,14 @@ async def world(storage: Node) -> World:
     return World(storage, await add_user(storage, roles=("user", "editor")))
 
 
-async def test_a_key_stands_for_its_owner_with_its_scopes_and_no_session(world: World) -> None:
+async def test_a_key_authenticates_its_owner_with_its_scopes_and_no_session(world: World) -> None:
     key, text = await world.make()
     principal = await world.keys.authenticate(text)
     assert principal == Principal(world.user.id, None, frozenset({"user", "editor"}), key.id, BOTH)
     assert await world.keys.authenticate(text) is principal
 
 
-async def test_it_is_looked_up_twice_a_second_at_most(world: World) -> None:
+async def test_a_key_is_looked_up_at_most_twice_a_second(world: World) -> None:
     _, text = await world.make()
     for seconds, asked in ((0, 1), (0, 1), (CACHE_LIFETIME - 0.001, 1), (0.001, 2), (0.001, 2), (3600, 3)):
         world.now += seconds
@@ -101,7 +101,7 @@ async def test_it_is_looked_up_twice_a_second_at_most(world: World) -> None:
         assert world.watched.asked == asked
 
 
-async def test_what_changed_elsewhere_is_believed_no_longer_than_that(nodes: list[Node], world: World) -> None:
+async def test_a_change_on_another_node_takes_effect_within_half_a_second(nodes: list[Node], world: World) -> None:
     key, text = await world.make()
     assert await world.is_good(text)
     await nodes[1].users.change(world.user.id, UserChange(roles=("user",)), LATER, None)
@@ -114,7 +114,7 @@ async def test_what_changed_elsewhere_is_believed_no_longer_than_that(nodes: lis
     assert not await world.is_good(text)
 
 
-async def test_calls_that_come_at_the_same_moment_ask_once(world: World) -> None:
+async def test_concurrent_calls_share_one_lookup(world: World) -> None:
     texts = [(await world.make())[1] for _ in range(3)]
     assert all(await asyncio.gather(*[world.is_good(text) for text in texts * 50]))
     assert world.watched.asked == len(texts)
@@ -123,14 +123,14 @@ async def test_calls_that_come_at_the_same_moment_ask_once(world: World) -> None
     assert world.watched.asked == len(texts) + 1
 
 
-async def test_what_is_no_key_is_not_looked_up(world: World) -> None:
+async def test_an_invalid_key_is_not_looked_up(world: World) -> None:
     _, text = await world.make()
     for wrong in ("kp_", text[:-1], text + "0", text[:-1] + ("0" if text[-1] != "0" else "1"), "kp_" + "0" * 49):
         assert not await world.is_good(wrong)
     assert world.watched.asked == 0
 
 
-async def test_unknown_and_revoked_keys_are_remembered_nowhere(world: World) -> None:
+async def test_unknown_and_revoked_keys_are_not_cached(world: World) -> None:
     key, text = await world.make()
     await world.keys.revoke(world.context, key.id)
     for unknown in (new_key(), text):
@@ -140,7 +140,9 @@ async def test_unknown_and_revoked_keys_are_remembered_nowhere(world: World) -> 
         assert world.watched.asked == before + 2
 
 
-async def test_memory_is_bounded_and_the_oldest_goes_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_cache_is_bounded_and_evicts_the_oldest_key_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(api_keys, "MAX_CACHED", 2)
     texts = [(await world.make())[1] for _ in range(3)]
     for text in texts:
@@ -165,7 +167,9 @@ async def deleted(world: World, key: APIKey) -> None:
 
 
 @pytest.mark.parametrize("end", [revoked, suspended, deleted])
-async def test_what_this_process_changes_holds_at_once(world: World, end: Callable[[World, APIKey], Any]) -> None:
+async def test_a_change_in_the_same_process_takes_effect_immediately(
+    world: World, end: Callable[[World, APIKey], Any]
+) -> None:
     key, text = await world.make()
     assert await world.is_good(text)
     await end(world, key)
@@ -173,7 +177,7 @@ async def test_what_this_process_changes_holds_at_once(world: World, end: Callab
 
 
 @pytest.mark.parametrize("end", [revoked, suspended, deleted])
-async def test_an_answer_that_was_under_way_during_the_change_is_not_remembered(
+async def test_a_lookup_that_ran_during_a_change_is_not_cached(
     world: World, end: Callable[[World, APIKey], Any]
 ) -> None:
     key, text = await world.make()
@@ -181,7 +185,7 @@ async def test_an_answer_that_was_under_way_during_the_change_is_not_remembered(
     early = asyncio.create_task(world.is_good(text))
     await world.watched.answered.wait()
     await end(world, key)
-    # Whoever comes after the change asks anew, although the first answer is still on its way.
+    # A call after the change starts a new lookup, although the first lookup is still running.
     late = asyncio.create_task(world.is_good(text))
     await asyncio.sleep(0.05)
     world.watched.let_through.set()
@@ -190,7 +194,7 @@ async def test_an_answer_that_was_under_way_during_the_change_is_not_remembered(
     assert not await world.is_good(text)
 
 
-async def test_changes_of_others_leave_a_key_remembered(world: World) -> None:
+async def test_a_key_stays_cached_when_another_account_changes(world: World) -> None:
     _, text = await world.make()
     assert await world.is_good(text)
     world.keys.forget("019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a")
@@ -198,7 +202,7 @@ async def test_changes_of_others_leave_a_key_remembered(world: World) -> None:
     assert world.watched.asked == 1
 
 
-async def test_a_caller_that_hangs_up_leaves_the_others_their_answer(world: World) -> None:
+async def test_a_cancelled_call_does_not_cancel_the_lookup_of_others(world: World) -> None:
     _, text = await world.make()
     world.watched.let_through.clear()
     first, second = (asyncio.create_task(world.is_good(text)) for _ in range(2))
@@ -211,7 +215,7 @@ async def test_a_caller_that_hangs_up_leaves_the_others_their_answer(world: Worl
     assert world.watched.asked == 1
 
 
-async def test_nobody_is_believed_unasked_while_the_database_is_down(world: World) -> None:
+async def test_no_key_is_accepted_unchecked_while_the_database_is_down(world: World) -> None:
     _, text = await world.make()
     world.watched.is_down = True
     for _ in range(2):
@@ -226,7 +230,7 @@ async def test_nobody_is_believed_unasked_while_the_database_is_down(world: Worl
         await world.keys.authenticate(text)
 
 
-async def test_a_use_that_cannot_be_noted_is_no_refusal(world: World) -> None:
+async def test_a_key_is_accepted_even_if_its_use_cannot_be_recorded(world: World) -> None:
     _, text = await world.make()
     world.watched.is_read_only = True
     assert await world.is_good(text)
@@ -239,7 +243,7 @@ async def test_a_use_that_cannot_be_noted_is_no_refusal(world: World) -> None:
     assert noted.last_used_at is not None
 
 
-async def test_the_database_holds_neither_the_key_nor_what_could_be_made_from_it_alone(world: World) -> None:
+async def test_the_database_stores_neither_the_key_nor_an_unkeyed_hash(world: World) -> None:
     _, text = await world.make()
     elsewhere = World(world.storage, world.user)
     assert await elsewhere.is_good(text)

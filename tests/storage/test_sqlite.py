@@ -1,4 +1,4 @@
-"""What is particular to SQLite: grouped commits, and other processes on the same file."""
+"""Tests for SQLite only: grouped commits, and other processes on the same file."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ async def notes(path: Path) -> AsyncGenerator[Notes]:
 
 
 def commits(path: Path) -> int:
-    """How many frames the journal holds: each commit adds some."""
+    """Return the number of frames in the journal: each commit adds some."""
     return os.stat(f"{path}-wal").st_size
 
 
@@ -78,7 +78,7 @@ async def test_a_failing_commit_fails_the_whole_group(notes: Notes) -> None:
 
 
 async def grouped(notes: Notes, path: Path, *scripts: Callable[[], Script[Any]], size: int = 1) -> list[Any]:
-    """Run scripts that all wait while another process holds the file, behind a first task that waits for it."""
+    """Run scripts that all wait while another process locks the file, queued behind a first task."""
     async with locked(path):
         first = asyncio.create_task(notes.add())
         await asyncio.sleep(0.05)
@@ -88,7 +88,7 @@ async def grouped(notes: Notes, path: Path, *scripts: Callable[[], Script[Any]],
     return await asyncio.gather(*rest, return_exceptions=True)
 
 
-async def test_only_a_failure_that_left_changes_is_played_again(notes: Notes, path: Path) -> None:
+async def test_a_group_is_run_again_only_if_a_failed_script_left_changes(notes: Notes, path: Path) -> None:
     played: list[str] = []
 
     def script(name: str, *steps: Query | Exception) -> Script[str]:
@@ -143,7 +143,7 @@ async def test_a_group_is_bounded_by_its_writes(
     assert sum(sizes) == 11
 
 
-async def test_a_full_disk_is_unavailable_until_there_is_room(notes: Notes) -> None:
+async def test_a_full_disk_is_unavailable_until_there_is_space(notes: Notes) -> None:
     rows = await notes.database.read(Query("PRAGMA page_count", ()))
     await notes.database.write(Query(f"PRAGMA max_page_count = {rows[0][0]}", ()))
     with pytest.raises(Unavailable):
@@ -153,7 +153,7 @@ async def test_a_full_disk_is_unavailable_until_there_is_room(notes: Notes) -> N
     assert await notes.count() == 1
 
 
-async def test_too_many_waiting_writes_are_shed(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_writes_over_the_queue_limit_are_rejected(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_writer, "MAX_WAITING", 5)
     outcomes = await asyncio.gather(*[notes.add() for _ in range(100)], return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {str, Unavailable}
@@ -179,7 +179,7 @@ async def test_a_long_read_times_out_without_blocking_writes_or_other_reads(
     assert await notes.count() == 1
 
 
-async def test_too_many_waiting_scans_are_shed(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_scans_over_the_queue_limit_are_rejected(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_module, "MAX_WAITING_SCANS", 2)
     outcomes = await asyncio.gather(*[notes.count() for _ in range(10)], return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [int] * 2 + [Unavailable] * 8
@@ -210,7 +210,7 @@ async def locked(path: Path) -> AsyncIterator[None]:
         await asyncio.to_thread(thread.join)
 
 
-async def test_writes_wait_for_another_process_and_reads_do_not(notes: Notes, path: Path) -> None:
+async def test_writes_but_not_reads_wait_for_another_process(notes: Notes, path: Path) -> None:
     identifier = await notes.add()
     async with locked(path):
         assert await notes.find(identifier) is not None
@@ -220,16 +220,16 @@ async def test_writes_wait_for_another_process_and_reads_do_not(notes: Notes, pa
     await adding
 
 
-async def test_a_lock_held_too_long_is_unavailable_for_all_who_wait(notes: Notes, path: Path) -> None:
+async def test_a_lock_held_too_long_times_out_for_all_waiting_writes(notes: Notes, path: Path) -> None:
     async with locked(path):
         scripts = [notes.database.transact(notes.adding(str(n)), time_limit=0.2) for n in range(300)]
-        async with asyncio.timeout(20):  # One after the other they would take a minute.
+        async with asyncio.timeout(20):  # In sequence they would take a minute.
             outcomes = await asyncio.gather(*scripts, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {Unavailable}
     await notes.database.transact(notes.adding("patient"), time_limit=None)
 
 
-async def test_processes_share_a_file_without_ever_seeing_it_locked(path: Path) -> None:
+async def test_processes_share_a_file_without_lock_errors(path: Path) -> None:
     command = [sys.executable, "-c", OTHER_PROCESS, str(path)]
     run = functools.partial(subprocess.run, command, capture_output=True, text=True, check=False)
     for done in await asyncio.gather(*[asyncio.to_thread(run) for _ in range(3)]):
@@ -239,7 +239,7 @@ async def test_processes_share_a_file_without_ever_seeing_it_locked(path: Path) 
     connection.close()
 
 
-async def test_the_settings_that_make_it_durable(notes: Notes) -> None:
+async def test_the_durability_settings_are_set(notes: Notes) -> None:
     settings = {}
     for name in ("journal_mode", "synchronous", "foreign_keys"):
         rows = await notes.database.write(Query(f"PRAGMA {name}", ()))

@@ -26,12 +26,12 @@ async def notes(path: Path) -> AsyncGenerator[Notes]:
     await database.close()
 
 
-async def test_the_file_belongs_to_its_owner_alone(notes: Notes, path: Path) -> None:
+async def test_only_the_owner_can_access_the_file(notes: Notes, path: Path) -> None:
     assert os.stat(path).st_mode & 0o777 == 0o600
     assert os.stat(f"{path}-wal").st_mode & 0o777 == 0o600
 
 
-async def test_a_file_moved_away_is_unavailable_until_it_is_back(notes: Notes, path: Path) -> None:
+async def test_a_moved_file_is_unavailable_until_it_is_moved_back(notes: Notes, path: Path) -> None:
     moved = path.with_suffix(".moved")
     os.rename(path, moved)
     for attempt in (notes.add, notes.database.ping):
@@ -58,7 +58,7 @@ def remove(path: Path) -> None:
         Path(f"{path}{suffix}").unlink()
 
 
-async def test_a_deleted_file_is_replaced_by_a_backup_while_serving(notes: Notes, path: Path) -> None:
+async def test_a_deleted_file_can_be_replaced_by_a_backup_while_serving(notes: Notes, path: Path) -> None:
     await notes.add(name="kept")
     copy(path)
     await notes.add(name="lost")
@@ -73,7 +73,9 @@ async def test_a_deleted_file_is_replaced_by_a_backup_while_serving(notes: Notes
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no database" * 100])
-async def test_a_deleted_file_is_not_replaced_by_just_anything(notes: Notes, path: Path, content: bytes) -> None:
+async def test_a_deleted_file_can_be_replaced_by_a_valid_database_only(
+    notes: Notes, path: Path, content: bytes
+) -> None:
     remove(path)
     write(path, content)
     for attempt in (notes.add, notes.database.ping):
@@ -81,14 +83,14 @@ async def test_a_deleted_file_is_not_replaced_by_just_anything(notes: Notes, pat
             await attempt()
 
 
-async def test_a_file_is_not_replaced_beside_the_journal_of_the_old_one(notes: Notes, path: Path) -> None:
+async def test_a_file_is_not_replaced_while_the_journal_of_the_old_file_exists(notes: Notes, path: Path) -> None:
     copy(path)
     os.rename(path.with_suffix(".backup"), path)
     with pytest.raises(Unavailable):
         await notes.add()
 
 
-async def test_all_is_unavailable_after_close(path: Path) -> None:
+async def test_every_call_is_unavailable_after_close(path: Path) -> None:
     notes = await Notes(await SQLiteDatabase.open(str(path))).prepare()
     await notes.database.close()
     for attempt in (notes.add, notes.count, notes.database.ping):
@@ -96,7 +98,7 @@ async def test_all_is_unavailable_after_close(path: Path) -> None:
             await attempt()
 
 
-async def test_open_says_in_one_sentence_why_not(tmp_path: Path) -> None:
+async def test_open_reports_its_failure_in_one_sentence(tmp_path: Path) -> None:
     text = tmp_path / "text"
     write(text, b"this is no database" * 100)
     damaged = tmp_path / "damaged.db"

@@ -16,16 +16,16 @@ twice = select(table.c.a).where(table.c.a == bindparam("x"), table.c.b == bindpa
     ("dialect", "parameters"),
     [(sqlite.dialect(paramstyle="qmark"), (1, 2, 1)), (asyncpg.dialect(), (1, 2))],  # type: ignore[no-untyped-call]
 )
-def test_a_parameter_may_stand_in_several_places(dialect: Dialect, parameters: tuple[int, ...]) -> None:
+def test_a_parameter_can_occur_several_times(dialect: Dialect, parameters: tuple[int, ...]) -> None:
     assert Statement(twice, dialect)(x=1, y=2).parameters == parameters
 
 
-def test_values_of_the_statement_need_not_be_named() -> None:
+def test_constants_of_the_statement_need_no_parameter() -> None:
     statement = Statement(select(table.c.a).where(table.c.a == 5, table.c.b == bindparam("y")), sqlite.dialect())
     assert statement(y=6).parameters == (5, 6)
     assert statement(y=None).parameters == (5, None)
 
 
-def test_a_forgotten_parameter_is_a_mistake() -> None:
+def test_a_missing_parameter_is_an_error() -> None:
     with pytest.raises(KeyError):
         Statement(twice, sqlite.dialect())(x=1)

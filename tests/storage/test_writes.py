@@ -82,7 +82,7 @@ def replacing(document_id: str, versions: tuple[int, ...]) -> Replace:
 # --- one write and its effects -------------------------------------------------------------------
 
 
-async def test_a_write_is_stored_with_its_history_and_its_effects(nodes: list[Ledger]) -> None:
+async def test_a_write_is_stored_with_its_history_and_effects(nodes: list[Ledger]) -> None:
     created = [new_document(f'{{"n": {n}}}') for n in range(CALLERS)]
     units = [(document, along(document.id, f"key {n}")) for n, document in enumerate(created)]
     outcomes = await race(*[nodes[0].writes.commit([write], effects) for write, effects in units])
@@ -93,7 +93,7 @@ async def test_a_write_is_stored_with_its_history_and_its_effects(nodes: list[Le
     assert {row[1] for row in await nodes[1].rows(outbox)} == {f"about {d.id}" for d in created}
 
 
-async def test_the_history_holds_what_a_replacement_has_left(ledger: Ledger) -> None:
+async def test_the_history_has_every_version_of_a_document(ledger: Ledger) -> None:
     first, second = await ledger.create('{"n": 1}'), await ledger.create('{"n": 1}')
     for version in range(1, 4):
         data = f'{{"n": {version + 1}}}'
@@ -106,7 +106,7 @@ async def test_the_history_holds_what_a_replacement_has_left(ledger: Ledger) -> 
 
 @pytest.mark.parametrize("versions", [(2,), (2, 3, 2**40), ()])
 @pytest.mark.parametrize("write", [replacing, Delete])
-async def test_a_write_that_misses_leaves_nothing(
+async def test_a_write_that_finds_no_row_stores_nothing(
     nodes: list[Ledger], versions: tuple[int, ...], write: Callable[[str, tuple[int, ...]], Any]
 ) -> None:
     document = await nodes[0].create()
@@ -119,7 +119,7 @@ async def test_a_write_that_misses_leaves_nothing(
     assert await nodes[1].rows(documents) == [(document, None, "{}", 1)]
 
 
-async def test_several_versions_may_be_named(ledger: Ledger) -> None:
+async def test_several_versions_can_be_expected(ledger: Ledger) -> None:
     document = await ledger.create()
     (row,) = await ledger.writes.commit([Replace(document, "[1]", (7, 1, 2**40))])
     assert tuple(row or ()) == (document, None, "[1]", 2)
@@ -127,7 +127,7 @@ async def test_several_versions_may_be_named(ledger: Ledger) -> None:
     assert await ledger.rows(documents) == []
 
 
-async def test_a_guard_lets_a_unit_pass_or_keeps_all_of_it_from_happening(nodes: list[Ledger]) -> None:
+async def test_a_guard_allows_or_prevents_the_whole_unit(nodes: list[Ledger]) -> None:
     open_gate, closed, document = await nodes[0].gate(), await nodes[0].gate(closed=1), await nodes[0].create()
     for gate in (closed, NOTHING):
         for write in (new_document(), Replace(document, "[]", (1,)), Delete(document)):
@@ -139,7 +139,7 @@ async def test_a_guard_lets_a_unit_pass_or_keeps_all_of_it_from_happening(nodes:
     assert await nodes[1].counts() == {"documents": 2, "history": 3, "receipts": 2, "outbox": 2, "gates": 2}
 
 
-async def test_of_two_conditions_neither_takes_effect_without_the_other(nodes: list[Ledger]) -> None:
+async def test_a_version_and_a_condition_apply_together_or_not_at_all(nodes: list[Ledger]) -> None:
     document, ticket = await nodes[0].create(), await nodes[0].ticket()
     with pytest.raises(Refused) as caught:
         await nodes[0].writes.commit([Replace(document, "[]", (2,))], [*along(document), UsedTicket(ticket, 1)])
@@ -152,7 +152,7 @@ async def test_of_two_conditions_neither_takes_effect_without_the_other(nodes: l
     assert await nodes[1].counts() == {"documents": 1, "history": 2, "receipts": 1, "outbox": 1}
 
 
-async def test_a_broken_rule_in_the_last_effect_undoes_the_write(nodes: list[Ledger]) -> None:
+async def test_a_constraint_violation_in_the_last_effect_rolls_back_the_write(nodes: list[Ledger]) -> None:
     document = await nodes[0].create(name="taken")
     message = Message(new_id()[0], "first")
     await nodes[0].writes.commit([Replace(document, "[]")], [message])
@@ -171,7 +171,7 @@ async def test_a_broken_rule_in_the_last_effect_undoes_the_write(nodes: list[Led
     assert await nodes[1].rows(documents) == [(document, "taken", "[]", 2)]
 
 
-async def test_effects_may_be_of_one_kind_and_in_any_number(ledger: Ledger) -> None:
+async def test_a_write_can_have_any_number_of_effects_of_one_kind(ledger: Ledger) -> None:
     for count in (0, 1, 2, 5, 100):
         document = new_document()
         messages = [Message(new_id()[0], f"{count}") for _ in range(count)]
@@ -179,13 +179,13 @@ async def test_effects_may_be_of_one_kind_and_in_any_number(ledger: Ledger) -> N
         assert [row for row in await ledger.rows(outbox) if row[1] == f"{count}"] == messages
 
 
-async def test_of_two_effects_with_one_key_the_later_one_is_stored(ledger: Ledger) -> None:
+async def test_the_later_of_two_effects_with_one_key_is_stored(ledger: Ledger) -> None:
     await ledger.writes.commit([new_document()], [Note("a", "1"), Note("b", "1"), Note("a", "2")])
     await ledger.writes.commit([new_document()], [Note("b", "3")])
     assert await ledger.rows(notes) == [("a", "2"), ("b", "3")]
 
 
-async def test_effects_may_be_stored_without_a_write(ledger: Ledger) -> None:
+async def test_effects_can_be_stored_without_a_write(ledger: Ledger) -> None:
     ticket = await ledger.ticket()
     assert list(await ledger.writes.commit([], [UsedTicket(ticket, 1), Note("a", "1")])) == []
     with pytest.raises(NoTicket):
@@ -198,7 +198,7 @@ async def test_effects_may_be_stored_without_a_write(ledger: Ledger) -> None:
 # --- batches -------------------------------------------------------------------------------------
 
 
-async def test_a_batch_does_writes_of_all_kinds_in_their_order(nodes: list[Ledger]) -> None:
+async def test_a_batch_runs_writes_of_all_kinds_in_order(nodes: list[Ledger]) -> None:
     kept, gone = await nodes[0].create(), await nodes[0].create()
     new = new_document("[0]")
     writes = [
@@ -227,7 +227,7 @@ async def test_a_batch_does_writes_of_all_kinds_in_their_order(nodes: list[Ledge
     assert [row[1:] for row in await nodes[1].rows(history) if row[0] == new.id] == [(1, "[0]"), (2, "[2]"), (3, "[4]")]
 
 
-async def test_a_batch_is_all_or_nothing_and_says_which_write_is_at_fault(nodes: list[Ledger]) -> None:
+async def test_a_batch_is_atomic_and_reports_the_index_of_the_failed_write(nodes: list[Ledger]) -> None:
     stored = [await nodes[0].create(name="taken")] + [await nodes[0].create() for _ in range(9)]
     before = await nodes[1].counts()
     good: list[Any] = [Replace(document, "[1]", (1,)) for document in stored[1:]]
@@ -249,7 +249,7 @@ async def test_a_batch_is_all_or_nothing_and_says_which_write_is_at_fault(nodes:
     assert {row[3] for row in await nodes[1].rows(documents)} == {1}
 
 
-async def test_a_batch_of_many_writes(nodes: list[Ledger]) -> None:
+async def test_a_batch_can_have_many_writes(nodes: list[Ledger]) -> None:
     created = [new_document() for _ in range(300)]
     await nodes[0].writes.commit(created, [*along(created[0].id), Note("k", "t")])
     assert await nodes[1].counts() == {"documents": 300, "history": 300, "receipts": 1, "outbox": 1, "notes": 1}
@@ -262,7 +262,7 @@ async def test_a_batch_of_many_writes(nodes: list[Ledger]) -> None:
 # --- dry runs ------------------------------------------------------------------------------------
 
 
-async def test_a_dry_run_returns_what_would_have_been_and_leaves_nothing(nodes: list[Ledger]) -> None:
+async def test_a_dry_run_returns_the_result_and_stores_nothing(nodes: list[Ledger]) -> None:
     document, ticket = await nodes[0].create(), await nodes[0].ticket()
     before = await nodes[1].counts()
     units: list[tuple[list[Any], Sequence[Any]]] = [
@@ -283,7 +283,7 @@ async def test_a_dry_run_returns_what_would_have_been_and_leaves_nothing(nodes: 
     assert await nodes[1].rows(documents) == [(document, None, "{}", 1)]
 
 
-async def test_dry_runs_and_writes_side_by_side(nodes: list[Ledger]) -> None:
+async def test_dry_runs_and_writes_run_concurrently(nodes: list[Ledger]) -> None:
     calls = []
     for n in range(CALLERS):
         write = new_document(f"[{n}]")
@@ -296,7 +296,7 @@ async def test_dry_runs_and_writes_side_by_side(nodes: list[Ledger]) -> None:
 # --- many callers --------------------------------------------------------------------------------
 
 
-async def test_failing_neighbours_harm_nobody(nodes: list[Ledger]) -> None:
+async def test_a_failing_write_does_not_affect_other_writes(nodes: list[Ledger]) -> None:
     ledger = nodes[0]
     stored = [await ledger.create() for _ in range(CALLERS)]
     await ledger.writes.commit([new_document(name="taken")], [Receipt("used", NOTHING)])
@@ -331,7 +331,7 @@ async def test_failing_neighbours_harm_nobody(nodes: list[Ledger]) -> None:
     assert found["history"] == CALLERS + 1 + 3 * eighth
 
 
-async def test_of_many_writers_of_one_version_exactly_one_wins(nodes: list[Ledger]) -> None:
+async def test_exactly_one_of_many_writers_of_one_version_succeeds(nodes: list[Ledger]) -> None:
     document = await nodes[0].create()
     for version in range(1, 5):
         calls = []
@@ -348,7 +348,7 @@ async def test_of_many_writers_of_one_version_exactly_one_wins(nodes: list[Ledge
     assert recorded[-1][2] == row[2]
 
 
-async def test_many_writers_of_any_version_all_take_effect(nodes: list[Ledger]) -> None:
+async def test_all_unconditional_writes_take_effect(nodes: list[Ledger]) -> None:
     document = await nodes[0].create()
     calls = [nodes[n % 2].writes.commit([Replace(document, f"[{n}]")], along(document)) for n in range(CALLERS)]
     outcomes = await race(*calls)
@@ -361,7 +361,7 @@ async def test_many_writers_of_any_version_all_take_effect(nodes: list[Ledger]) 
     }
 
 
-async def test_of_many_with_one_receipt_exactly_one_takes_effect(nodes: list[Ledger]) -> None:
+async def test_exactly_one_of_many_writes_with_one_receipt_takes_effect(nodes: list[Ledger]) -> None:
     calls = [nodes[n % 2].writes.commit([new_document()], [Receipt("one", NOTHING)]) for n in range(CALLERS)]
     outcomes = await race(*calls)
     assert tally(outcomes) == {"won": 1, "Refused": CALLERS - 1}
@@ -369,7 +369,7 @@ async def test_of_many_with_one_receipt_exactly_one_takes_effect(nodes: list[Led
     assert await nodes[0].counts() == {"documents": 1, "history": 1, "receipts": 1}
 
 
-async def test_batches_that_overlap_in_any_order_all_take_effect(nodes: list[Ledger]) -> None:
+async def test_overlapping_batches_in_any_order_all_take_effect(nodes: list[Ledger]) -> None:
     stored = [await nodes[0].create() for _ in range(20)]
     source = random.Random(7)
     calls = []
@@ -386,7 +386,7 @@ async def test_batches_that_overlap_in_any_order_all_take_effect(nodes: list[Led
     assert sum(row[3] - 1 for row in await nodes[0].rows(documents)) == CALLERS * 11
 
 
-async def test_receipts_that_overlap_in_opposite_order_do_not_deadlock(fresh_postgresql_url: str) -> None:
+async def test_overlapping_receipts_in_opposite_order_do_not_deadlock(fresh_postgresql_url: str) -> None:
     async with AsyncExitStack() as stack:
         nodes = []
         for _ in range(3):
@@ -400,7 +400,7 @@ async def test_receipts_that_overlap_in_opposite_order_do_not_deadlock(fresh_pos
             yield Query("SELECT pg_sleep(0.5)::text", ())
             raise Closed
 
-        # Both nodes have inserted half of their receipts when they meet the one that is in the middle.
+        # Both nodes have inserted half of their receipts when they reach the receipt in the middle.
         held = asyncio.ensure_future(nodes[2].database.transact(in_the_middle))
         await asyncio.sleep(0.2)
         calls = []
@@ -412,7 +412,7 @@ async def test_receipts_that_overlap_in_opposite_order_do_not_deadlock(fresh_pos
         assert await nodes[0].counts() == {"documents": 20, "history": 20, "receipts": 20}
 
 
-async def test_cancelled_callers_harm_nobody(nodes: list[Ledger]) -> None:
+async def test_a_cancelled_call_does_not_affect_other_calls(nodes: list[Ledger]) -> None:
     created = [new_document() for _ in range(4 * CALLERS)]
     tasks = [
         asyncio.ensure_future(_commit(nodes[0], [d] if n % 5 else [d, new_document()], along(d.id)))
@@ -436,7 +436,7 @@ async def _commit(ledger: Ledger, writes: Sequence[Any], effects: Sequence[Any])
     return await ledger.writes.commit(writes, effects)
 
 
-async def test_what_waits_is_stored_before_the_database_is_closed(nodes: list[Ledger]) -> None:
+async def test_closing_the_database_stores_waiting_writes(nodes: list[Ledger]) -> None:
     tasks = [asyncio.ensure_future(_commit(nodes[0], [d], along(d.id))) for d in [new_document() for _ in range(100)]]
     await asyncio.sleep(0)
     await nodes[0].database.close()
@@ -444,10 +444,10 @@ async def test_what_waits_is_stored_before_the_database_is_closed(nodes: list[Le
     assert len(await nodes[1].rows(documents)) == 100
 
 
-# --- inside of scripts ---------------------------------------------------------------------------
+# --- inside scripts ------------------------------------------------------------------------------
 
 
-async def test_effects_are_stored_by_a_script(nodes: list[Ledger]) -> None:
+async def test_a_script_can_store_effects(nodes: list[Ledger]) -> None:
     ticket, gate, closed = await nodes[0].ticket(), await nodes[0].gate(), await nodes[0].gate(closed=1)
 
     def script(*effects: Any) -> Callable[[], Script[str]]:
@@ -477,7 +477,9 @@ async def test_effects_are_stored_by_a_script(nodes: list[Ledger]) -> None:
 # --- how PostgreSQL does it ----------------------------------------------------------------------
 
 
-async def test_what_shares_a_statement(fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_writes_of_the_same_shape_share_a_statement(
+    fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shared: list[int] = []
     query = JoinedStatement.query
 
@@ -506,7 +508,7 @@ async def test_what_shares_a_statement(fresh_postgresql_url: str, monkeypatch: p
     await database.close()
 
 
-async def test_only_what_could_leave_traces_needs_a_transaction(ledger: Ledger) -> None:
+async def test_only_calls_that_could_leave_partial_writes_use_a_transaction(ledger: Ledger) -> None:
     def traces(writes: list[Any], effects: Sequence[Any] = ()) -> tuple[int, bool]:
         division = divide(ledger.writes._unit(writes, effects))
         return len(division.layouts), division.leaves_traces

@@ -1,4 +1,4 @@
-"""What the database knows of one account: a row about it in every table, and every place where a text is found."""
+"""Find the data about one account in the database: store a row in every table, and search for a text."""
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
@@ -21,15 +21,15 @@ IMPERSONAL = frozenset({"action", "actor_type", "target_type", "purpose", "kind"
 
 
 def unclassified_columns() -> list[str]:
-    """Columns that hold ids of we do not know what: a new one must be named here, and be thought of in deletion."""
+    """Columns with ids of unknown meaning: a new one must be listed here, and be handled by the deletion."""
     known = POINTERS | {"id"}
     return [str(c) for t in metadata.sorted_tables for c in t.columns if c.type is Identifier and c.name not in known]
 
 
 async def leave_traces(database: Database, user_id: str, marker: str, tables: Iterable[Table] = ()) -> None:
-    """Put a row about the account into each table, with the marker in every column that could hold something personal.
+    """Store a row about the account in each table, with the marker in every column that can hold personal data.
 
-    A table with two columns for accounts gets a row for each.
+    A table with two columns for accounts gets a row for each column.
     """
     for table in tables or TABLES_OF_ACCOUNTS:
         pointers = [column.name for column in table.columns if column.name in POINTERS]
@@ -60,7 +60,7 @@ def _value(column: Column[Any], row_id: str, now: str, marker: str) -> Any:
 
 
 async def places_of(database: Database, needle: str) -> set[str]:
-    """The columns, as `table.column`, in which a text is found in any row."""
+    """Return the columns, as `table.column`, in which any row contains a text."""
     return {place async for place in _places(database, needle)}
 
 
