@@ -14,7 +14,7 @@ from tests.programs import need
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Generator[servers.PostgreSQLServer]:
-    """A PostgreSQL for the whole run. Who stops it starts it again."""
+    """A PostgreSQL for the whole run. A test that stops it must start it again."""
     yield from servers.postgresql_server()
 
 
@@ -48,7 +48,7 @@ async def migrated_postgresql(postgresql_server: servers.PostgreSQLServer) -> As
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with today's schema. Tests copy it."""
     path = tmp_path_factory.mktemp("migrated") / "kingpost.db"
-    # Others ask for this while an event loop runs in their thread.
+    # Some tests request this while an event loop runs in their thread.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, migrate(f"sqlite:///{path}")).result()
     return path
@@ -56,7 +56,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def valkey_server() -> Generator[servers.ValkeyServer]:
-    """A Valkey for the whole run. Who stops it starts it again."""
+    """A Valkey for the whole run. A test that stops it must start it again."""
     server = servers.ValkeyServer()
     yield server
     server.remove()
@@ -64,7 +64,7 @@ def valkey_server() -> Generator[servers.ValkeyServer]:
 
 @pytest.fixture(scope="session")
 def pgbouncer(postgresql_server: servers.PostgreSQLServer) -> Generator[servers.PgBouncer]:
-    """A PgBouncer in transaction mode that shares out two connections to the server."""
+    """A PgBouncer in transaction mode with two connections to the server."""
     binary = need("pgbouncer", "apt install pgbouncer")
     pooler = servers.PgBouncer(binary, postgresql_server.port, pool_size=2)
     yield pooler

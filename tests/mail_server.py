@@ -19,10 +19,10 @@ QUOTED_PASSWORD = quote(PASSWORD, safe="")
 
 
 class MailServer:
-    """Takes messages, or refuses them as it is told. It can stop, and come back on the same port."""
+    """Accepts messages, or refuses them with the given replies. It can stop, and restart on the same port."""
 
     def __init__(self, certificate: Certificate | None = None, *, is_implicit: bool = False, **options: Any) -> None:
-        """`options` are aiosmtpd's. With a certificate it offers STARTTLS, or speaks nothing but TLS."""
+        """`options` are aiosmtpd's. With a certificate it offers STARTTLS, or speaks TLS only."""
         self.port = free_port()
         self.received: list[EmailMessage] = []
         self.envelopes: list[Envelope] = []
@@ -58,7 +58,7 @@ class MailServer:
             self._controller.stop()
             self._controller = None
 
-    # --- what aiosmtpd calls ---
+    # --- called by aiosmtpd ---
 
     async def handle_MAIL(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -86,14 +86,14 @@ class MailServer:
 
 
 def only_with_password(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
-    """An authenticator that knows one user."""
+    """An authenticator that accepts one user."""
     right = isinstance(data, LoginPassword) and (data.login, data.password) == (USER.encode(), PASSWORD.encode())
     return AuthResult(success=right, handled=False)
 
 
 @contextmanager
 def running(certificate: Certificate | None = None, **options: Any) -> Generator[MailServer]:
-    """A mail server for as long as the block."""
+    """Run a mail server during the block."""
     server = MailServer(certificate, **options)
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""Programs that some tests need and no wheel brings."""
+"""Programs that some tests need and that no wheel provides."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ def need(program: str, install: str) -> str:
 
 
 def skip(reason: str) -> NoReturn:
-    """Skip the test, or fail it where nothing may be skipped."""
+    """Skip the test, or fail it where no test may be skipped."""
     if os.environ.get(FAIL_ON_SKIP):
         pytest.fail(f"{reason} ({FAIL_ON_SKIP} is set)")
     pytest.skip(reason)

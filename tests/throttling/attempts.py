@@ -1,4 +1,4 @@
-"""Attempts as the tests of counters make them."""
+"""Helpers that make attempts for the tests of counters."""
 
 import uuid
 
@@ -16,12 +16,12 @@ def client(account: str, address: str) -> ClientKeys:
 
 
 async def attempt(counters: AttemptCounters, account: str, backoff: Backoff, address: str | None = None) -> float:
-    """Make an attempt, and return the seconds to wait: 0 if it was let through."""
+    """Make an attempt, and return the seconds to wait: 0 if it was allowed."""
     return (await counters.begin(keys(account, address), backoff)).wait
 
 
 async def attempt_from(counters: AttemptCounters, address: str, backoff: Backoff) -> float:
-    """Make an attempt at an account that nobody has tried before, and return the seconds to wait."""
+    """Make an attempt at a new account, and return the seconds to wait."""
     return await attempt(counters, uuid.uuid4().hex, backoff, address)
 
 

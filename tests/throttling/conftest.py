@@ -10,7 +10,7 @@ from kingpost.auth.throttling.mirror import Mirror
 from kingpost.auth.throttling.valkey import TIMEOUT, ValkeyCounters
 from tests.servers import ValkeyServer
 
-PATIENT = 30.0
+LONG_TIMEOUT = 30.0
 """A time-out, in seconds, that no answer exceeds, however busy the machine is."""
 
 
@@ -33,20 +33,20 @@ async def valkey_nodes(valkey_server: ValkeyServer) -> AsyncGenerator[list[Valke
 
 
 @pytest.fixture
-async def patient_nodes(valkey_server: ValkeyServer) -> AsyncGenerator[list[ValkeyCounters]]:
-    """Two nodes that share an empty Valkey, for tests in which it is never away."""
-    async for nodes in two_nodes(valkey_server, PATIENT):
+async def unhurried_nodes(valkey_server: ValkeyServer) -> AsyncGenerator[list[ValkeyCounters]]:
+    """Two nodes that share an empty Valkey, with a long time-out, for tests without an outage."""
+    async for nodes in two_nodes(valkey_server, LONG_TIMEOUT):
         yield nodes
 
 
 @pytest.fixture(params=["memory", "mirror", "valkey"])
 def nodes(request: pytest.FixtureRequest) -> list[AttemptCounters]:
-    """Two nodes with the same counters. In memory there is only one, twice."""
+    """Two nodes with the same counters. In memory it is the same node twice."""
     if request.param == "memory":
         return [MemoryCounters()] * 2
     if request.param == "mirror":
         return [Mirror()] * 2
-    nodes: list[AttemptCounters] = request.getfixturevalue("patient_nodes")
+    nodes: list[AttemptCounters] = request.getfixturevalue("unhurried_nodes")
     return nodes
 
 

@@ -1,4 +1,4 @@
-"""What every implementation of the attempt counters promises."""
+"""The contract of every implementation of the attempt counters."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ async def use_up_address(counters: AttemptCounters, address: str, backoff: Backo
         assert await attempt_from(counters, address, backoff) == 0
 
 
-async def test_so_many_attempts_are_free_and_the_next_one_waits(counters: AttemptCounters) -> None:
+async def test_the_first_attempts_are_free_and_the_next_one_waits(counters: AttemptCounters) -> None:
     await use_up(counters, "a")
     for _ in range(3):
         assert 59 < await attempt(counters, "a", THREE) <= 60
@@ -50,7 +50,7 @@ async def test_the_counter_of_an_address_loses_attempts_with_time(counters: Atte
     assert await attempt_from(counters, "b", backoff) == 0
 
 
-async def test_the_counter_of_an_address_grows_all_the_same_if_attempts_do_not_stop(counters: AttemptCounters) -> None:
+async def test_the_counter_of_an_address_still_grows_under_continuous_attempts(counters: AttemptCounters) -> None:
     await use_up_address(counters, "a", backoff=QUICK)
     waits = []
     for _ in range(3):
@@ -61,7 +61,7 @@ async def test_the_counter_of_an_address_grows_all_the_same_if_attempts_do_not_s
     assert waits[0] < waits[1] < waits[2]
 
 
-async def test_a_refused_attempt_counts_for_nothing(counters: AttemptCounters) -> None:
+async def test_a_refused_attempt_is_not_counted(counters: AttemptCounters) -> None:
     await use_up(counters, "a", backoff=QUICK)
     for _ in range(20):
         assert await attempt(counters, "a", QUICK) > 0
@@ -70,13 +70,13 @@ async def test_a_refused_attempt_counts_for_nothing(counters: AttemptCounters) -
     assert 0.3 < await attempt(counters, "a", QUICK) <= 0.4
 
 
-async def test_keys_have_nothing_to_do_with_each_other(counters: AttemptCounters) -> None:
+async def test_keys_are_independent(counters: AttemptCounters) -> None:
     await use_up(counters, "a")
     await use_up(counters, "b")
     assert await attempt(counters, "a", THREE) > 0
 
 
-async def test_an_attempt_is_counted_under_both_its_keys_or_none(counters: AttemptCounters) -> None:
+async def test_an_attempt_is_counted_under_both_keys_or_none(counters: AttemptCounters) -> None:
     await use_up(counters, "a")
     for _ in range(5):
         assert await attempt(counters, "a", THREE, "b") > 0
@@ -88,7 +88,7 @@ async def test_an_attempt_is_counted_under_both_its_keys_or_none(counters: Attem
     assert await attempt_from(counters, "d", THREE) > 0
 
 
-async def test_of_two_keys_the_one_that_waits_longest_decides(counters: AttemptCounters) -> None:
+async def test_the_key_with_the_longest_wait_decides(counters: AttemptCounters) -> None:
     short, long = Backoff(1, 100), Backoff(1, 300)
     await use_up(counters, "a", backoff=short)
     await use_up(counters, "b", backoff=long)
@@ -99,7 +99,7 @@ async def test_of_two_keys_the_one_that_waits_longest_decides(counters: AttemptC
 
 
 @pytest.mark.parametrize("callers", [20, 200])
-async def test_of_any_number_of_callers_at_once_on_two_nodes_only_the_free_ones_pass(
+async def test_concurrent_callers_on_two_nodes_get_only_the_free_attempts(
     nodes: list[AttemptCounters], callers: int
 ) -> None:
     backoff = Backoff(free=10, delay=60)
@@ -109,12 +109,12 @@ async def test_of_any_number_of_callers_at_once_on_two_nodes_only_the_free_ones_
     assert sum(wait == 0 for wait in waits) == 10
 
 
-async def test_nobody_ever_waits_longer_than_a_quarter_of_an_hour(counters: AttemptCounters) -> None:
+async def test_the_wait_is_at_most_a_quarter_of_an_hour(counters: AttemptCounters) -> None:
     assert await attempt(counters, "a", Backoff(free=1, delay=1e9)) == 0
     assert LONGEST_DELAY - 1 < await attempt(counters, "a", THREE) <= LONGEST_DELAY
 
 
-async def test_an_attempt_that_is_undone_was_never_made(nodes: list[AttemptCounters]) -> None:
+async def test_an_undone_attempt_is_not_counted(nodes: list[AttemptCounters]) -> None:
     for _ in range(10):
         assert await attempt(nodes[0], "a", THREE, "b") == 0
         await nodes[1].undo(["a", "b"])
@@ -122,14 +122,14 @@ async def test_an_attempt_that_is_undone_was_never_made(nodes: list[AttemptCount
     await use_up_address(nodes[1], "b")
 
 
-async def test_an_undone_attempt_takes_its_delay_with_it_but_no_other_attempt(counters: AttemptCounters) -> None:
+async def test_undoing_an_attempt_removes_its_delay_but_no_other_attempt(counters: AttemptCounters) -> None:
     await use_up(counters, "a")
     await counters.undo(["a"])
     assert await attempt(counters, "a", THREE) == 0
     assert 59 < await attempt(counters, "a", THREE) <= 60
 
 
-async def test_undoing_more_attempts_than_were_made_gives_nothing_away(counters: AttemptCounters) -> None:
+async def test_undoing_more_attempts_than_were_made_adds_no_free_attempts(counters: AttemptCounters) -> None:
     await counters.undo(["a"])
     assert await attempt(counters, "a", THREE) == 0
     for _ in range(5):
@@ -138,7 +138,7 @@ async def test_undoing_more_attempts_than_were_made_gives_nothing_away(counters:
     assert await attempt(counters, "a", THREE) > 0
 
 
-async def test_of_attempts_undone_at_the_same_time_each_one_counts(nodes: list[AttemptCounters]) -> None:
+async def test_attempts_undone_concurrently_are_all_undone(nodes: list[AttemptCounters]) -> None:
     backoff = Backoff(free=50, delay=60)
     await use_up(nodes[0], "a", backoff=backoff)
     await asyncio.gather(*[nodes[n % 2].undo(["a"]) for n in range(20)])
@@ -165,7 +165,7 @@ async def test_a_success_from_an_unknown_address_removes_the_counter_of_the_acco
     await use_up(nodes[0], "a")
 
 
-async def test_of_successes_at_the_same_time_each_one_counts(nodes: list[AttemptCounters]) -> None:
+async def test_concurrent_successes_are_all_counted(nodes: list[AttemptCounters]) -> None:
     backoff = Backoff(free=50, delay=60)
     await use_up_address(nodes[0], "b", backoff=backoff)
     await asyncio.gather(*[nodes[n % 2].succeed(f"a{n}", client(f"a{n}", "b"), 60) for n in range(20)])
@@ -182,7 +182,9 @@ async def test_a_reset_forgets_all_attempts_under_these_keys(nodes: list[Attempt
     assert await attempt(nodes[0], "c", THREE) > 0
 
 
-async def test_after_a_success_the_pair_has_a_counter_in_place_of_the_accounts(nodes: list[AttemptCounters]) -> None:
+async def test_after_a_success_the_counter_of_the_pair_replaces_that_of_the_account(
+    nodes: list[AttemptCounters],
+) -> None:
     await nodes[0].succeed("a", client("a", "home"), 60)
     await use_up(nodes[1], "a", "elsewhere")
     assert await attempt(nodes[0], "a", THREE, "another") > 0
@@ -196,11 +198,11 @@ async def test_after_a_success_the_pair_has_a_counter_in_place_of_the_accounts(n
     assert refused.own == "a at home"
     await nodes[1].succeed("a at home", client("a", "home"), 60)
     await use_up(nodes[0], "a at home")
-    # The success at home does not help whoever tries elsewhere.
+    # The success at home does not help a client at another address.
     assert await attempt(nodes[0], "a", THREE, "another") > 0
 
 
-async def test_a_pair_is_remembered_for_its_time_and_on_all_nodes(nodes: list[AttemptCounters]) -> None:
+async def test_a_pair_is_remembered_on_all_nodes_until_it_expires(nodes: list[AttemptCounters]) -> None:
     assert not await is_usual(nodes[0], "a", "home")
     await nodes[0].succeed("a", client("a", "home"), 1)
     await nodes[0].succeed("b", client("b", "home"), 1)
@@ -211,7 +213,7 @@ async def test_a_pair_is_remembered_for_its_time_and_on_all_nodes(nodes: list[At
     assert await is_usual(nodes[1], "b", "home")
 
 
-async def test_counters_and_remembered_pairs_of_one_key_are_apart(counters: AttemptCounters) -> None:
+async def test_counters_and_remembered_pairs_of_one_key_are_separate(counters: AttemptCounters) -> None:
     await counters.succeed("a", client("a", "home"), 60)
     await use_up(counters, "a at home")
     await counters.reset(["a at home"])
@@ -220,7 +222,7 @@ async def test_counters_and_remembered_pairs_of_one_key_are_apart(counters: Atte
     assert not await is_usual(counters, "b", "home")
 
 
-def test_the_delay_of_an_endless_attack_is_a_number() -> None:
+def test_the_delay_of_an_endless_attack_does_not_overflow() -> None:
     assert THREE.delay_after(2) == 0
     assert [THREE.delay_after(count) for count in range(3, 8)] == [60, 120, 240, 480, 900]
     assert THREE.delay_after(10**9) == LONGEST_DELAY

@@ -1,4 +1,4 @@
-"""What is particular to counters in memory: time that can be moved, and a bound."""
+"""Tests for counters in memory only: a clock that can be moved, and a bounded size."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def counters(clock: Clock) -> MemoryCounters:
     return MemoryCounters(capacity=100, now=clock)
 
 
-async def test_an_hour_after_the_last_counted_attempt_all_is_forgotten(counters: MemoryCounters, clock: Clock) -> None:
+async def test_counters_expire_an_hour_after_the_last_counted_attempt(counters: MemoryCounters, clock: Clock) -> None:
     assert await attempt(counters, "a", ONE) == 0
     clock.now += 60
     assert await attempt(counters, "a", ONE) == 0
@@ -32,7 +32,7 @@ async def test_an_hour_after_the_last_counted_attempt_all_is_forgotten(counters:
     assert await attempt(counters, "a", ONE) == 60
 
 
-async def test_refused_attempts_keep_nothing_from_being_forgotten(counters: MemoryCounters, clock: Clock) -> None:
+async def test_refused_attempts_do_not_delay_the_expiry(counters: MemoryCounters, clock: Clock) -> None:
     assert await attempt(counters, "a", Backoff(free=1, delay=900)) == 0
     for _ in range(89):
         clock.now += 10
@@ -42,7 +42,7 @@ async def test_refused_attempts_keep_nothing_from_being_forgotten(counters: Memo
     assert await attempt(counters, "a", ONE) == 60
 
 
-async def test_growth_goes_on_to_the_longest_delay_and_stays_there(counters: MemoryCounters, clock: Clock) -> None:
+async def test_the_delay_grows_to_its_maximum_and_stays_there(counters: MemoryCounters, clock: Clock) -> None:
     waits = []
     for _ in range(100):
         assert await attempt(counters, "a", ONE) == 0
@@ -51,7 +51,7 @@ async def test_growth_goes_on_to_the_longest_delay_and_stays_there(counters: Mem
     assert waits == [60, 120, 240, 480, *[900] * 96]
 
 
-async def test_the_counters_without_an_attempt_for_longest_are_evicted(counters: MemoryCounters) -> None:
+async def test_the_least_recently_used_counters_are_evicted(counters: MemoryCounters) -> None:
     keys = [f"key {n}" for n in range(100)]
     for key in keys:
         assert await attempt(counters, key, Backoff(free=2, delay=60)) == 0
@@ -62,7 +62,7 @@ async def test_the_counters_without_an_attempt_for_longest_are_evicted(counters:
     assert await attempt(counters, "key 1", ONE) == 0
 
 
-async def test_the_pairs_remembered_longest_ago_are_evicted(counters: MemoryCounters) -> None:
+async def test_the_oldest_remembered_pairs_are_evicted(counters: MemoryCounters) -> None:
     for n in range(101):
         await counters.succeed(f"key {n}", client(f"key {n}", "home"), 60)
     assert not await is_usual(counters, "key 0", "home")
@@ -73,7 +73,7 @@ async def test_the_pairs_remembered_longest_ago_are_evicted(counters: MemoryCoun
     assert not await is_usual(counters, "key 2", "home")
 
 
-async def test_a_pair_is_forgotten_in_time(counters: MemoryCounters, clock: Clock) -> None:
+async def test_a_remembered_pair_expires(counters: MemoryCounters, clock: Clock) -> None:
     await counters.succeed("a", client("a", "home"), 60)
     clock.now += 59
     assert await is_usual(counters, "a", "home")
@@ -85,5 +85,7 @@ async def test_a_pair_is_forgotten_in_time(counters: MemoryCounters, clock: Cloc
     ("count", "elapsed", "left"),
     [(0, 0, 0), (2, 59, 2), (2, 60, 1), (2, 1e6, 0), (3, 60, 3), (3, 180, 2), (3, 240, 1), (5, 360, 3), (5, 1e6, 0)],
 )
-def test_a_count_leaks_quickly_where_it_is_free_and_slowly_above(count: int, elapsed: float, left: int) -> None:
+def test_a_count_decreases_quickly_within_the_free_attempts_and_slowly_above(
+    count: int, elapsed: float, left: int
+) -> None:
     assert Backoff(free=3, delay=60).leaked(count, elapsed) == left

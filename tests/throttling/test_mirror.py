@@ -1,4 +1,4 @@
-"""What a mirror takes over from the server, and what it keeps to share with it."""
+"""The mirror: the state it takes from the server, and the changes it keeps to share."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def mirror(clock: Clock) -> Mirror:
 
 
 async def passing(mirror: Mirror, key: str) -> int:
-    """Return how many of ten attempts are let through."""
+    """Return how many of ten attempts are allowed."""
     return [await attempt(mirror, key, FIVE) for _ in range(10)].count(0)
 
 
@@ -30,7 +30,7 @@ def taken(mirror: Mirror, *keys: str) -> dict[str, tuple[bool, int]]:
     return {key: (change.is_reset, change.count) for key, change in mirror.take(keys).items()}
 
 
-async def test_attempts_go_on_from_the_state_of_the_server(mirror: Mirror, clock: Clock) -> None:
+async def test_attempts_continue_from_the_state_of_the_server(mirror: Mirror, clock: Clock) -> None:
     mirror.learn("a", as_of=1, count=3, age=10, wait=-10)
     mirror.learn("b", as_of=1, count=6, age=10, wait=20)
     assert await passing(mirror, "a") == 2
@@ -42,14 +42,14 @@ async def test_attempts_go_on_from_the_state_of_the_server(mirror: Mirror, clock
     assert taken(mirror, "a", "b") == {"a": (False, 2), "b": (False, 1)}
 
 
-async def test_the_counter_of_an_address_goes_on_losing_attempts(mirror: Mirror, clock: Clock) -> None:
+async def test_the_counter_of_an_address_keeps_losing_attempts(mirror: Mirror, clock: Clock) -> None:
     mirror.learn("home", as_of=1, count=4, age=100, wait=-100)
     clock.now += 20
     # Two were lost in two minutes.
     assert [await attempt(mirror, f"{n}", FIVE, "home") for n in range(4)] == [0, 0, 0, 60]
 
 
-async def test_attempts_that_are_not_shared_come_on_top_of_what_the_server_says(mirror: Mirror) -> None:
+async def test_unshared_attempts_are_added_to_the_state_of_the_server(mirror: Mirror) -> None:
     assert await passing(mirror, "a") == 5
     mirror.learn("a", as_of=1, count=2, age=0, wait=0)
     assert await attempt(mirror, "a", FIVE) == 60
@@ -66,7 +66,7 @@ async def test_an_older_state_is_ignored(mirror: Mirror) -> None:
     assert await passing(mirror, "a") == 1
 
 
-async def test_a_reset_that_is_not_shared_prevails_over_what_the_server_says(mirror: Mirror) -> None:
+async def test_an_unshared_reset_overrides_the_state_of_the_server(mirror: Mirror) -> None:
     mirror.learn("a", as_of=1, count=5, age=0, wait=60)
     await mirror.succeed("a", client("a", "home"), 60)
     mirror.learn("a", as_of=2, count=5, age=0, wait=60)
@@ -77,7 +77,7 @@ async def test_a_reset_that_is_not_shared_prevails_over_what_the_server_says(mir
     assert mirror.wait("unknown") == 0
 
 
-async def test_an_attempt_and_its_undoing_are_no_change(mirror: Mirror) -> None:
+async def test_an_attempt_and_its_undo_cancel_out(mirror: Mirror) -> None:
     assert await attempt(mirror, "a", FIVE, "home") == 0
     await mirror.undo(["a", "home"])
     assert taken(mirror, "a", "home") == {}

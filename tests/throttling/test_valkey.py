@@ -1,4 +1,4 @@
-"""What is particular to counters in Valkey: outages, restarts, and what it holds."""
+"""Tests for counters in Valkey only: outages, restarts, and the stored data."""
 
 import asyncio
 import logging
@@ -14,13 +14,13 @@ from kingpost.secret import MasterSecret
 from kingpost.settings import Rate
 from tests.servers import ValkeyServer
 from tests.throttling.attempts import attempt, attempt_from, client, is_usual
-from tests.throttling.conftest import PATIENT
+from tests.throttling.conftest import LONG_TIMEOUT
 
 FIVE = Backoff(free=5, delay=60)
 
 
 async def passing(counters: AttemptCounters, key: str, attempts: int = 20) -> int:
-    """How many of many attempts are let through."""
+    """Return how many of many attempts are allowed."""
     return [await attempt(counters, key, FIVE) for _ in range(attempts)].count(0)
 
 
@@ -35,19 +35,19 @@ async def until_shared(valkey_server: ValkeyServer, *nodes: ValkeyCounters) -> N
 
 
 async def test_counters_survive_a_restart_of_the_node(
-    valkey_server: ValkeyServer, patient_nodes: list[ValkeyCounters]
+    valkey_server: ValkeyServer, unhurried_nodes: list[ValkeyCounters]
 ) -> None:
-    assert await passing(patient_nodes[0], "a") == 5
-    await patient_nodes[0].succeed("usual", client("usual", "home"), 60)
-    restarted = ValkeyCounters(valkey_server.url, PATIENT)
+    assert await passing(unhurried_nodes[0], "a") == 5
+    await unhurried_nodes[0].succeed("usual", client("usual", "home"), 60)
+    restarted = ValkeyCounters(valkey_server.url, LONG_TIMEOUT)
     assert await passing(restarted, "a") == 0
     assert await is_usual(restarted, "usual", "home")
     await restarted.close()
 
 
-async def test_everything_there_expires(valkey_server: ValkeyServer, patient_nodes: list[ValkeyCounters]) -> None:
-    await attempt(patient_nodes[0], "a", FIVE, "b")
-    await patient_nodes[0].succeed("c", client("c", "home"), 77)
+async def test_every_key_in_valkey_expires(valkey_server: ValkeyServer, unhurried_nodes: list[ValkeyCounters]) -> None:
+    await attempt(unhurried_nodes[0], "a", FIVE, "b")
+    await unhurried_nodes[0].succeed("c", client("c", "home"), 77)
     lifetimes = await valkey_server.lifetimes()
     assert len(lifetimes) == 3
     assert all(name.startswith("kingpost:") for name in lifetimes)
@@ -56,7 +56,7 @@ async def test_everything_there_expires(valkey_server: ValkeyServer, patient_nod
     assert lifetimes["kingpost:remembered:c at home"] == pytest.approx(77, abs=2)
 
 
-async def test_without_valkey_each_node_goes_on_from_what_it_knows(
+async def test_each_node_continues_with_its_own_counts_without_valkey(
     valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters], caplog: pytest.LogCaptureFixture
 ) -> None:
     await valkey_nodes[0].succeed("usual", client("usual", "home"), 60)
@@ -66,7 +66,7 @@ async def test_without_valkey_each_node_goes_on_from_what_it_knows(
     valkey_server.stop()
     try:
         started = time.monotonic()
-        # The first one knows of its own attempts, the second one of all.
+        # The first node knows of its own attempts, the second node of all.
         assert [await passing(node, "a") for node in valkey_nodes] == [3, 1]
         assert [await passing(node, "used up") for node in valkey_nodes] == [0, 0]
         assert [await passing(node, "new") for node in valkey_nodes] == [5, 5]
@@ -86,7 +86,7 @@ async def test_without_valkey_each_node_goes_on_from_what_it_knows(
     assert "answers again" in caplog.text
 
 
-async def test_a_freeze_in_the_middle_of_many_attempts_lets_no_more_of_them_through(
+async def test_a_freeze_during_many_attempts_allows_no_more_of_them(
     valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]
 ) -> None:
     node = valkey_nodes[0]
@@ -100,12 +100,12 @@ async def test_a_freeze_in_the_middle_of_many_attempts_lets_no_more_of_them_thro
     assert [await passing(valkey_nodes[1], key) for key in ("a", "b")] == [0, 0]
 
 
-async def test_of_attempts_at_once_no_more_are_let_through_if_valkey_freezes(
+async def test_a_freeze_during_concurrent_attempts_allows_no_more_of_them(
     valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]
 ) -> None:
     thirty = Backoff(free=30, delay=60)
     attempts = [asyncio.create_task(attempt(valkey_nodes[0], "a", thirty)) for _ in range(100)]
-    # Some have been answered, and some are on their way.
+    # Some attempts have been answered, and some are in progress.
     await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
     with valkey_server.frozen():
         waits = await asyncio.gather(*attempts)
@@ -114,7 +114,7 @@ async def test_of_attempts_at_once_no_more_are_let_through_if_valkey_freezes(
     assert waits.count(0) == 30
 
 
-async def test_attempts_that_succeed_while_valkey_is_away_leave_nothing_behind(
+async def test_successful_attempts_during_an_outage_leave_no_counters(
     valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]
 ) -> None:
     node, twenty = valkey_nodes[0], Backoff(free=20, delay=60)
@@ -128,7 +128,7 @@ async def test_attempts_that_succeed_while_valkey_is_away_leave_nothing_behind(
 
     assert await ten_attempts("answered") == [0] * 10
     with valkey_server.frozen():
-        # The server reads these when it goes on. They are too late by then.
+        # The server reads these when it continues. By then they are too late.
         assert await ten_attempts("on its way") == [0] * 10
         await ten_successes("answered")
         await ten_successes("on its way")
@@ -137,7 +137,7 @@ async def test_attempts_that_succeed_while_valkey_is_away_leave_nothing_behind(
     assert waits.count(0) == 20
 
 
-async def test_a_reset_while_valkey_is_away_is_shared_later(
+async def test_a_reset_during_an_outage_is_shared_later(
     valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]
 ) -> None:
     assert await passing(valkey_nodes[0], "a") == 5
@@ -149,7 +149,7 @@ async def test_a_reset_while_valkey_is_away_is_shared_later(
     assert await passing(valkey_nodes[0], "a") == 2
 
 
-async def test_a_hanging_valkey_costs_one_time_out_and_not_one_a_login(
+async def test_a_hanging_valkey_costs_one_timeout_and_not_one_per_login(
     valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]
 ) -> None:
     assert await passing(valkey_nodes[0], "a", attempts=2) == 2
@@ -165,7 +165,7 @@ async def test_a_hanging_valkey_costs_one_time_out_and_not_one_a_login(
     assert await passing(valkey_nodes[1], "a") == 3
 
 
-async def test_attempts_all_along_an_outage_are_answered_quickly_and_never_go_unlimited(
+async def test_attempts_during_an_outage_are_answered_quickly_and_stay_limited(
     valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]
 ) -> None:
     slowest, passed, done = 0.0, 0, False
@@ -190,12 +190,12 @@ async def test_attempts_all_along_an_outage_are_answered_quickly_and_never_go_un
     await until_shared(valkey_server, *valkey_nodes)
     done = True
     await asyncio.gather(*callers)
-    # Each of the servers' three lives lets five through at most, and the memory of each node as many.
+    # Each of the three runs of the server allows at most five, and the memory of each node as many.
     assert 1 <= passed <= 5 * (3 + 2)
     assert slowest < 1
 
 
-async def test_failures_are_told_once(
+async def test_failures_are_logged_once(
     valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters], caplog: pytest.LogCaptureFixture
 ) -> None:
     with valkey_server.frozen():
@@ -203,14 +203,14 @@ async def test_failures_are_told_once(
             await passing(valkey_nodes[0], "a")
             await asyncio.sleep(RETRY_EVERY)
     await until_shared(valkey_server, valkey_nodes[0])
-    told = [record.getMessage() for record in caplog.records if record.name == "kingpost.throttling"]
-    assert [message.partition(" (")[0] for message in told] == [
+    messages = [record.getMessage() for record in caplog.records if record.name == "kingpost.throttling"]
+    assert [message.partition(" (")[0] for message in messages] == [
         "Valkey cannot be used",
         "Valkey answers again: attempts are counted for all nodes together",
     ]
 
 
-async def test_an_undone_attempt_of_this_process_alone_is_no_sign_that_valkey_answers(
+async def test_undoing_a_local_attempt_does_not_mark_valkey_as_available(
     valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters], caplog: pytest.LogCaptureFixture
 ) -> None:
     with valkey_server.frozen():
@@ -222,7 +222,7 @@ async def test_an_undone_attempt_of_this_process_alone_is_no_sign_that_valkey_an
 
 
 @pytest.mark.parametrize("url", ["redis://:wrong@127.0.0.1:{port}", "redis://127.0.0.1:{port}", "redis://127.0.0.1:1"])
-async def test_a_valkey_that_refuses_is_told_at_the_start_and_not_needed(
+async def test_a_refusing_valkey_is_logged_at_the_start_and_not_required(
     valkey_server: ValkeyServer, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     counters = ValkeyCounters(url.format(port=valkey_server.port))
@@ -233,7 +233,7 @@ async def test_a_valkey_that_refuses_is_told_at_the_start_and_not_needed(
     await counters.close()
 
 
-async def test_a_valkey_without_memory_is_not_needed_either(
+async def test_a_valkey_without_memory_is_not_required(
     valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters]
 ) -> None:
     await valkey_server.configure("maxmemory", "1")
@@ -244,26 +244,26 @@ async def test_a_valkey_without_memory_is_not_needed_either(
     await until_shared(valkey_server, *valkey_nodes)
 
 
-async def test_a_valkey_that_has_lost_its_scripts_is_told_them_again(
-    valkey_server: ValkeyServer, patient_nodes: list[ValkeyCounters], caplog: pytest.LogCaptureFixture
+async def test_lost_scripts_are_loaded_into_valkey_again(
+    valkey_server: ValkeyServer, unhurried_nodes: list[ValkeyCounters], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert await passing(patient_nodes[0], "a", attempts=2) == 2
+    assert await passing(unhurried_nodes[0], "a", attempts=2) == 2
     await valkey_server.command("SCRIPT", "FLUSH")
-    assert await passing(patient_nodes[0], "a") == 3
+    assert await passing(unhurried_nodes[0], "a") == 3
     assert not caplog.records
 
 
 async def test_a_good_login_takes_two_round_trips(
-    valkey_server: ValkeyServer, patient_nodes: list[ValkeyCounters]
+    valkey_server: ValkeyServer, unhurried_nodes: list[ValkeyCounters]
 ) -> None:
-    throttle = Throttle(patient_nodes[0], Rate(5, "minute"), MasterSecret("the master secret of the tests"))
+    throttle = Throttle(unhurried_nodes[0], Rate(5, "minute"), MasterSecret("the master secret of the tests"))
     runs = []
     for _ in range(2):
         before = await scripts_run(valkey_server)
         async with throttle.password("ada@example.com", "192.0.2.1") as attempt:
             attempt.succeed()
         runs.append(await scripts_run(valkey_server) - before)
-    # The server may not know the scripts before the first login.
+    # The server might not have the scripts before the first login.
     assert runs[1] == 2
 
 
