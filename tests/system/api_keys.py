@@ -4,7 +4,7 @@ from tests.system.runs import Run
 
 
 def use_one(run: Run) -> None:
-    """A key that is made, used and left to live on, and one that is revoked."""
+    """Create and use a key that stays valid, and revoke another one."""
     for is_kept in (True, False):
         made = run.post("api-keys", 201, name="of the test", scopes=["users:read"])
         key = run.secrets.add("API key", made["key"], made["key"].removeprefix("kp_").encode())

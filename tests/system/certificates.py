@@ -12,14 +12,14 @@ from cryptography.x509.oid import NameOID
 
 
 class Certificate(NamedTuple):
-    """The files of a certificate that vouches for itself."""
+    """The files of a self-signed certificate."""
 
     cert: Path
     key: Path
 
 
 def make_certificate(directory: Path, name: str = "server") -> Certificate:
-    """A certificate for 127.0.0.1 and localhost, good for a day."""
+    """Create a certificate for 127.0.0.1 and localhost, valid for a day."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]

@@ -1,4 +1,4 @@
-"""Servers for the system tests: real processes, each in a directory of its own."""
+"""Servers for the system tests: real processes, each in its own directory."""
 
 import shutil
 from collections.abc import AsyncGenerator, Generator, Mapping
@@ -20,7 +20,7 @@ BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 CHROMIUM_FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
-    # There is no other host: what would ask one fails.
+    # No other host can be reached: a request to one fails.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
 
@@ -40,9 +40,9 @@ class Serve(Protocol):
 
 
 def factory(home: Path) -> Generator[Serve]:
-    """The body of a fixture that starts servers, and at the end stops those that still run.
+    """The body of a fixture that starts servers, and stops all running servers at the end.
 
-    Whatever a test did to it, a server ends with code 0, and no traceback ever stands in its log.
+    After any test, a server must exit with code 0, and its log must have no traceback.
     """
     started: list[Server] = []
 
@@ -99,7 +99,7 @@ async def shared_database(
 
 @pytest.fixture(scope="module")
 def two(shared_database: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Server, Server]]:
-    """Two nodes with one database and one secret. The tests of a module share them: none stops or overloads them."""
+    """Two nodes with one database and one secret, shared by the tests of a module: no test stops or overloads them."""
     homes = tmp_path_factory.mktemp("a"), tmp_path_factory.mktemp("b")
     with contextmanager(factory)(homes[0]) as serve:
         started = [serve(directory=d, wait=False, DATABASE_URL=shared_database, SECRET=SECRET_OF_BOTH) for d in homes]
@@ -109,7 +109,7 @@ def two(shared_database: str, tmp_path_factory: pytest.TempPathFactory) -> Gener
 
 @pytest.fixture(scope="module")
 def browser() -> Generator[Browser]:
-    """A browser without a window."""
+    """A headless browser."""
     chromium = need("chromium", "apt install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)

@@ -1,4 +1,4 @@
-"""Commands of Kingpost in processes of their own, forked from one that has imported it.
+"""Run commands of Kingpost in separate processes, forked from a process that has imported it.
 
 Starting Python and importing takes longer than most commands do. All else is as for users: arguments, environment,
 directory, streams, signals and exit code. How a program starts is tested with `kingpost serve`.
@@ -32,7 +32,7 @@ PRELOADED = (
 
 
 class Forker:
-    """Runs commands, several at once if need be. It ends with the process that made it."""
+    """Runs commands, also several at once. It ends with the process that created it."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -52,7 +52,7 @@ class Forker:
         """Run a command to its end in a directory; `arguments` begin with the program's path.
 
         Raises:
-            subprocess.TimeoutExpired: it took longer, and was killed with its children.
+        subprocess.TimeoutExpired: the command took longer, and was killed with its children.
         """
         request = json.dumps([str(directory), arguments, dict(environment)]).encode()
         assert len(request) < LONGEST
@@ -69,7 +69,7 @@ class Forker:
 
 
 def _outcome(connection: socket.socket, arguments: Sequence[str], seconds: float) -> int:
-    """Return the exit code of a command, which comes after the id of its process."""
+    """Return the exit code of a command, which follows the id of its process."""
     connection.settimeout(seconds)
     pid = int(connection.recv(100))
     try:
@@ -88,8 +88,8 @@ def _content(file: BinaryIO) -> str:
 
 
 def fork_for_each_request(requests: socket.socket) -> None:
-    """Return in a new process for each request, with everything set as the request says."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Nobody waits for the watching processes.
+    """Return in a new process for each request, set up as the request says."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # No process waits for the watching processes.
     while True:
         request, descriptors, _, _ = socket.recv_fds(requests, LONGEST, 4)
         if not request:
@@ -133,7 +133,7 @@ def _become(streams: Sequence[int], directory: str, arguments: list[str], enviro
 if __name__ == "__main__":
     for name in PRELOADED:
         importlib.import_module(name)
-    gc.freeze()  # Otherwise every process copies all of it to collect it.
+    gc.freeze()  # Otherwise the garbage collector would make every process copy this memory.
     fork_for_each_request(socket.socket(fileno=int(sys.argv[1])))
     from kingpost.cli import main
 

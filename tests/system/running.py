@@ -23,25 +23,25 @@ from tests.system.forking import Forker
 
 KINGPOST = Path(sys.executable).with_name("kingpost")
 PASSWORD = "correct horse battery"
-PATIENCE = 40.0
+TIMEOUT = 40.0
 """Seconds after which a test gives up waiting. Nothing should take nearly as long."""
 
 
-def eventually[T](what: Callable[[], T], patience: float = PATIENCE) -> T:
-    """Ask until the answer is true, and return it. It must be, if it was asked for after that many seconds."""
-    deadline = time.monotonic() + patience
+def eventually[T](what: Callable[[], T], timeout: float = TIMEOUT) -> T:
+    """Repeat a check until its result is true, and return the result. It must be true after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
     while True:
         asked_at = time.monotonic()
         answer = what()
         if answer:
             return answer
         if asked_at > deadline:
-            raise AssertionError(f"not within {patience} seconds; the last answer was {answer!r}")
+            raise AssertionError(f"not within {timeout} seconds; the last answer was {answer!r}")
         time.sleep(0.02)
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment without a developer's settings of Kingpost, and with `variables`.
+    """Return the environment of this process without a developer's Kingpost settings, and with `variables`.
 
     Names are written without `KINGPOST_`. Neither draining nor slowing guesses down is a test's subject,
     unless it says so. Modules are compiled once, not by every process, as wherever Kingpost is installed.
@@ -55,11 +55,11 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 def kingpost(
     directory: Path, *arguments: str, stdin: str | bytes = b"", prefix: Sequence[str] = (), **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end in a directory. `prefix` is a program that runs it, if any."""
+    """Run a command to its end in a directory. `prefix` is an optional program that runs it."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
     if arguments[:1] == ("serve",) or prefix:
         return _start_and_run(directory, [*prefix, str(KINGPOST), *arguments], environment(variables), data)
-    return _forker().run(directory, [str(KINGPOST), *arguments], environment(variables), data, PATIENCE)
+    return _forker().run(directory, [str(KINGPOST), *arguments], environment(variables), data, TIMEOUT)
 
 
 @cache
@@ -82,7 +82,7 @@ def _start_and_run(
         start_new_session=True,
     ) as process:
         try:
-            out, err = process.communicate(stdin, PATIENCE)
+            out, err = process.communicate(stdin, TIMEOUT)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
@@ -90,7 +90,7 @@ def _start_and_run(
 
 
 class Server:
-    """One `kingpost serve`. It starts when made; `ready` waits until it serves."""
+    """One `kingpost serve` process. It starts when created; `ready` waits until it serves."""
 
     def __init__(self, directory: Path, *arguments: str, port: int | None, settings: Mapping[str, str]) -> None:
         self.directory = directory
@@ -133,22 +133,22 @@ class Server:
         self.process.send_signal(number)
 
     def wait(self) -> int:
-        """The exit code, once it has ended."""
-        return self.process.wait(PATIENCE)
+        """Wait for its end, and return the exit code."""
+        return self.process.wait(TIMEOUT)
 
     def stop(self) -> int:
-        """Tell it to stop as an orchestrator does, and return its exit code."""
+        """Stop it as an orchestrator does, and return its exit code."""
         self.signal(signal.SIGTERM)
         return self.wait()
 
     def kill(self) -> None:
-        """End it, and its workers, as a power cut does."""
+        """Kill it and its workers, like a power cut."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def client(self, token: str | None = None, **options: Any) -> "Client":
-        """A client of this server's API, with a token or none."""
+        """A client of the API of this server, with an optional token."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         client = Client(base_url=self.url, headers=headers, verify=False, timeout=30, **options)
         self._open.append(client)
@@ -156,7 +156,7 @@ class Server:
 
     def connect(self) -> "Wire":
         """A bare connection."""
-        wire = Wire(socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE))
+        wire = Wire(socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT))
         self._open.append(wire)
         return wire
 
@@ -171,13 +171,13 @@ def workers_of(server: Server) -> list[int]:
     workers = []
     for child in psutil.Process(server.process.pid).children():
         with suppress(psutil.NoSuchProcess):
-            if "spawn_main" in " ".join(child.cmdline()) and minds_signals(child.pid):
+            if "spawn_main" in " ".join(child.cmdline()) and handles_sigterm(child.pid):
                 workers.append(child.pid)
     return workers
 
 
-def minds_signals(pid: int) -> bool:
-    """Whether a process has a handler of its own for SIGTERM: a server does as soon as it serves."""
+def handles_sigterm(pid: int) -> bool:
+    """Return whether a process handles SIGTERM: a server does as soon as it serves."""
     status = Path(f"/proc/{pid}/status").read_text()
     (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
@@ -188,13 +188,13 @@ def fresh_email() -> str:
 
 
 class Client(httpx.Client):
-    """An HTTP client that knows the few calls every test needs."""
+    """An HTTP client with the calls that every test needs."""
 
     tokens: Mapping[str, Any] = {}
     """What the last login or refresh answered."""
 
     def sign_up(self, email: str = "ada@example.com", password: str = PASSWORD) -> "Client":
-        """Make an account and log in to it."""
+        """Create an account and log in to it."""
         created = self.post("/api/v1/users", json={"email": email, "password": password})
         assert created.status_code == 201, created.text
         return self.log_in(email, password)
@@ -224,7 +224,7 @@ class Client(httpx.Client):
 
 
 class Wire:
-    """A connection on which any bytes can be sent."""
+    """A connection that can send any bytes."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -243,7 +243,7 @@ class Wire:
         self._socket.close()
 
     def until(self, mark: bytes) -> bytes:
-        """Receive up to and including a mark, and return all that was received and not yet returned."""
+        """Receive up to and including a mark, and return everything received since the last return."""
         while mark not in self._received:
             data = self._socket.recv(65536)
             assert data, f"the connection was closed after {self._received!r}"
@@ -267,14 +267,14 @@ class Wire:
         return WireAnswer(status, headers, body)
 
     def is_closed_by_server(self) -> bool:
-        """Wait for the server's end of the connection: True when nothing came before it."""
+        """Wait until the server closes the connection, and return whether it sent nothing before."""
         with suppress(ConnectionError):
             return self._received == b"" and self._socket.recv(1) == b""
         return True
 
 
 class WireAnswer:
-    """A response as it came over the wire."""
+    """A response as received on the connection."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
@@ -286,5 +286,5 @@ class WireAnswer:
 
 
 def sentences(text: str) -> Sequence[str]:
-    """The lines of what a command told on standard error."""
+    """Return the lines that a command wrote to standard error."""
     return text.strip().splitlines()

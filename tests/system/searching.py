@@ -1,4 +1,4 @@
-"""Secrets of a run, and the search for them in any place and any form."""
+"""The secrets of a run, and a search for them in any encoding."""
 
 import base64
 import secrets
@@ -7,25 +7,25 @@ from typing import Any
 
 
 def forms(value: bytes) -> Iterator[bytes]:
-    """The ways in which bytes may lie in a file: as they are, in hexadecimal, and within longer base64."""
+    """The forms in which bytes can occur in a file: raw, in hexadecimal, and within longer base64."""
     yield value
     yield value.hex().encode()
     yield value.hex().upper().encode()
     for before in range(3):
-        # Only those characters that do not depend on what stands before and after.
+        # Only the characters that do not depend on the bytes before and after.
         first, last = -(-before * 8 // 6), (before + len(value)) * 8 // 6
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             yield encode(bytes(before) + value)[first:last]
 
 
 class Secrets:
-    """All the secrets of a run, by what they are."""
+    """All secrets of a run, by their description."""
 
     def __init__(self) -> None:
         self._values: list[tuple[str, bytes]] = []
 
     def add(self, what: str, text: str, *raw: bytes) -> str:
-        """Take note of a secret as it is written, and of the bytes that it stands for; return it."""
+        """Record a secret as text, and the bytes that it encodes; return the text."""
         self._values += [(what, value) for value in (text.encode(), *raw)]
         return text
 
@@ -38,7 +38,7 @@ class Secrets:
         return self.add(what, token, base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
 
     def grant(self, answer: Mapping[str, Any]) -> None:
-        """What a login or a refresh gave."""
+        """Record the tokens of a login or a refresh."""
         token = answer["refresh_token"]
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         self.add("refresh token", token, raw, raw[16:48])
@@ -46,7 +46,7 @@ class Secrets:
         self.random("access token's signature", answer["access_token"].rpartition(".")[2])
 
     def found_in(self, place: bytes) -> set[str]:
-        """What lies there in any form."""
+        """Return the descriptions of the secrets found in any form."""
         return {what for what, value in self._values if any(form in place for form in forms(value))}
 
     def __len__(self) -> int:

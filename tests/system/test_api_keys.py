@@ -1,4 +1,4 @@
-"""API keys with several processes: what ends on one is refused by all within a second, and never believed unasked."""
+"""API keys with several processes: a revoked key is refused by all within a second, and never accepted unchecked."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ def new_key(owner: Client, scopes: Sequence[str] = SCOPES) -> tuple[str, str]:
 
 
 def becomes(status: int, machine: Client, end: Callable[[], httpx.Response], path: str = "/api/v1/users/me") -> None:
-    """Check that a machine is served until `end`, and a second later at the latest gets this status for good."""
+    """Check that a machine gets responses until `end`, and this status at most a second later and from then on."""
     assert machine.status(path) == 200
     ended = end()
     assert ended.status_code in (200, 204), ended.text
@@ -43,7 +43,9 @@ def becomes(status: int, machine: Client, end: Callable[[], httpx.Response], pat
     assert [machine.status(path) for _ in range(5)] == [status] * 5
 
 
-def test_what_ends_a_key_on_one_node_is_minded_by_the_other(two: tuple[Server, Server], shared_database: str) -> None:
+def test_the_end_of_a_key_on_one_node_takes_effect_on_the_other(
+    two: tuple[Server, Server], shared_database: str
+) -> None:
     first, second = two
     admin = administrator(first, shared_database)
     owner = first.client().sign_up()
@@ -63,7 +65,7 @@ def test_what_ends_a_key_on_one_node_is_minded_by_the_other(two: tuple[Server, S
     becomes(401, there, lambda: admin.delete(path))
 
 
-def test_what_the_operator_does_is_minded_too(serve: Serve, database: str) -> None:
+def test_the_end_of_a_key_by_an_operator_takes_effect(serve: Serve, database: str) -> None:
     server = serve(settings=SETTINGS | {"DATABASE_URL": database})
     machine = server.client(new_key(server.client().sign_up())[1])
     assert machine.status() == 200
@@ -74,7 +76,7 @@ def test_what_the_operator_does_is_minded_too(serve: Serve, database: str) -> No
 
 
 @pytest.mark.postgresql
-def test_a_key_is_not_believed_while_the_database_is_down(
+def test_a_key_is_not_accepted_while_the_database_is_down(
     serve: Serve, migrated_postgresql: str, postgresql_server: PostgreSQLServer
 ) -> None:
     server = serve(DATABASE_URL=migrated_postgresql)
@@ -87,7 +89,7 @@ def test_a_key_is_not_believed_while_the_database_is_down(
         refused = machine.get("/api/v1/users/me")
         assert (refused.status_code, refused.json()["type"]) == (503, "/problems/unavailable")
         assert int(refused.headers["retry-after"]) > 0
-        # What is no key needs no database to be refused.
+        # A malformed key is refused without the database.
         assert server.client(key[:-1]).status() == 401
     finally:
         postgresql_server.start()

@@ -1,4 +1,4 @@
-"""`kingpost keys`, and what running nodes make of it: keys come, sign and go without a failed request."""
+"""`kingpost keys` with running nodes: keys are created, sign and are removed without a failed request."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ KEPT = 15 * 60
 
 
 class Cluster:
-    """Two nodes on one database, and the commands of their operator."""
+    """Two nodes on one database, and the commands of the operator."""
 
     def __init__(self, serve: Serve, database: str, home: Path) -> None:
         self._serve = serve
@@ -39,7 +39,7 @@ class Cluster:
         return self._serve(directory=directory, DATABASE_URL=self.database, SECRET=SECRET)
 
     def command(self, *arguments: str, code: int = 0) -> str:
-        """Run `kingpost keys`, and return what it printed (told, if it failed)."""
+        """Run `kingpost keys`, and return what it printed (to standard error, if it failed)."""
         done = kingpost(self._home, "keys", *arguments, DATABASE_URL=self.database, SECRET=SECRET)
         assert done.returncode == code, done
         assert "Traceback" not in done.stderr
@@ -54,7 +54,7 @@ class Cluster:
         return [key["state"] for key in self.listed()]
 
     def pass_time(self, seconds: int) -> None:
-        """Make all keys older, behind the servers' backs."""
+        """Make all keys older, directly in the database."""
         if self.database.startswith("sqlite:///"):
             earlier = f"strftime('%Y-%m-%dT%H:%M:%fZ', created_at, '-{seconds} seconds')"
             with closing(sqlite3.connect(self.database.removeprefix("sqlite:///"), timeout=10)) as file, file:
@@ -82,7 +82,7 @@ def key_of(client: Client) -> str:
 
 @contextmanager
 def traffic(cluster: Cluster) -> Iterator[None]:
-    """Clients that call and refresh on both nodes all the time. Not one of their requests may fail."""
+    """Clients that send requests and refresh on both nodes all the time. None of their requests may fail."""
     failures: list[str] = []
     is_over = threading.Event()
     answered = 0
@@ -126,14 +126,14 @@ def traffic(cluster: Cluster) -> Iterator[None]:
 
 
 def within(seconds: float, what: Callable[[], bool]) -> bool:
-    """Return whether something becomes true in time, and stays so."""
+    """Return whether a check becomes true in time, and stays true."""
     return eventually(what, seconds) and what()
 
 
-# --- with servers that run -------------------------------------------------------------------------
+# --- with running servers --------------------------------------------------------------------------
 
 
-def test_keys_come_sign_and_go_without_a_failed_request(cluster: Cluster) -> None:
+def test_keys_rotate_without_a_failed_request(cluster: Cluster) -> None:
     client = cluster.nodes[0].client().sign_up()
     elsewhere = cluster.nodes[1].client(client.tokens["access_token"])
     old = key_of(client)
@@ -161,7 +161,7 @@ def test_keys_come_sign_and_go_without_a_failed_request(cluster: Cluster) -> Non
     assert client.refresh().status() == 200
 
 
-def test_a_retired_key_is_refused_on_every_node_within_a_second_and_clients_go_on(cluster: Cluster) -> None:
+def test_a_retired_key_is_refused_on_every_node_within_a_second(cluster: Cluster) -> None:
     client = cluster.nodes[0].client().sign_up()
     both = client, cluster.nodes[1].client(client.tokens["access_token"])
     leaked = key_of(client)
@@ -180,7 +180,7 @@ def test_a_retired_key_is_refused_on_every_node_within_a_second_and_clients_go_o
             assert other.client(refreshed.tokens["access_token"]).status() == 200
 
 
-def test_two_operators_at_once_make_one_key_or_two_but_never_none(cluster: Cluster) -> None:
+def test_two_concurrent_rotations_create_at_least_one_key(cluster: Cluster) -> None:
     outcomes: list[int] = []
 
     def rotate(name: str) -> None:
@@ -207,7 +207,7 @@ def keys(directory: Path, *arguments: str, code: int = 0, **variables: str) -> t
     return done.stdout, sentences(done.stderr)
 
 
-def test_the_table_has_a_line_for_each_key_and_the_document_says_the_same(tmp_path: Path, database: str) -> None:
+def test_the_table_has_a_line_for_each_key_and_matches_the_json(tmp_path: Path, database: str) -> None:
     made = json.loads(keys(tmp_path, "rotate", "--json", DATABASE_URL=database)[0])
     assert made.keys() == {"id", "created_at", "state", "signs_from", "verifies_until"}
     assert (made["state"], made["verifies_until"]) == ("next", None)
@@ -222,14 +222,14 @@ def test_the_table_has_a_line_for_each_key_and_the_document_says_the_same(tmp_pa
     ]
 
 
-def test_the_only_key_stays(tmp_path: Path, database: str) -> None:
+def test_the_only_key_cannot_be_removed(tmp_path: Path, database: str) -> None:
     listed = json.loads(keys(tmp_path, "list", "--json", DATABASE_URL=database)[0])["items"]
     out, err = keys(tmp_path, "retire", listed[0]["id"], "--yes", code=1, DATABASE_URL=database)
     assert (out, err) == ("", ["This is the only signing key: rotate first."])
     assert json.loads(keys(tmp_path, "list", "--json", DATABASE_URL=database)[0])["items"] == listed
 
 
-def test_wrong_use_is_told(tmp_path: Path) -> None:
+def test_wrong_usage_is_reported(tmp_path: Path) -> None:
     keys(tmp_path, "rotate")
     (first, _) = json.loads(keys(tmp_path, "list", "--json")[0])["items"]
     assert "add --yes" in keys(tmp_path, "retire", first["id"], code=2)[1][-1]
@@ -241,7 +241,7 @@ def test_wrong_use_is_told(tmp_path: Path) -> None:
     assert len(json.loads(keys(tmp_path, "list", "--json")[0])["items"]) == 2
 
 
-def test_how_often_keys_rotate_is_a_setting(tmp_path: Path) -> None:
+def test_the_rotation_interval_is_a_setting(tmp_path: Path) -> None:
     for wrong in ("-1", "often", "1.5"):
         assert "KINGPOST_KEY_ROTATION_DAYS" in keys(tmp_path, "list", code=1, KEY_ROTATION_DAYS=wrong)[1][0]
     for right in ("0", "1", "999999999999"):

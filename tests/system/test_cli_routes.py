@@ -10,14 +10,14 @@ COLUMNS = ["method", "path", "who", "scope", "handler"]
 
 
 def printed(directory: Path, *options: str) -> str:
-    """Return what `kingpost routes` prints where no server could start."""
+    """Return the output of `kingpost routes` in a directory where no server could start."""
     done = kingpost(directory, "routes", *options, DATABASE_URL="nonsense")
     assert (done.returncode, done.stderr) == (0, "")
     assert list(directory.iterdir()) == []
     return done.stdout
 
 
-def test_the_document_has_every_route_hidden_ones_too(tmp_path: Path) -> None:
+def test_the_json_has_every_route_including_hidden_routes(tmp_path: Path) -> None:
     items = json.loads(printed(tmp_path, "--json"))["items"]
     assert len(items) == len({(item["method"], item["path"]) for item in items}) == len(ROUTES)
     assert all(list(item) == COLUMNS for item in items)
@@ -28,7 +28,7 @@ def test_the_document_has_every_route_hidden_ones_too(tmp_path: Path) -> None:
     assert by_name["GET", "/api/v1/audit"] == ("admin", "audit:read", "kingpost.audit.routes.list_audit")
 
 
-def test_the_table_and_the_page_say_the_same_as_the_document(tmp_path: Path) -> None:
+def test_the_table_and_the_page_match_the_json(tmp_path: Path) -> None:
     items = json.loads(printed(tmp_path, "--json"))["items"]
     table = [line.split() for line in printed(tmp_path).splitlines()]
     assert table == [COLUMNS, *[[value or "-" for value in item.values()] for item in items]]

@@ -1,4 +1,4 @@
-"""`kingpost users`: what an operator does with accounts, beside servers that run, on both databases."""
+"""`kingpost users`: an operator manages accounts while servers run, on both databases."""
 
 import asyncio
 import json
@@ -18,17 +18,17 @@ import pyotp
 import pytest
 
 from tests.system.conftest import Serve
-from tests.system.running import KINGPOST, PASSWORD, PATIENCE, Client, environment, eventually, kingpost, sentences
+from tests.system.running import KINGPOST, PASSWORD, TIMEOUT, Client, environment, eventually, kingpost, sentences
 
 WITHIN = 1.0
 """Seconds in which running servers have heard of what a command did."""
 OTHER_PASSWORD = "staple battery horse"
-NOBODY = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
-MEMBERS = {"id", "email", "email_verified", "name", "metadata", "roles", "status", "created_at", "updated_at"}
+UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+FIELDS = {"id", "email", "email_verified", "name", "metadata", "roles", "status", "created_at", "updated_at"}
 
 
 class Operator:
-    """Somebody at the command line of one machine."""
+    """An operator at the command line of one machine."""
 
     def __init__(self, home: Path, database: str) -> None:
         self.home = home
@@ -37,14 +37,14 @@ class Operator:
     def run(
         self, *arguments: str, code: int = 0, stdin: str | bytes = b"", **variables: str
     ) -> tuple[str, Sequence[str]]:
-        """Run `kingpost users`; return what it printed, and what it told on standard error."""
+        """Run `kingpost users`; return what it printed, and its output on standard error."""
         done = kingpost(self.home, "users", *arguments, stdin=stdin, DATABASE_URL=self.database, **variables)
         assert done.returncode == code, done
         assert "Traceback" not in done.stderr
         return done.stdout, sentences(done.stderr)
 
     def document(self, *arguments: str, stdin: str | bytes = b"") -> Any:
-        """What a command prints with `--json`."""
+        """Return the JSON that a command prints with `--json`."""
         out, err = self.run(*arguments, "--json", stdin=stdin)
         assert err == []
         return json.loads(out)
@@ -54,7 +54,7 @@ class Operator:
         return user
 
     def refusal(self, *arguments: str, stdin: str | bytes = b"", code: int = 1) -> str:
-        """The one sentence with which a command fails."""
+        """Return the one sentence with which a command fails."""
         out, err = self.run(*arguments, stdin=stdin, code=code)
         assert out == ""
         assert err[-1].endswith(".")
@@ -62,7 +62,7 @@ class Operator:
         return err[-1]
 
     def audit(self) -> list[tuple[str, str, str | None]]:
-        """What the audit log tells, oldest first: who did what to which target."""
+        """Return the audit log, oldest first: actor, action and target."""
         query = "SELECT actor_type, action, target_id FROM audit ORDER BY id"
         if self.database.startswith("sqlite:///"):
             with closing(sqlite3.connect(self.database.removeprefix("sqlite:///"), timeout=10)) as file:
@@ -89,20 +89,20 @@ def alone(tmp_path: Path) -> Operator:
 
 
 def refused_within_a_second(client: Client) -> bool:
-    """Whether a client's token is refused in time, and stays so."""
+    """Return whether the token of a client is refused in time, and stays refused."""
     deadline = time.monotonic() + WITHIN
     while client.status() != 401 and time.monotonic() < deadline:
         time.sleep(0.02)
     return [client.status() for _ in range(3)] == [401] * 3
 
 
-# --- every command, beside a server ----------------------------------------------------------------
+# --- every command, with a server ------------------------------------------------------------------
 
 
-def test_an_account_through_all_that_an_operator_does(operator: Operator, serve: Serve) -> None:
+def test_an_operator_can_run_every_command_on_an_account(operator: Operator, serve: Serve) -> None:
     server = serve(DATABASE_URL=operator.database)
     made = operator.make("Ada@example.com", "--role", "user", "--role", "editor", "--role", "user")
-    assert made.keys() == MEMBERS
+    assert made.keys() == FIELDS
     assert (made["email"], made["roles"], made["status"]) == ("Ada@example.com", ["user", "editor"], "active")
     assert made["email_verified"] is True
     client = server.client().log_in("ada@example.com")
@@ -138,16 +138,16 @@ def test_an_account_through_all_that_an_operator_does(operator: Operator, serve:
     assert operator.run("delete", "ada@example.com", "--yes")[0] == f"Ada@example.com ({made['id']}) is deleted.\n"
     assert refused_within_a_second(client)
     assert operator.refusal("show", "ada@example.com") == "No account has this id or e-mail address."
-    told = [action for actor, action, target in operator.audit() if (actor, target) == ("operator", made["id"])]
-    assert told == [
+    actions = [action for actor, action, target in operator.audit() if (actor, target) == ("operator", made["id"])]
+    assert actions == [
         "user.created", *["user.changed"] * 3, "user.password_changed", "session.ended", "user.deleted",
     ]  # fmt: skip
 
 
-def test_a_second_factor_that_was_lost_is_disabled(operator: Operator, serve: Serve) -> None:
+def test_an_operator_can_disable_a_lost_second_factor(operator: Operator, serve: Serve) -> None:
     user_id = operator.make("ada@example.com")["id"]
     assert "second factor" in operator.refusal("disable-totp", "ada@example.com")
-    assert operator.refusal("disable-totp", NOBODY) == "No account has this id or e-mail address."
+    assert operator.refusal("disable-totp", UNKNOWN_ID) == "No account has this id or e-mail address."
     client = serve(DATABASE_URL=operator.database).client().log_in("ada@example.com")
     secret = client.post("/api/v1/auth/totp", json={}).json()["secret"]
     confirmed = client.post("/api/v1/auth/totp/confirm", json={"otp": pyotp.TOTP(secret).now()})
@@ -160,7 +160,7 @@ def test_a_second_factor_that_was_lost_is_disabled(operator: Operator, serve: Se
     assert ("operator", "second_factor.disabled", user_id) in operator.audit()
 
 
-def test_the_last_administrator_stays(operator: Operator) -> None:
+def test_the_last_administrator_cannot_be_removed(operator: Operator) -> None:
     admin = operator.document("create-admin", "root@example.com", "--password-stdin", stdin=PASSWORD)
     assert admin["roles"] == ["user", "admin"]
     for arguments in (["suspend"], ["set-roles", "user"], ["delete", "--yes"]):
@@ -175,7 +175,7 @@ def test_the_last_administrator_stays(operator: Operator) -> None:
 # --- listing ---------------------------------------------------------------------------------------
 
 
-def test_accounts_are_listed_sorted_filtered_and_counted(operator: Operator) -> None:
+def test_accounts_can_be_listed_sorted_filtered_and_counted(operator: Operator) -> None:
     emails = ["c@example.com", "a@example.com", "b@example.com"]
     roles = [("user",), ("user", "x_y"), ("xay", "user")]
     for email, names in zip(emails, roles, strict=True):
@@ -185,7 +185,7 @@ def test_accounts_are_listed_sorted_filtered_and_counted(operator: Operator) -> 
     def listed(*options: str) -> tuple[list[str], int]:
         document = operator.document("list", *options)
         assert document.keys() == {"items", "total"}
-        assert all(item.keys() == MEMBERS for item in document["items"])
+        assert all(item.keys() == FIELDS for item in document["items"])
         return [item["email"][0] for item in document["items"]], document["total"]
 
     assert listed() == (["b", "a", "c"], 3)
@@ -205,7 +205,7 @@ def test_accounts_are_listed_sorted_filtered_and_counted(operator: Operator) -> 
     assert err == ["Listed 2 of 3 accounts. List more with --limit."]
 
 
-def test_a_list_longer_than_a_page_is_walked(alone: Operator) -> None:
+def test_a_list_can_be_longer_than_a_page(alone: Operator) -> None:
     alone.make("first@example.com")
     columns = "email_verified, name, metadata, roles, status, version, created_at, updated_at, password_hash"
     with closing(sqlite3.connect(alone.database.removeprefix("sqlite:///"))) as file, file:
@@ -219,7 +219,7 @@ def test_a_list_longer_than_a_page_is_walked(alone: Operator) -> None:
     assert len(alone.document("list", "--limit", "700")["items"]) == 700
 
 
-def test_what_strangers_wrote_does_not_steer_the_terminal(alone: Operator, serve: Serve) -> None:
+def test_control_characters_in_user_data_are_escaped(alone: Operator, serve: Serve) -> None:
     name = "[red]x \u202e\x9b31m:smile:"
     client = serve(DATABASE_URL=alone.database).client().sign_up()
     user_id = client.tokens["user"]["id"]
@@ -231,22 +231,22 @@ def test_what_strangers_wrote_does_not_steer_the_terminal(alone: Operator, serve
     assert alone.document("show", user_id)["name"] == name
 
 
-def test_a_narrow_terminal_folds_but_shows_ids_whole(alone: Operator) -> None:
+def test_a_narrow_terminal_wraps_lines_but_never_ids(alone: Operator) -> None:
     user = alone.make("a-rather-long-local-part@a-rather-long-domain.example.com")
     code, shown = at_a_terminal(alone, ["list"], COLUMNS="80", TERM="xterm-256color")
     assert (code, user["id"] in shown) == (0, True)
     assert "\x1b[" in shown
 
 
-# --- asking, and wrong use -------------------------------------------------------------------------
+# --- prompts, and wrong usage ---------------------------------------------------------------------
 
 
 def at_a_terminal(
     operator: Operator, arguments: list[str], *dialogue: tuple[bytes, bytes], **variables: str
 ) -> tuple[int, str]:
-    """Run a command with a terminal for all its streams; return its exit code and all that it shows.
+    """Run a command with a terminal for all its streams; return its exit code and its output.
 
-    `dialogue` holds what it asks, and what a person then types.
+    `dialogue` has the prompts of the command, and the input for each.
     """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -261,20 +261,20 @@ def at_a_terminal(
     os.close(theirs)
     shown, questions = b"", list(dialogue)
     try:
-        # Linux makes reading an error once the other side is closed.
+        # On Linux, a read fails once the other side is closed.
         with suppress(OSError):
-            while select.select([ours], [], [], PATIENCE)[0]:
+            while select.select([ours], [], [], TIMEOUT)[0]:
                 shown += os.read(ours, 65536)
                 if questions and questions[0][0] in shown:
                     os.write(ours, questions.pop(0)[1])
-        return process.wait(PATIENCE), shown.decode()
+        return process.wait(TIMEOUT), shown.decode()
     finally:
         process.kill()
         process.wait()
         os.close(ours)
 
 
-def test_a_person_is_asked_before_an_account_is_deleted(alone: Operator) -> None:
+def test_a_deletion_is_confirmed_at_the_terminal(alone: Operator) -> None:
     user = alone.make("ada@example.com")
     code, shown = at_a_terminal(alone, ["delete", "ada@example.com"], (b"[y/N]", b"n\n"))
     assert (code, f"Delete ada@example.com ({user['id']}) and everything it owns? [y/N]" in shown) == (1, True)
@@ -284,7 +284,7 @@ def test_a_person_is_asked_before_an_account_is_deleted(alone: Operator) -> None
     alone.refusal("show", user["id"])
 
 
-def test_a_password_that_is_typed_is_asked_for_twice_and_not_shown(alone: Operator) -> None:
+def test_a_typed_password_is_prompted_twice_and_not_shown(alone: Operator) -> None:
     alone.make("ada@example.com")
     typed = f"{OTHER_PASSWORD}\n".encode()
     arguments = ["set-password", "ada@example.com", "--password-stdin"]
@@ -294,7 +294,7 @@ def test_a_password_that_is_typed_is_asked_for_twice_and_not_shown(alone: Operat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["delete", "ada@example.com"], "add --yes"),
         (["list", "--sort", "name"], "created_at, email, id, updated_at"),
@@ -310,26 +310,28 @@ def test_a_password_that_is_typed_is_asked_for_twice_and_not_shown(alone: Operat
         (["show"], "Missing argument 'ACCOUNT'"),
     ],
 )
-def test_wrong_use_ends_with_code_two_and_touches_nothing(alone: Operator, arguments: list[str], told: str) -> None:
-    assert told in alone.refusal(*arguments, code=2)
+def test_wrong_usage_exits_with_code_two_and_changes_nothing(
+    alone: Operator, arguments: list[str], expected: str
+) -> None:
+    assert expected in alone.refusal(*arguments, code=2)
     assert not (alone.home / "kingpost.db").exists()
 
 
-@pytest.mark.parametrize("who", [NOBODY.upper(), "nobody@example.com", "no address", "é" * 300])
-def test_an_account_that_is_not_there_is_told_in_a_sentence(alone: Operator, who: str) -> None:
+@pytest.mark.parametrize("who", [UNKNOWN_ID.upper(), "nobody@example.com", "no address", "é" * 300])
+def test_an_unknown_account_is_reported_in_one_sentence(alone: Operator, who: str) -> None:
     assert alone.refusal("delete", who, "--yes") == "No account has this id or e-mail address."
 
 
-def test_passwords_that_break_a_rule_or_are_no_text_are_refused(alone: Operator) -> None:
+def test_passwords_that_break_a_rule_or_are_not_utf_8_are_refused(alone: Operator) -> None:
     user = alone.make("ada@example.com")
-    for password, told in (("short", "at least 8"), (b"not \xff\xfe UTF-8 at all", "UTF-8"), ("", "at least 8")):
+    for password, expected in (("short", "at least 8"), (b"not \xff\xfe UTF-8 at all", "UTF-8"), ("", "at least 8")):
         for arguments in (["set-password", user["id"]], ["create", "bob@example.com"]):
-            assert told in alone.refusal(*arguments, "--password-stdin", stdin=password)
+            assert expected in alone.refusal(*arguments, "--password-stdin", stdin=password)
     assert "belongs to an account" in alone.refusal("create", "ADA@example.com", "--password-stdin", stdin=PASSWORD)
     assert alone.document("list")["total"] == 1
 
 
-def test_no_password_is_seen_in_the_process_list_or_in_what_is_printed(alone: Operator, serve: Serve) -> None:
+def test_no_password_appears_in_the_process_list_or_the_output(alone: Operator, serve: Serve) -> None:
     server = serve(DATABASE_URL=alone.database)
     with subprocess.Popen(
         [KINGPOST, "users", "create", "ada@example.com", "--password-stdin"],
@@ -350,7 +352,7 @@ def test_no_password_is_seen_in_the_process_list_or_in_what_is_printed(alone: Op
         assert PASSWORD.encode() not in text
 
 
-def test_a_reader_who_has_seen_enough_causes_no_traceback(alone: Operator) -> None:
+def test_a_closed_pipe_causes_no_traceback(alone: Operator) -> None:
     alone.make("ada@example.com")
     for arguments in (["list"], ["list", "--json"], ["show", "ada@example.com"]):
         reader, writer = os.pipe()
@@ -369,7 +371,7 @@ def test_a_reader_who_has_seen_enough_causes_no_traceback(alone: Operator) -> No
         assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_an_encoding_that_lacks_a_letter_is_no_error(alone: Operator) -> None:
+def test_an_encoding_without_a_character_is_not_an_error(alone: Operator) -> None:
     alone.make("zoë@example.com")
     done = subprocess.run(
         [KINGPOST, "users", "list"],
@@ -383,7 +385,7 @@ def test_an_encoding_that_lacks_a_letter_is_no_error(alone: Operator) -> None:
     assert b"zo\\xeb@example.com" in done.stdout
 
 
-def test_a_command_leaves_the_work_of_servers_to_servers(alone: Operator, serve: Serve) -> None:
+def test_a_command_does_not_run_background_jobs(alone: Operator, serve: Serve) -> None:
     alone.make("ada@example.com")
     alone.run("set-password", "ada@example.com", "--password-stdin", stdin=OTHER_PASSWORD)
     outbox = alone.home / "outbox"

@@ -1,4 +1,4 @@
-"""The documentation page in a real browser: it needs no other host, and a login made in it signs its next calls."""
+"""The documentation page in a real browser: it needs no other host, and a login on it authenticates its next calls."""
 
 import gzip
 import json
@@ -35,17 +35,17 @@ def server(serve_here: Serve) -> Server:
 
 @dataclass
 class DocsPage:
-    """The page as a reader uses it, and all that a browser tells about it."""
+    """The page as a reader uses it, and all errors that the browser reports."""
 
     page: Page
     asked: list[str] = field(default_factory=list)
     """The addresses of all requests."""
-    told: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     """Errors and warnings on the console."""
 
     def open(self, origin: str) -> "DocsPage":
         self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("pageerror", lambda error: self.told.append(str(error)))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self._listen)
         self.page.goto(f"{origin}/docs")
         self.page.wait_for_selector(".opblock")
@@ -53,17 +53,17 @@ class DocsPage:
 
     def _listen(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.told.append(message.text)
+            self.errors.append(message.text)
 
     def operation(self, name: str) -> Locator:
-        """The block of an operation, unfolded."""
+        """The block of an operation, expanded."""
         block = self.page.locator(f"[id$='-{name}'].opblock")
         if "is-open" not in (block.get_attribute("class") or ""):
             block.locator(".opblock-summary").click()
         return block
 
     def execute(self, name: str, body: Any = None) -> Response:
-        """Fill in the body, unless the example will do; press "Execute"; wait for the answer to be shown."""
+        """Fill in the body, if given; press "Execute"; wait until the response is shown."""
         block = self.operation(name)
         if body is not None:
             block.locator("textarea.body-param__text").fill(json.dumps(body))
@@ -74,7 +74,7 @@ class DocsPage:
         return response
 
     def stored(self) -> Any:
-        """What would outlive the page."""
+        """The data that the page stores in the browser."""
         return self.page.evaluate("[Object.keys(localStorage), Object.keys(sessionStorage), document.cookie]")
 
 
@@ -85,23 +85,23 @@ def docs(server: Server, browser: Browser) -> Generator[DocsPage]:
         yield DocsPage(context.new_page()).open(server.url)
 
 
-def test_it_shows_every_operation_and_asks_no_other_host(server: Server, docs: DocsPage) -> None:
+def test_the_page_shows_every_operation_and_requests_no_other_host(server: Server, docs: DocsPage) -> None:
     document = httpx.get(f"{server.url}/openapi.json").json()
     tags = docs.page.locator(".opblock-tag").evaluate_all("tags => tags.map(tag => tag.dataset.tag)")
     assert tags == [tag["name"] for tag in document["tags"]]
     assert docs.page.locator(".opblock").count() == sum(len(operations) for operations in document["paths"].values())
     own = {f"{server.url}/docs", f"{server.url}/openapi.json", *(f"{server.url}/docs/{name}" for name in ASSETS)}
     assert {url for url in docs.asked if not url.startswith("data:")} == own
-    assert docs.told == []
+    assert docs.errors == []
 
 
-def test_a_login_made_in_it_signs_the_next_calls_until_the_logout(docs: DocsPage) -> None:
+def test_a_login_on_the_page_authenticates_its_calls_until_the_logout(docs: DocsPage) -> None:
     login = docs.execute("login")
     assert "authorization" not in login.request.headers
     me = docs.execute("get_me")
     assert (me.status, me.json()["email"]) == (200, EMAIL)
     assert me.request.headers["authorization"] == f"Bearer {login.json()['access_token']}"
-    assert docs.told == []
+    assert docs.errors == []
     assert docs.stored() == [[], [], ""]
 
     assert docs.execute("logout").status == 204
@@ -109,7 +109,7 @@ def test_a_login_made_in_it_signs_the_next_calls_until_the_logout(docs: DocsPage
     assert (after.status, "authorization" in after.request.headers) == (401, False)
 
 
-def test_a_new_account_can_be_made_in_it_and_used(docs: DocsPage) -> None:
+def test_a_new_account_can_be_created_and_used_on_the_page(docs: DocsPage) -> None:
     account = {"email": "grace@example.com", "password": PASSWORD}
     assert docs.execute("create_user", account).status == 201
     docs.execute("login", account)
@@ -117,10 +117,10 @@ def test_a_new_account_can_be_made_in_it_and_used(docs: DocsPage) -> None:
     assert created.status == 201
     listed = docs.execute("list_resources")
     assert [item["id"] for item in listed.json()["items"]] == [created.json()["id"]]
-    assert docs.told == []
+    assert docs.errors == []
 
 
-def test_a_refresh_made_in_it_replaces_the_token(docs: DocsPage) -> None:
+def test_a_refresh_on_the_page_replaces_the_token(docs: DocsPage) -> None:
     login = docs.execute("login").json()
     refreshed = docs.execute("refresh", {"refresh_token": login["refresh_token"]}).json()
     assert refreshed["access_token"] != login["access_token"]
@@ -128,21 +128,21 @@ def test_a_refresh_made_in_it_replaces_the_token(docs: DocsPage) -> None:
     assert sent == f"Bearer {refreshed['access_token']}"
 
 
-def test_a_failed_login_signs_nothing(docs: DocsPage) -> None:
+def test_a_failed_login_does_not_authenticate_calls(docs: DocsPage) -> None:
     assert docs.execute("login", {"email": EMAIL, "password": "not the password"}).status == 401
     assert "authorization" not in docs.execute("get_me").request.headers
 
 
-def test_it_calls_the_host_it_was_loaded_from_whatever_the_public_url_is(server: Server, browser: Browser) -> None:
+def test_the_page_calls_its_own_host_even_with_another_public_url(server: Server, browser: Browser) -> None:
     origin = f"http://localhost:{server.port}"
     with browser.new_context() as context:
         docs = DocsPage(context.new_page()).open(origin)
         assert docs.execute("login").url == f"{origin}/api/v1/auth/login"
-        assert docs.told == []
+        assert docs.errors == []
 
 
 @pytest.mark.parametrize("name", ASSETS)
-def test_its_files_are_the_same_in_every_coding(server: Server, name: str) -> None:
+def test_the_files_of_the_page_are_the_same_in_every_encoding(server: Server, name: str) -> None:
     def fetch(coding: str) -> bytes:
         with httpx.stream("GET", f"{server.url}/docs/{name}", headers={"Accept-Encoding": coding}) as response:
             assert response.status_code == 200

@@ -1,4 +1,4 @@
-"""What a newcomer does first, and what an operator does on the command line."""
+"""The first steps of a new user, and the command line of an operator."""
 
 import fcntl
 import json
@@ -18,7 +18,7 @@ from tests.system.conftest import Serve
 from tests.system.running import KINGPOST, PASSWORD, environment, eventually, kingpost, sentences
 
 
-def test_a_server_starts_from_nothing_and_says_how_to_go_on(serve: Serve, tmp_path: Path) -> None:
+def test_a_server_starts_in_an_empty_directory_and_prints_the_next_step(serve: Serve, tmp_path: Path) -> None:
     server = serve()
     assert server.url in server.output
     assert f"{server.url}/docs" in server.output
@@ -31,7 +31,7 @@ def test_a_server_starts_from_nothing_and_says_how_to_go_on(serve: Serve, tmp_pa
     assert secret.read_text().strip() not in server.output + server.log
 
 
-def test_the_line_that_is_printed_makes_an_admin(serve: Serve, tmp_path: Path) -> None:
+def test_the_printed_command_creates_an_admin(serve: Serve, tmp_path: Path) -> None:
     server = serve()
     (line,) = re.findall(r"echo '(.+)' \| \S+ (users create-admin \S+ --password-stdin)", server.output)
     password, command = line
@@ -41,7 +41,7 @@ def test_the_line_that_is_printed_makes_an_admin(serve: Serve, tmp_path: Path) -
     assert client.tokens["user"]["roles"] == ["user", "admin"]
 
 
-def test_tokens_outlive_a_restart(serve: Serve) -> None:
+def test_tokens_stay_valid_after_a_restart(serve: Serve) -> None:
     first = serve()
     client = first.client().sign_up()
     note = client.create(title="kept")
@@ -81,7 +81,7 @@ def create_admin(directory: Path, email: str, password: str | bytes, **variables
     return done.returncode, done.stdout, done.stderr
 
 
-def test_an_admin_is_made_before_the_first_start(serve: Serve, tmp_path: Path, database: str) -> None:
+def test_an_admin_can_be_created_before_the_first_start(serve: Serve, tmp_path: Path, database: str) -> None:
     code, out, err = create_admin(tmp_path, "root@example.com", f"  {PASSWORD} \n", DATABASE_URL=database)
     assert (code, err) == (0, "")
     assert "root@example.com is an administrator" in out
@@ -99,7 +99,7 @@ def test_a_password_is_the_first_line_of_standard_input(serve: Serve, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("email", "password", "told"),
+    ("email", "password", "expected"),
     [
         ("root@example.com", "", ["at least 8"]),
         ("root@example.com", "short\n", ["at least 8"]),
@@ -109,19 +109,19 @@ def test_a_password_is_the_first_line_of_standard_input(serve: Serve, tmp_path: 
         ("", PASSWORD, ["address"]),
     ],
 )
-def test_a_bad_admin_is_refused_in_plain_sentences(
-    tmp_path: Path, email: str, password: str | bytes, told: list[str]
+def test_an_invalid_admin_is_refused_in_plain_sentences(
+    tmp_path: Path, email: str, password: str | bytes, expected: list[str]
 ) -> None:
     code, out, err = create_admin(tmp_path, email, password)
     assert (code, out) == (1, "")
     lines = sentences(err)
-    assert len(lines) == len(told), err
-    for line, words in zip(lines, told, strict=True):
+    assert len(lines) == len(expected), err
+    for line, words in zip(lines, expected, strict=True):
         assert words in line
         assert line.endswith(".")
 
 
-def test_a_second_admin_with_one_address_is_refused(tmp_path: Path) -> None:
+def test_a_second_admin_with_the_same_address_is_refused(tmp_path: Path) -> None:
     assert create_admin(tmp_path, "root@example.com", PASSWORD)[0] == 0
     code, _, err = create_admin(tmp_path, "ROOT@example.com", PASSWORD)
     assert code == 1
@@ -143,21 +143,21 @@ def test_a_second_admin_with_one_address_is_refused(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_usage_ends_with_code_two(tmp_path: Path, arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_code_two(tmp_path: Path, arguments: list[str]) -> None:
     done = kingpost(tmp_path, *arguments)
     assert done.returncode == 2, done.stderr
     assert "Usage:" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_help_and_version_need_nothing(tmp_path: Path) -> None:
+def test_help_and_version_need_no_configuration(tmp_path: Path) -> None:
     for arguments in (["--help"], ["serve", "--help"], ["users", "create-admin", "-h"], ["--version"]):
         done = kingpost(tmp_path, *arguments, DATABASE_URL="nonsense")
         assert (done.returncode, done.stderr) == (0, "")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_configuration_is_shown_with_secrets_masked(tmp_path: Path) -> None:
+def test_the_configuration_is_printed_with_masked_secrets(tmp_path: Path) -> None:
     (tmp_path / "kingpost.toml").write_text('signup = "closed"\nbody_limit = 2048\n')
     done = kingpost(
         tmp_path,
@@ -191,7 +191,7 @@ def test_a_password_in_any_kind_of_url_is_masked(tmp_path: Path, url: str) -> No
     assert "hunter2" not in done.stdout + done.stderr
 
 
-def test_every_fault_of_the_configuration_is_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_of_the_configuration_are_reported_together(tmp_path: Path) -> None:
     (tmp_path / "kingpost.toml").write_text('nonsense = 1\njson_depth = "deep"\n')
     settings = {"DATABASE_URL": "mysql://x", "BODY_LIMIT": "-1", "TLS_CERT": "cert.pem", "ENVIRONMENT": "staging"}
     faults = ["nonsense", "json_depth", "DATABASE_URL", "BODY_LIMIT", "KINGPOST_TLS_KEY", "KINGPOST_ENVIRONMENT"]
@@ -204,7 +204,7 @@ def test_every_fault_of_the_configuration_is_told_at_once(tmp_path: Path) -> Non
             assert any(fault in line and line.endswith(".") for line in lines), fault
 
 
-def test_a_variable_that_is_not_a_setting_is_reported_and_does_no_harm(serve: Serve) -> None:
+def test_an_unknown_variable_is_reported_but_is_not_an_error(serve: Serve) -> None:
     assert "KINGPOST_DATABSE_URL is an unknown setting and is ignored." in serve(DATABSE_URL="x").log
 
 
@@ -214,7 +214,7 @@ def test_the_openapi_document_is_printed(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["openapi"].startswith("3.1")
 
 
-def test_a_signal_does_not_cut_a_long_document_short(tmp_path: Path) -> None:
+def test_a_signal_does_not_truncate_a_long_document(tmp_path: Path) -> None:
     whole = kingpost(tmp_path, "openapi").stdout.encode()
     with subprocess.Popen(
         [KINGPOST, "openapi"], cwd=tmp_path, env=environment({}) | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE
@@ -231,6 +231,6 @@ def test_a_signal_does_not_cut_a_long_document_short(tmp_path: Path) -> None:
 
 
 def waiting_bytes(pipe: IO[bytes] | None) -> int:
-    """Return how many bytes are in a pipe that nobody has read yet."""
+    """Return the number of unread bytes in a pipe."""
     assert pipe is not None
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)

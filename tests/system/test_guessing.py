@@ -1,4 +1,4 @@
-"""Limits on guessing among real servers: shared, kept over restarts, and there when Valkey is not."""
+"""Limits on guessing with real servers: shared, kept after restarts, and active without Valkey."""
 
 import asyncio
 import time
@@ -20,21 +20,21 @@ SHARED = {"SECRET": "the master secret of two nodes, long enough", "RATE_LIMIT_L
 
 @pytest.fixture
 def valkey() -> Generator[ValkeyServer]:
-    """A Valkey for one test, which may take it down."""
+    """A Valkey for one test, which may stop it."""
     server = ValkeyServer()
     yield server
     server.remove()
 
 
 def guess(server: Server, email: str = EMAIL, password: str = "wrong password", **headers: str) -> int:
-    """The status of a login."""
+    """Return the status of a login."""
     body = {"email": email, "password": password}
     with server.client() as client:
         return client.post("/api/v1/auth/login", json=body, headers=headers).status_code
 
 
 def passing(*servers: Server, email: str = EMAIL, guesses: int = 20, address: str | None = None) -> int:
-    """How many of many wrong logins, all at once and spread over the servers, are looked at."""
+    """Return how many of many wrong logins, concurrent and spread over the servers, are not limited."""
     headers = {} if address is None else {"X-Forwarded-For": address}
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda n: guess(servers[n % len(servers)], email, **headers), range(guesses)))
@@ -43,10 +43,10 @@ def passing(*servers: Server, email: str = EMAIL, guesses: int = 20, address: st
 
 
 def undisturbed[T](valkey: ValkeyServer, series: Callable[[], tuple[T, list[Server]]]) -> T:
-    """Run a series of guesses, and return its result and stop its servers.
+    """Run a series of guesses, stop its servers, and return the result.
 
-    It is run again, on new servers and an empty Valkey, if an answer of Valkey took one of the servers longer than
-    its time-out, as on a machine that is busy enough: a server then rightly counts alone for a while.
+    It is run again, on new servers and an empty Valkey, if a reply of Valkey took longer than the time-out of a server,
+    as can happen on a busy machine: the server then correctly counts alone for a while.
     """
     results: list[T] = []
 
@@ -57,12 +57,12 @@ def undisturbed[T](valkey: ValkeyServer, series: Callable[[], tuple[T, list[Serv
         assert {server.stop() for server in servers if server.process.poll() is None} <= {0}
         return not any("Valkey cannot be used" in server.log for server in servers)
 
-    eventually(was_undisturbed, patience=300)
+    eventually(was_undisturbed, timeout=300)
     return results[-1]
 
 
 @pytest.mark.timeout(400)
-def test_nodes_with_a_valkey_share_the_limit_and_keep_it_over_a_restart(
+def test_nodes_with_valkey_share_the_limit_and_keep_it_after_a_restart(
     serve: Serve, database: str, valkey: ValkeyServer
 ) -> None:
     settings = {**SHARED, "DATABASE_URL": database, "VALKEY_URL": valkey.url}
@@ -73,7 +73,7 @@ def test_nodes_with_a_valkey_share_the_limit_and_keep_it_over_a_restart(
         for node in nodes:
             assert node.stop() == 0
         again = serve(settings=settings)
-        # Everybody here has the same address: it is limited, whoever is tried.
+        # All clients here have the same address: it is limited for every account.
         return (passed, [guess(again, "bob@example.com"), guess(again, "eve@example.com")]), [*nodes, again]
 
     assert undisturbed(valkey, series) == (10, [429, 429])
@@ -88,9 +88,7 @@ def test_the_workers_of_one_node_share_the_limit_through_valkey(serve: Serve, va
     assert undisturbed(valkey, series) == 10
 
 
-def test_logins_go_on_limited_when_valkey_hangs_or_dies_and_it_is_used_again_when_it_is_back(
-    serve: Serve, tmp_path: Path, valkey: ValkeyServer
-) -> None:
+def test_logins_stay_limited_while_valkey_hangs_or_is_down(serve: Serve, tmp_path: Path, valkey: ValkeyServer) -> None:
     settings = {**SHARED, "DATABASE_URL": f"sqlite:///{tmp_path}/kingpost.db", "VALKEY_URL": valkey.url}
     nodes = [serve(settings=settings, TRUSTED_PROXIES="127.0.0.1") for _ in range(2)]
     nodes[0].client().sign_up()
@@ -106,18 +104,16 @@ def test_logins_go_on_limited_when_valkey_hangs_or_dies_and_it_is_used_again_whe
     series = count()
 
     def shared() -> bool:
-        """Whether a new account, tried from a new address, has one limit. Each node alone would let ten through."""
+        """Return whether the nodes share the limit of a new account. Each node alone would allow ten guesses."""
         n = next(series)
         return passing(*nodes, email=f"{n}@example.com", address=f"203.0.113.{n}") == 10
 
-    eventually(shared, patience=60)
+    eventually(shared, timeout=60)
     for node in nodes:
         assert 1 <= node.log.count("Valkey cannot be used") <= 2, node.log
 
 
-def test_a_node_goes_on_from_what_it_has_counted_when_valkey_freezes_in_the_middle(
-    serve: Serve, valkey: ValkeyServer
-) -> None:
+def test_a_node_continues_with_its_own_count_when_valkey_freezes(serve: Serve, valkey: ValkeyServer) -> None:
     node = serve(settings=SHARED, VALKEY_URL=valkey.url)
     passed = passing(node, guesses=6)
     with valkey.frozen():
@@ -126,7 +122,7 @@ def test_a_node_goes_on_from_what_it_has_counted_when_valkey_freezes_in_the_midd
     assert passed == 10
 
 
-def test_a_server_without_its_valkey_starts_and_says_so_once(serve: Serve, valkey: ValkeyServer) -> None:
+def test_a_server_starts_without_its_valkey_and_logs_it_once(serve: Serve, valkey: ValkeyServer) -> None:
     valkey.stop()
     server = serve(settings=SHARED, VALKEY_URL=valkey.url)
     assert passing(server) == 10
@@ -135,7 +131,7 @@ def test_a_server_without_its_valkey_starts_and_says_so_once(serve: Serve, valke
     valkey.start()
 
 
-def test_the_address_in_x_forwarded_for_counts_through_trusted_proxies_only(serve: Serve, tmp_path: Path) -> None:
+def test_x_forwarded_for_is_used_from_trusted_proxies_only(serve: Serve, tmp_path: Path) -> None:
     behind, open_to_all = (tmp_path / name for name in ("behind", "open"))
     for directory in (behind, open_to_all):
         directory.mkdir()
@@ -144,17 +140,17 @@ def test_the_address_in_x_forwarded_for_counts_through_trusted_proxies_only(serv
     for n in range(10):
         for server in (proxied, exposed):
             assert guess(server, f"{n}@example.com", **{"X-Forwarded-For": f"203.0.113.{n}"}) == 401
-    # Behind a proxy these were ten clients. Elsewhere anybody may write such a header, and they were one.
+    # Behind a proxy these are ten clients. Without one, any client can send such a header, and they are one client.
     assert guess(proxied, "new@example.com", **{"X-Forwarded-For": "203.0.113.99"}) == 401
     assert guess(exposed, "new@example.com", **{"X-Forwarded-For": "203.0.113.99"}) == 429
     for _ in range(9):
         guess(proxied, "new@example.com", **{"X-Forwarded-For": "198.51.100.1, 203.0.113.99"})
-    # The last one that is no proxy is the client: what it writes in front of it does not count.
+    # The last address that is not a proxy is the client: addresses before it do not count.
     assert guess(proxied, "other@example.com", **{"X-Forwarded-For": "198.51.100.77, 203.0.113.99"}) == 429
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1", "redis://", "redis://host/name", "redis://[::1", "redis://h?x=1"])
-def test_a_valkey_url_that_is_none_is_told(tmp_path: Path, url: str) -> None:
+def test_an_invalid_valkey_url_is_reported(tmp_path: Path, url: str) -> None:
     done = kingpost(tmp_path, "config", VALKEY_URL=url, RATE_LIMIT_LOGIN="ten a minute")
     assert done.returncode == 1
     assert "KINGPOST_VALKEY_URL must be redis://" in done.stderr

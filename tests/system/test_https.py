@@ -1,4 +1,4 @@
-"""HTTPS: served directly or behind a trusted proxy, and demanded wherever it matters."""
+"""HTTPS: served directly or behind a trusted proxy, and required wherever it matters."""
 
 import ssl
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_a_server_with_a_certificate_serves_https(serve: Serve, tmp_path: Path) 
     server.client().log_in()
 
 
-def test_plain_http_on_an_https_port_is_no_answer_and_no_harm(serve: Serve, tmp_path: Path) -> None:
+def test_plain_http_on_an_https_port_gets_no_response(serve: Serve, tmp_path: Path) -> None:
     made = make_certificate(tmp_path)
     server = serve(TLS_CERT=str(made.cert), TLS_KEY=str(made.key))
     wire = server.connect().send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -50,7 +50,7 @@ def test_plain_http_on_an_https_port_is_no_answer_and_no_harm(serve: Serve, tmp_
     assert server.client().status("/livez") == 200
 
 
-def test_no_old_tls_is_spoken(serve: Serve, tmp_path: Path) -> None:
+def test_old_versions_of_tls_are_refused(serve: Serve, tmp_path: Path) -> None:
     made = make_certificate(tmp_path)
     server = serve(TLS_CERT=str(made.cert), TLS_KEY=str(made.key))
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -64,7 +64,7 @@ def test_no_old_tls_is_spoken(serve: Serve, tmp_path: Path) -> None:
         httpx.get(f"{server.url}/livez", verify=old)
 
 
-def test_plain_http_on_a_loopback_address_promises_nothing(serve: Serve) -> None:
+def test_plain_http_on_a_loopback_address_sends_no_hsts_header(serve: Serve) -> None:
     assert "strict-transport-security" not in serve().client().get("/livez").headers
 
 
@@ -72,19 +72,19 @@ def refused(answer: httpx.Response) -> bool:
     return answer.status_code == 403 and answer.json()["type"] == "/problems/https-required"
 
 
-def test_production_refuses_plain_http_but_answers_probes(serve: Serve) -> None:
+def test_production_refuses_plain_http_except_for_probes(serve: Serve) -> None:
     client = serve(settings=PRODUCTION).client()
     for path in ("/api/v1/users/me", "/docs", "/openapi.json", "/nowhere", "/.well-known/jwks.json"):
         assert refused(client.get(path))
     assert refused(client.post("/api/v1/users", json=SIGN_UP))
     assert refused(client.post("/api/v1/auth/login", json=SIGN_UP))
-    # It is refused before anybody looks at credentials, and never redirected.
+    # It is refused before the credentials are checked, and never redirected.
     assert refused(client.get("/api/v1/users/me", headers={"Authorization": "Bearer x.y.z"}))
     for probe in ("/livez", "/readyz"):
         assert client.status(probe) == 200
 
 
-def test_development_refuses_plain_http_on_any_other_address_than_loopback(serve: Serve) -> None:
+def test_development_refuses_plain_http_except_on_loopback_addresses(serve: Serve) -> None:
     addresses = [a.address for each in psutil.net_if_addrs().values() for a in each if a.family.name == "AF_INET"]
     outside = [address for address in addresses if not address.startswith("127.")]
     if not outside:
@@ -95,7 +95,7 @@ def test_development_refuses_plain_http_on_any_other_address_than_loopback(serve
 
 
 @pytest.mark.parametrize("proxies", ["127.0.0.1", "10.0.0.0/8, 127.0.0.0/8"])
-def test_a_trusted_proxy_may_say_that_it_spoke_https(serve: Serve, proxies: str) -> None:
+def test_x_forwarded_proto_is_used_from_a_trusted_proxy(serve: Serve, proxies: str) -> None:
     client = serve(settings=PRODUCTION, TRUSTED_PROXIES=proxies).client()
     assert refused(client.post("/api/v1/users", json=SIGN_UP))
     for scheme in ("http", "", "gopher", "https evil", "https, http"):
@@ -106,7 +106,7 @@ def test_a_trusted_proxy_may_say_that_it_spoke_https(serve: Serve, proxies: str)
 
 
 @pytest.mark.parametrize("proxies", [None, "10.0.0.0/8", "127.0.0.2"])
-def test_nobody_else_may(serve: Serve, proxies: str | None) -> None:
+def test_x_forwarded_proto_is_ignored_from_other_clients(serve: Serve, proxies: str | None) -> None:
     trusted = {} if proxies is None else {"TRUSTED_PROXIES": proxies}
     client = serve(settings=PRODUCTION | trusted).client()
     for header in ("X-Forwarded-Proto", "X-Forwarded-Scheme", "Forwarded", "X-Forwarded-Ssl"):
@@ -115,7 +115,7 @@ def test_nobody_else_may(serve: Serve, proxies: str | None) -> None:
 
 
 def address_of_session(server: Server, **headers: str) -> str | None:
-    """The client's address as a login with these headers was noted under."""
+    """Return the client address that a login with these headers stores."""
     client = server.client()
     client.headers.update(headers)
     client.log_in()
@@ -126,7 +126,7 @@ def address_of_session(server: Server, **headers: str) -> str | None:
     return address
 
 
-def test_a_clients_address_is_taken_from_a_trusted_proxy_only(serve: Serve, tmp_path: Path) -> None:
+def test_the_client_address_is_taken_from_a_trusted_proxy_only(serve: Serve, tmp_path: Path) -> None:
     trusting = serve(TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8")
     trusting.client().sign_up()
     forwarded = {

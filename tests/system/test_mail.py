@@ -1,4 +1,4 @@
-"""Mail as people get it: sent after the request by whichever process is free, whatever the mail server does."""
+"""Mail delivery: sent after the request by any free process, even if the mail server fails."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ def mail() -> Generator[MailServer]:
 
 
 def sign_up_all(server: Server, people: list[str]) -> float:
-    """Sign people up, one after the other; return how long the slowest waited."""
+    """Sign people up, one after the other; return the duration of the slowest request."""
     slowest = 0.0
     client = server.client()
     for email in people:
@@ -50,14 +50,14 @@ def recipients(mail: MailServer) -> Counter[str]:
     return Counter(str(message["To"]) for message in mail.received)
 
 
-def test_a_dead_mail_server_loses_nothing_and_slows_nobody(serve: Serve, mail: MailServer, database: str) -> None:
+def test_a_dead_mail_server_loses_no_mail_and_slows_no_request(serve: Serve, mail: MailServer, database: str) -> None:
     url = f"smtp://127.0.0.1:{mail.port}"
     server = serve("--workers", "2", SIGNUP="verified", MAIL_URL=url, DATABASE_URL=database)
     assert sign_up_all(server, PEOPLE) < AT_MOST
     eventually(lambda: server.log.count("the mail server cannot be used") >= len(PEOPLE))
     assert server.client().status("/readyz") == 200
     mail.start()
-    eventually(lambda: len(mail.received) >= len(PEOPLE), patience=40)
+    eventually(lambda: len(mail.received) >= len(PEOPLE), timeout=40)
     time.sleep(2)
     assert recipients(mail) == Counter(PEOPLE)
     for message in mail.received:
@@ -69,15 +69,13 @@ def test_a_dead_mail_server_loses_nothing_and_slows_nobody(serve: Serve, mail: M
     assert not re.search(r"token=", server.log)
 
 
-def test_mail_that_was_not_sent_before_the_server_died_is_sent_by_the_next(
-    serve: Serve, mail: MailServer, database: str
-) -> None:
+def test_mail_unsent_at_a_power_cut_is_sent_after_the_restart(serve: Serve, mail: MailServer, database: str) -> None:
     settings = {"SIGNUP": "verified", "MAIL_URL": f"smtp://127.0.0.1:{mail.port}", "DATABASE_URL": database}
     first = serve("--workers", "2", settings=settings)
     sign_up_all(first, PEOPLE[:2])
     eventually(lambda: first.log.count("the mail server cannot be used") >= 2)
     first.kill()
-    end_all_leases(database)  # A power cut in the middle of a try leaves its mail to the end of the lease.
+    end_all_leases(database)  # After a power cut during an attempt, the mail waits until the lease ends.
     mail.start()
     second = serve(settings=settings, port=first.port)
     sign_up_all(second, PEOPLE[2:])
@@ -97,19 +95,21 @@ def end_all_leases(database: str) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_a_worker_that_is_killed_leaves_its_mail_to_the_other(serve: Serve, mail: MailServer) -> None:
+def test_the_mail_of_a_killed_worker_is_sent_by_another_worker(serve: Serve, mail: MailServer) -> None:
     server = serve("--workers", "2", SIGNUP="verified", MAIL_URL=f"smtp://127.0.0.1:{mail.port}")
     sign_up_all(server, PEOPLE[:2])
     eventually(lambda: server.log.count("the mail server cannot be used") >= 2)
     os.kill(workers_of(server)[0], signal.SIGKILL)
     mail.start()
-    eventually(lambda: len(mail.received) >= 2, patience=150)
+    eventually(lambda: len(mail.received) >= 2, timeout=150)
     time.sleep(1)
     assert recipients(mail) == Counter(PEOPLE[:2])
 
 
-def test_a_mail_server_that_hangs_does_not_keep_the_server_from_stopping(serve: Serve) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # The system accepts, and nobody ever answers.
+def test_a_hanging_mail_server_does_not_prevent_a_stop(serve: Serve) -> None:
+    with socket.create_server(
+        ("127.0.0.1", 0)
+    ) as silent:  # The system accepts the connection, but no reply is ever sent.
         server = serve(SIGNUP="verified", MAIL_URL=f"smtp://127.0.0.1:{silent.getsockname()[1]}")
         assert sign_up_all(server, PEOPLE[:1]) < AT_MOST
         connection, _ = silent.accept()
@@ -135,7 +135,7 @@ def test_mail_goes_over_tls_with_a_password(serve: Serve, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_broken_template_is_told_before_anything_is_served(tmp_path: Path, workers: str) -> None:
+def test_a_broken_template_is_reported_before_the_server_starts(tmp_path: Path, workers: str) -> None:
     directory = tmp_path / "templates"
     directory.mkdir()
     (directory / "verify-email.txt").write_text("Subject: Hello\n\n{{ first_name }}")
@@ -143,7 +143,7 @@ def test_a_broken_template_is_told_before_anything_is_served(tmp_path: Path, wor
     arguments = ["serve", "--port", "0", "--workers", workers]
     done = kingpost(tmp_path, *arguments, MAIL_TEMPLATES=str(directory))
     assert (done.returncode, done.stdout) == (1, "")
-    told = sentences(done.stderr)
-    assert len(told) == 2
-    assert "verify-emial.html is not a template" in told[0]
-    assert "verify-email cannot be rendered: 'first_name' is undefined." in told[1]
+    messages = sentences(done.stderr)
+    assert len(messages) == 2
+    assert "verify-emial.html is not a template" in messages[0]
+    assert "verify-email cannot be rendered: 'first_name' is undefined." in messages[1]

@@ -1,4 +1,4 @@
-"""The pages that links in mail lead to, in a real browser: one button, and nothing is used up before it is pressed."""
+"""The pages of the links in mail, in a real browser: a token is used only when the button is pressed."""
 
 import re
 from collections.abc import Generator
@@ -28,19 +28,19 @@ def server(serve_here: Serve) -> Server:
 
 
 class Visit:
-    """A page, what it asked, and what the browser had to say about it."""
+    """A page, its requests, and the errors that the browser reports."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.asked: list[str] = []
-        self.told: list[str] = []
+        self.errors: list[str] = []
         page.on("request", lambda request: self.asked.append(request.url))
-        page.on("pageerror", lambda error: self.told.append(str(error)))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._listen)
 
     def _listen(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.told.append(message.text)
+            self.errors.append(message.text)
 
     def says(self, text: str) -> None:
         expect(self.page.get_by_role("status")).to_contain_text(text)
@@ -54,7 +54,7 @@ def visit(server: Server, browser: Browser) -> Generator[Visit]:
 
 
 def link_to(server: Server, address: str, page: str) -> str:
-    """The link of the newest message to an address that leads to a page."""
+    """Return the link to a page in the newest message to an address."""
 
     def newest() -> str:
         for file in sorted((server.directory / "outbox").glob("*.eml"), reverse=True):
@@ -86,9 +86,9 @@ def reset_link(server: Server, address: str) -> str:
     return link_to(server, address, "/password/reset")
 
 
-def test_one_press_of_the_button_confirms_an_address(server: Server, visit: Visit) -> None:
+def test_pressing_the_button_confirms_an_address(server: Server, visit: Visit) -> None:
     link = sign_up(server, "ada@example.com")
-    # What a mail filter does: fetch the link, and even render the page.
+    # Mail filters do this: they fetch the link, and even render the page.
     assert httpx.get(link).status_code == 200
     visit.page.goto(link)
     visit.page.wait_for_load_state("networkidle")
@@ -100,14 +100,14 @@ def test_one_press_of_the_button_confirms_an_address(server: Server, visit: Visi
     assert visit.page.get_by_role("button").count() == 0
     assert login(server, "ada@example.com") == 200
     assert {url for url in visit.asked if not url.startswith(server.url)} == set()
-    assert visit.told == []
+    assert visit.errors == []
 
     visit.page.goto(link)
     visit.page.get_by_role("button", name="Confirm").click()
     visit.says("is no longer valid")
 
 
-def test_a_new_password_is_chosen_with_the_keyboard_alone(server: Server, visit: Visit) -> None:
+def test_a_new_password_can_be_set_with_the_keyboard_alone(server: Server, visit: Visit) -> None:
     confirm = sign_up(server, "grace@example.com")
     token = confirm.partition("?token=")[2]
     httpx.post(f"{server.url}/api/v1/auth/email/verify", json={"token": token}).raise_for_status()
@@ -116,7 +116,7 @@ def test_a_new_password_is_chosen_with_the_keyboard_alone(server: Server, visit:
     expect(visit.page.get_by_label("New password")).to_be_focused()
     visit.page.keyboard.type("1234567")
     visit.page.keyboard.press("Enter")
-    # The server's own words, and the field is where one goes on typing; the link is still good.
+    # The page shows the message of the server and focuses the field; the link is still valid.
     expect(visit.page.get_by_role("status")).to_have_class("fault")
     expect(visit.page.get_by_role("status")).to_contain_text(re.compile("password|characters|length", re.IGNORECASE))
     expect(visit.page.get_by_label("New password")).to_be_focused()
@@ -131,16 +131,16 @@ def test_a_new_password_is_chosen_with_the_keyboard_alone(server: Server, visit:
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_link_that_was_cut_off_is_told_and_sends_nothing(server: Server, visit: Visit, path: str) -> None:
+def test_a_truncated_link_is_reported_without_a_request(server: Server, visit: Visit, path: str) -> None:
     for query in ("", "?token="):
         visit.page.goto(f"{server.url}{path}{query}")
         visit.says("is incomplete")
         assert visit.page.get_by_role("button").count() == 0
     assert not [url for url in visit.asked if "/api/" in url]
-    assert visit.told == []
+    assert visit.errors == []
 
 
-def test_a_server_that_is_gone_is_told_and_the_button_stays(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+def test_an_unreachable_server_is_reported_and_the_button_stays(serve: Serve, visit: Visit, tmp_path: Path) -> None:
     server = serve()
     visit.page.goto(f"{server.url}/email/verify?token=x")
     server.kill()
@@ -150,7 +150,7 @@ def test_a_server_that_is_gone_is_told_and_the_button_stays(serve: Serve, visit:
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_without_scripts_the_page_says_what_it_needs(server: Server, browser: Browser, path: str) -> None:
+def test_the_page_explains_that_it_needs_scripts(server: Server, browser: Browser, path: str) -> None:
     with browser.new_context(java_script_enabled=False) as context:
         page = context.new_page()
         page.goto(f"{server.url}{path}?token=x")
@@ -159,7 +159,7 @@ def test_without_scripts_the_page_says_what_it_needs(server: Server, browser: Br
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_the_pages_are_kept_nowhere_and_run_nothing_but_their_own_files(server: Server, path: str) -> None:
+def test_the_pages_are_not_cached_and_load_only_their_own_files(server: Server, path: str) -> None:
     for query in ("", "?token=x", "?token="):
         answer = httpx.get(f"{server.url}{path}{query}")
         assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")

@@ -1,4 +1,4 @@
-"""Several servers, nodes and workers on one database: they agree, and hear of each other within a second."""
+"""Several servers, nodes and workers on one database: they share state within a second."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ WITHIN = 1.0
 """Seconds in which every node has heard of a logout."""
 
 
-def test_many_migrations_at_once_all_succeed(tmp_path: Path, serve: Serve, database_of_both_kinds: str) -> None:
+def test_concurrent_migrations_all_succeed(tmp_path: Path, serve: Serve, database_of_both_kinds: str) -> None:
     processes = [
         subprocess.Popen(
             [KINGPOST, "migrate"],
@@ -56,7 +56,7 @@ def database_of_both_kinds(request: pytest.FixtureRequest, tmp_path: Path) -> st
     return url
 
 
-def test_servers_that_start_at_once_in_an_empty_directory_share_one_secret_and_one_key(serve: Serve) -> None:
+def test_servers_started_concurrently_in_an_empty_directory_share_one_secret_and_key(serve: Serve) -> None:
     servers = [serve(wait=False) for _ in range(3)]
     client = servers[0].ready().client().sign_up()
     keys = [server.ready().client().get("/.well-known/jwks.json").json()["keys"] for server in servers]
@@ -66,7 +66,7 @@ def test_servers_that_start_at_once_in_an_empty_directory_share_one_secret_and_o
         assert server.client(client.tokens["access_token"]).status() == 200
 
 
-def test_what_one_node_writes_the_other_reads_at_once(two: tuple[Server, Server]) -> None:
+def test_a_write_on_one_node_is_visible_on_the_other_immediately(two: tuple[Server, Server]) -> None:
     first, second = two
     here = first.client().sign_up(fresh_email())
     there = second.client(here.tokens["access_token"])
@@ -82,7 +82,7 @@ def test_what_one_node_writes_the_other_reads_at_once(two: tuple[Server, Server]
         assert reader.status(path) == 404
 
 
-def test_of_parallel_writers_on_two_nodes_nobody_is_refused_and_nothing_is_lost(two: tuple[Server, Server]) -> None:
+def test_all_writes_of_parallel_writers_on_two_nodes_succeed(two: tuple[Server, Server]) -> None:
     clients = [two[0].client().sign_up(fresh_email())]
     clients.append(two[1].client(clients[0].tokens["access_token"]))
     counter = clients[0].create()
@@ -102,7 +102,7 @@ def test_of_parallel_writers_on_two_nodes_nobody_is_refused_and_nothing_is_lost(
 
 
 def refused_within(client: Client, end: Callable[[], httpx.Response]) -> None:
-    """Check that a client's token works until `end`, and is refused a second later at the latest."""
+    """Check that the token of a client is accepted until `end`, and refused at most a second later."""
     assert client.status() == 200
     ended = end()
     assert ended.status_code in (200, 204), ended.text
@@ -112,7 +112,7 @@ def refused_within(client: Client, end: Callable[[], httpx.Response]) -> None:
     assert [client.status() for _ in range(5)] == [401] * 5
 
 
-def test_a_logout_on_one_node_is_heard_by_the_other(two: tuple[Server, Server]) -> None:
+def test_a_logout_on_one_node_takes_effect_on_the_other(two: tuple[Server, Server]) -> None:
     for here, there in (two, two[::-1]):
         client = here.client().sign_up(fresh_email())
         elsewhere = there.client(client.tokens["access_token"])
@@ -120,7 +120,9 @@ def test_a_logout_on_one_node_is_heard_by_the_other(two: tuple[Server, Server]) 
         assert client.status() == 401
 
 
-def test_every_end_of_a_session_is_heard_by_the_other_node(two: tuple[Server, Server], shared_database: str) -> None:
+def test_every_end_of_a_session_takes_effect_on_the_other_node(
+    two: tuple[Server, Server], shared_database: str
+) -> None:
     first, second = two
     variables = {"DATABASE_URL": shared_database, "SECRET": SECRET_OF_BOTH}
     command = ["users", "create-admin", "root@example.com", "--password-stdin"]
@@ -154,7 +156,7 @@ def test_every_end_of_a_session_is_heard_by_the_other_node(two: tuple[Server, Se
     assert admin.status() == 200
 
 
-def test_a_code_that_was_used_on_one_node_is_used_on_the_other(two: tuple[Server, Server]) -> None:
+def test_a_code_used_on_one_node_is_refused_on_the_other(two: tuple[Server, Server]) -> None:
     first, second = two
     email = fresh_email()
     client = first.client().sign_up(email)
@@ -181,12 +183,12 @@ def test_a_code_that_was_used_on_one_node_is_used_on_the_other(two: tuple[Server
     assert log_in(first).status_code == 200
 
 
-def test_a_token_is_refreshed_on_either_node_and_all_get_the_same_successor(two: tuple[Server, Server]) -> None:
+def test_a_token_can_be_refreshed_on_either_node_with_the_same_successor(two: tuple[Server, Server]) -> None:
     here = two[0].client().sign_up(fresh_email())
     there = two[1].client()
     for _ in range(3):
         first = there.refresh(here.tokens["refresh_token"]).tokens
-        # The answer was lost: ask the other node for it.
+        # The response was lost: request it from the other node.
         again = here.refresh().tokens
         assert again["refresh_token"] == first["refresh_token"]
         assert again["session_id"] == first["session_id"]
@@ -214,13 +216,13 @@ def test_a_stolen_refresh_token_ends_the_session_on_every_node(two: tuple[Server
 
 
 def both(server: Server) -> list[int]:
-    """The ids of both workers, once both serve."""
+    """Wait until both workers serve, and return their ids."""
     workers = workers_of(server)
     return workers if len(workers) == 2 else []
 
 
 def serves_everywhere(server: Server, token: str, expected: int) -> None:
-    """Ask on so many new connections that every worker has answered some."""
+    """Send requests on so many new connections that every worker answers some."""
     statuses = []
     for _ in range(20):
         with Client(base_url=server.url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
@@ -228,7 +230,7 @@ def serves_everywhere(server: Server, token: str, expected: int) -> None:
     assert statuses == [expected] * 20
 
 
-def test_workers_serve_together_and_all_hear_of_a_logout(serve: Serve, database: str) -> None:
+def test_a_logout_takes_effect_in_every_worker(serve: Serve, database: str) -> None:
     server = serve("--workers", "2", DATABASE_URL=database)
     eventually(lambda: both(server))
     client = server.client().sign_up()
@@ -239,7 +241,7 @@ def test_workers_serve_together_and_all_hear_of_a_logout(serve: Serve, database:
     serves_everywhere(server, token, 401)
 
 
-def test_a_worker_that_dies_is_replaced(serve: Serve) -> None:
+def test_a_dead_worker_is_replaced(serve: Serve) -> None:
     server = serve("--workers", "2")
     token = server.client().sign_up().tokens["access_token"]
     victim, survivor = eventually(lambda: both(server))
@@ -247,7 +249,7 @@ def test_a_worker_that_dies_is_replaced(serve: Serve) -> None:
     eventually(lambda: both(server) and victim not in workers_of(server))
     assert survivor in workers_of(server)
     assert f"worker {victim} died" in server.log
-    # Also when all are gone at once.
+    # Also when all die at once.
     for worker in workers_of(server):
         os.kill(worker, signal.SIGKILL)
     eventually(lambda: both(server) and survivor not in workers_of(server))

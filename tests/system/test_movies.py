@@ -10,7 +10,7 @@ from tests.system.conftest import Serve
 LOADER = Path(__file__).parents[2] / "examples" / "movies" / "load_movies.py"
 
 
-def test_what_comes_out_equals_what_went_in(serve: Serve, database: str) -> None:
+def test_the_exported_movies_equal_the_imported_movies(serve: Serve, database: str) -> None:
     if not LOADER.with_name("movies.json").exists():
         need("npm", "the movies come from an npm package; apt install npm")
     server = serve(DATABASE_URL=database)

@@ -1,4 +1,4 @@
-"""After all that makes secrets, none of them is found in the database, in Valkey or in what the server wrote."""
+"""No secret is stored in clear: none is found in the database, in Valkey or in the output of the server."""
 
 import asyncio
 import base64
@@ -24,7 +24,7 @@ PRIVATE_KEY = bytes.fromhex("020100301306072a8648ce3d0201")
 
 
 def administer(run: Run) -> None:
-    """What an operator does on the command line."""
+    """Run the commands of an operator."""
     first, second = run.secrets.password("of the admin"), run.secrets.password("of the admin, later")
     run.command("users", "create-admin", ADMIN, "--password-stdin", stdin=first)
     run.command("users", "set-password", ADMIN, "--password-stdin", stdin=second)
@@ -38,7 +38,7 @@ def administer(run: Run) -> None:
 
 
 def sign_up(run: Run) -> str:
-    """An account whose address is verified, and its password."""
+    """Create an account with a verified address, and return its password."""
     password, other = run.secrets.password("at the sign-up"), run.secrets.password("at another sign-up")
     run.post("users", 202, email=ADA, password=password)
     run.post("auth/email/verify", 204, token=run.mailed())
@@ -48,7 +48,7 @@ def sign_up(run: Run) -> str:
 
 
 def use_sessions(run: Run, password: str) -> None:
-    """Logins that fail and one that does not, and refreshes."""
+    """Make failed logins, a successful one, and refreshes."""
     run.post("auth/login", 401, email=ADA, password=run.secrets.password("that is wrong"))
     run.post("auth/login", 401, email="nobody@example.com", password=run.secrets.password("of nobody"))
     client = run.log_in(ADA, password)
@@ -59,7 +59,7 @@ def use_sessions(run: Run, password: str) -> None:
 
 
 def recover(run: Run) -> str:
-    """A forgotten password; the new one."""
+    """Reset a forgotten password; return the new one."""
     run.end_session()
     password = run.secrets.password("after the reset")
     run.post("auth/password/forgot", 202, email=ADA)
@@ -74,10 +74,10 @@ def recover(run: Run) -> str:
 
 
 def use_a_second_factor(run: Run, password: str) -> None:
-    """Enrolment, logins with a code of the app and with a recovery code."""
+    """Enrol, and log in with a code of the app and with a recovery code."""
     secret = run.post("auth/totp", 200)["secret"]
     run.secrets.add("TOTP secret", secret, base64.b32decode(secret))
-    # The step before is good as well, so a step that ends in this moment does no harm.
+    # The previous step is valid too, so the test still works if the step ends now.
     step = int(time.time()) // totp.STEP
     codes = run.post("auth/totp/confirm", 200, otp=totp.code_at(secret, step))["recovery_codes"]
     for code in codes:
@@ -91,7 +91,7 @@ def use_a_second_factor(run: Run, password: str) -> None:
 
 
 def change_address_and_password(run: Run, password: str) -> None:
-    """A new address, confirmed from there, and a new password."""
+    """Change the address, confirm it, and change the password."""
     path, new = f"/api/v1/users/{run.client.tokens['user']['id']}", "countess@example.net"
     changed = run.client.patch(path, json={"email": new, "current_password": password})
     assert changed.status_code == 200, changed.text
@@ -102,7 +102,7 @@ def change_address_and_password(run: Run, password: str) -> None:
 
 
 def live(run: Run) -> None:
-    """Everything that makes secrets."""
+    """Run everything that creates secrets."""
     administer(run)
     password = sign_up(run)
     use_sessions(run, password)
@@ -128,12 +128,12 @@ def valkey() -> Generator[ValkeyServer]:
 
 @pytest.fixture
 def settings(valkey: ValkeyServer) -> dict[str, str]:
-    """Those with which the most secrets are made."""
+    """The settings that create the most secrets."""
     return {"SECRET": SECRET, "SIGNUP": "verified", "VALKEY_URL": valkey.url, "RATE_LIMIT_LOGIN": "10/minute"}
 
 
 def run_of(serve: Serve, settings: Mapping[str, str]) -> Run:
-    """A whole life of a server that is then at rest, but still runs."""
+    """Run everything on a server that then idles, but still runs."""
     run = Run(serve(settings=settings), settings)
     run.secrets.add("master secret", SECRET)
     run.secrets.add("password of Valkey", ValkeyServer.PASSWORD)
@@ -143,12 +143,12 @@ def run_of(serve: Serve, settings: Mapping[str, str]) -> Run:
 
 
 def written(run: Run) -> bytes:
-    """What the server and the commands told."""
-    return (run.server.output + run.server.log + run.told).encode()
+    """Return the output of the server and of the commands."""
+    return (run.server.output + run.server.log + run.command_output).encode()
 
 
 @pytest.mark.parametrize("before", range(4))
-def test_the_search_finds_what_is_there(before: int) -> None:
+def test_the_search_finds_a_secret_in_every_form(before: int) -> None:
     value = secrets.token_bytes(32)
     places = [value, value.hex().encode(), value.hex().upper().encode()]
     places += [encode(bytes(before) + value + b"more") for encode in (base64.b64encode, base64.urlsafe_b64encode)]
@@ -159,17 +159,17 @@ def test_the_search_finds_what_is_there(before: int) -> None:
     assert run_secrets.found_in(secrets.token_bytes(10_000)) == set()
 
 
-def test_nothing_in_clear_is_found_in_an_sqlite_file_or_a_log(
+def test_no_secret_is_in_clear_in_a_sqlite_file_or_a_log(
     serve: Serve, settings: dict[str, str], tmp_path: Path, valkey: ValkeyServer
 ) -> None:
     run = run_of(serve, settings)
-    # While it runs: the log holds what has been written over in the database since.
+    # While the server runs: the log still has data that the database has overwritten since.
     files = {path.name: path.read_bytes() for path in tmp_path.glob("kingpost.db*")}
     assert {"kingpost.db", "kingpost.db-wal"} <= files.keys()
     kept = asyncio.run(valkey.everything()).encode()
     assert run.server.stop() == 0
     at_rest = (tmp_path / "kingpost.db").read_bytes()
-    # The search would find something: these are not secret.
+    # The search does work: it finds these values, which are not secret.
     assert all(text in at_rest for text in (b"countess@example.net", b"$argon2id$", b"session.started"))
     assert b"kingpost:attempts:" in kept
     assert not any(email in kept for email in (b"lovelace", b"countess", b"127.0.0.1"))
@@ -177,7 +177,7 @@ def test_nothing_in_clear_is_found_in_an_sqlite_file_or_a_log(
 
 
 @pytest.mark.postgresql
-def test_nothing_in_clear_is_found_in_postgresql_or_a_log(
+def test_no_secret_is_in_clear_in_postgresql_or_a_log(
     serve: Serve, settings: dict[str, str], migrated_postgresql: str, postgresql_server: PostgreSQLServer
 ) -> None:
     before = postgresql_server.logged()

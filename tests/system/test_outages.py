@@ -1,4 +1,4 @@
-"""Bad days: the database goes away, hangs, comes back; the power fails."""
+"""Outages: the database stops, hangs and recovers; the power fails."""
 
 import shutil
 import time
@@ -19,8 +19,8 @@ HANG = 25.0
 """Seconds in which a database that does not answer must have become a 503."""
 
 
-def ask_everything(client: Client, path: str) -> dict[str, httpx.Response]:
-    """Make a request of every kind at once, and return what each was answered."""
+def request_everything(client: Client, path: str) -> dict[str, httpx.Response]:
+    """Send a request of every kind concurrently, and return the responses."""
     refresh_token = client.tokens["refresh_token"]
     login = {"email": "ada@example.com", "password": PASSWORD}
     calls: dict[str, Callable[[], httpx.Response]] = {
@@ -73,11 +73,11 @@ def test_postgresql_stops_while_serving(
     client = server.client().sign_up()
     path = f"/api/v1/resources/{client.create()['id']}"
     with stopped(postgresql_server):
-        # For a second, memory of what ended is fresh enough to tell who is calling.
+        # For a second, the cached list of ended sessions is recent enough to authenticate a client.
         time.sleep(1.0)
-        all_unavailable(ask_everything(client, path))
+        all_unavailable(request_everything(client, path))
         assert client.status("/livez") == 200
-        # A forged token needs no database to be refused, a good one is not accepted unchecked.
+        # A forged token is refused without the database; a valid one is not accepted unchecked.
         assert client.get("/api/v1/users/me", headers={"Authorization": "Bearer x.y.z"}).status_code == 401
     recovers(server, client, path)
 
@@ -91,7 +91,7 @@ def test_postgresql_hangs_while_serving(
     path = f"/api/v1/resources/{client.create()['id']}"
     with postgresql_server.frozen():
         began = time.monotonic()
-        answers = ask_everything(client, path)
+        answers = request_everything(client, path)
         assert time.monotonic() - began < HANG
         all_unavailable(answers)
         assert client.status("/livez") == 200
@@ -99,7 +99,7 @@ def test_postgresql_hangs_while_serving(
 
 
 @pytest.mark.postgresql
-def test_a_logout_that_a_node_could_not_hear_of_is_minded_when_the_database_is_back(
+def test_a_logout_during_an_outage_takes_effect_on_the_other_node_afterwards(
     serve: Serve, migrated_postgresql: str, postgresql_server: PostgreSQLServer, tmp_path: Path
 ) -> None:
     shared = {"DATABASE_URL": migrated_postgresql, "SECRET": "the secret that all nodes share, long enough"}
@@ -110,14 +110,14 @@ def test_a_logout_that_a_node_could_not_hear_of_is_minded_when_the_database_is_b
     assert elsewhere.status() == 200
     assert client.post("/api/v1/auth/logout").status_code == 204
     with stopped(postgresql_server):
-        # Within the second that hearing of it may take, the token might still be accepted.
+        # Within the second until the node knows of the logout, the token might still be accepted.
         time.sleep(1.0)
         assert elsewhere.status() in (401, 503)
     eventually(lambda: elsewhere.status("/readyz") == 200)
     assert elsewhere.status() == 401
 
 
-def test_an_admin_command_without_a_database_is_one_sentence(tmp_path: Path) -> None:
+def test_an_admin_command_without_a_database_fails_in_one_sentence(tmp_path: Path) -> None:
     command = ["users", "create-admin", "root@example.com", "--password-stdin"]
     done = kingpost(tmp_path, *command, stdin=PASSWORD, DATABASE_URL="postgresql://127.0.0.1:1/kingpost")
     assert (done.returncode, len(sentences(done.stderr))) == (1, 1)
@@ -133,7 +133,7 @@ def test_the_sqlite_file_is_moved_away_and_back(serve: Serve, tmp_path: Path) ->
     file = tmp_path / "kingpost.db"
     away = tmp_path / "away.db"
     file.rename(away)
-    answers = ask_everything(client, path)
+    answers = request_everything(client, path)
     all_unavailable({name: answers[name] for name in ("create", "change", "login", "refresh", "sign up", "readyz")})
     assert client.status("/livez") == 200
     assert not file.exists(), "nothing may be written to a new file in its place"
@@ -156,7 +156,7 @@ def test_the_sqlite_file_is_deleted_and_restored_from_a_copy(serve: Serve, tmp_p
         {"readyz": client.get("/readyz"), "create": client.post("/api/v1/resources", json={"type": "note", "data": {}})}
     )
     assert client.status("/livez") == 200
-    # What was read from a file without a name would be true for nobody else.
+    # Data read from a deleted file would be visible to no other process.
     eventually(lambda: client.status(path) == 503)
     (tmp_path / "copy.db").rename(file)
     recovers(server, client, path)

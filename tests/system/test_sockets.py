@@ -1,4 +1,4 @@
-"""Bytes on a wire: whatever arrives, the answer is plain, and the server goes on."""
+"""Raw bytes on a connection: any input gets a proper response, and the server keeps running."""
 
 import json
 import time
@@ -29,7 +29,7 @@ def client(server: Server) -> Client:
 
 
 @pytest.fixture(autouse=True)
-def it_goes_on_and_logs_no_fault(server: Server) -> Generator[None]:
+def server_still_runs_without_logged_faults(server: Server) -> Generator[None]:
     yield
     assert server.client().status("/livez") == 200
     assert "Traceback" not in server.log
@@ -54,7 +54,7 @@ def is_problem(answer: WireAnswer, status: int, slug: str) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-# --- no HTTP -------------------------------------------------------------------------------------
+# --- not HTTP ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def is_problem(answer: WireAnswer, status: int, slug: str) -> None:
         b"GET \x80\xff HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_a_bad_request(server: Server, garbage: bytes) -> None:
+def test_input_that_is_not_http_is_a_bad_request(server: Server, garbage: bytes) -> None:
     wire = server.connect().send(garbage)
     is_problem(wire.answer(), 400, "invalid-request")
     assert wire.is_closed_by_server()
@@ -105,12 +105,12 @@ def test_what_is_no_http_is_a_bad_request(server: Server, garbage: bytes) -> Non
         (b"OPTIONS /livez HTTP/1.1", {405}),
     ],
 )
-def test_odd_targets_and_methods_are_refused_plainly(server: Server, request_line: bytes, allowed: set[int]) -> None:
+def test_unusual_targets_and_methods_are_refused(server: Server, request_line: bytes, allowed: set[int]) -> None:
     answer = server.connect().send(request_line, b"\r\nHost: x\r\n\r\n").answer()
     assert answer.status in allowed, answer
 
 
-def test_an_absolute_target_means_its_path(server: Server) -> None:
+def test_an_absolute_target_is_routed_by_its_path(server: Server) -> None:
     # RFC 9112, section 3.2.2: a server must accept it.
     wire = server.connect().send(b"GET http://example.com/livez?x=1#y HTTP/1.1\r\nHost: x\r\n\r\n")
     assert wire.answer().status in (200, 400)
@@ -118,7 +118,7 @@ def test_an_absolute_target_means_its_path(server: Server) -> None:
     assert wire.answer().status == 200
 
 
-def test_header_values_of_any_bytes_are_no_fault_of_ours(server: Server) -> None:
+def test_header_values_of_any_bytes_are_not_a_server_error(server: Server) -> None:
     for header in (
         b"Authorization: Bearer \xff\xfe",
         b"If-Match: \xff",
@@ -133,7 +133,7 @@ def test_header_values_of_any_bytes_are_no_fault_of_ours(server: Server) -> None
 # --- sizes ---------------------------------------------------------------------------------------
 
 
-def test_an_endless_header_is_cut_off(server: Server) -> None:
+def test_an_endless_header_is_refused(server: Server) -> None:
     wire = server.connect().send(b"GET /livez HTTP/1.1\r\nX: ")
     sent = 0
     try:
@@ -161,7 +161,7 @@ def test_headers_over_the_limit_are_too_large(server: Server, head: bytes) -> No
     is_problem(server.connect().send(head).answer(), 431, "headers-too-large")
 
 
-def test_headers_under_the_limit_are_fine(server: Server) -> None:
+def test_headers_under_the_limit_are_accepted(server: Server) -> None:
     head = b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 15_000 + b"\r\n\r\n"
     wire = server.connect()
     for part in range(0, len(head), 1_000):
@@ -169,7 +169,7 @@ def test_headers_under_the_limit_are_fine(server: Server) -> None:
     assert wire.answer().status == 200
 
 
-def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_is_sent(server: Server, client: Client) -> None:
+def test_a_too_large_content_length_is_refused_before_the_body_is_sent(server: Server, client: Client) -> None:
     for size in (4097, 10**12, 10**18):
         wire = server.connect().send(creation(client, b"", b"Content-Length: %d" % size))
         is_problem(wire.answer(), 413, "too-large")
@@ -193,7 +193,7 @@ def test_a_body_of_the_exact_limit_is_read(server: Server, client: Client) -> No
 # --- bodies --------------------------------------------------------------------------------------
 
 
-def test_a_slow_body_is_waited_for(server: Server, client: Client) -> None:
+def test_a_slow_body_is_read(server: Server, client: Client) -> None:
     wire = server.connect()
     for byte in creation(client, NOTE, length(NOTE)):
         wire.send(bytes([byte]))
@@ -216,7 +216,7 @@ def test_a_broken_chunk_is_a_bad_request(server: Server, client: Client) -> None
     assert wire.is_closed_by_server()
 
 
-def test_a_client_that_goes_away_in_the_middle_of_its_body_creates_nothing(server: Server, client: Client) -> None:
+def test_a_client_that_disconnects_during_its_body_creates_nothing(server: Server, client: Client) -> None:
     before = client.get("/api/v1/resources", params={"count": "exact"}).json()["total"]
     for cut in (0, 1, len(NOTE) - 1):
         server.connect().send(creation(client, NOTE[:cut], length(NOTE))).close()
@@ -228,14 +228,14 @@ def test_a_client_that_goes_away_in_the_middle_of_its_body_creates_nothing(serve
     assert client.get("/api/v1/resources", params={"count": "exact"}).json()["total"] == before
 
 
-def test_a_client_that_goes_away_before_the_answer_is_no_fault(server: Server, client: Client) -> None:
+def test_a_client_that_disconnects_before_the_response_is_not_an_error(server: Server, client: Client) -> None:
     for _ in range(20):
         server.connect().send(creation(client, NOTE, length(NOTE))).close()
         server.connect().send(LIVE[:-2]).close()
         server.connect().close()
 
 
-def test_a_body_is_asked_for_only_when_it_is_wanted(server: Server, client: Client) -> None:
+def test_100_continue_is_sent_only_when_the_body_is_needed(server: Server, client: Client) -> None:
     expect = b"Expect: 100-continue"
     wire = server.connect().send(creation(client, b"", length(NOTE), expect))
     assert wire.until(b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")
@@ -249,7 +249,7 @@ def test_a_body_is_asked_for_only_when_it_is_wanted(server: Server, client: Clie
 # --- connections ---------------------------------------------------------------------------------
 
 
-def test_http_1_0_is_answered_and_closed(server: Server) -> None:
+def test_an_http_1_0_connection_is_closed_after_the_response(server: Server) -> None:
     wire = server.connect().send(b"GET /livez HTTP/1.0\r\n\r\n")
     answer = wire.answer()
     assert answer.status == 200
@@ -257,7 +257,7 @@ def test_http_1_0_is_answered_and_closed(server: Server) -> None:
     assert wire.is_closed_by_server()
 
 
-def test_a_connection_is_kept_until_a_client_wants_it_closed(server: Server) -> None:
+def test_a_connection_is_kept_open_until_the_client_closes_it(server: Server) -> None:
     wire = server.connect()
     for _ in range(5):
         assert wire.send(LIVE).answer().status == 200
@@ -265,7 +265,7 @@ def test_a_connection_is_kept_until_a_client_wants_it_closed(server: Server) -> 
     assert wire.is_closed_by_server()
 
 
-def test_a_connection_is_kept_after_a_refusal(server: Server, client: Client) -> None:
+def test_a_connection_is_kept_open_after_a_refusal(server: Server, client: Client) -> None:
     wire = server.connect()
     for _ in range(3):
         assert wire.send(creation(client, b"{", length(b"{"))).answer().status == 400
@@ -273,7 +273,7 @@ def test_a_connection_is_kept_after_a_refusal(server: Server, client: Client) ->
         assert wire.send(creation(client, NOTE, length(NOTE))).answer().status == 201
 
 
-def test_pipelined_requests_are_answered_in_their_order(server: Server, client: Client) -> None:
+def test_pipelined_requests_are_answered_in_order(server: Server, client: Client) -> None:
     nowhere = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
     login = b'{"email": "ada@example.com", "password": "wrong password"}'
     slow = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%s\r\n\r\n" % length(
@@ -291,7 +291,7 @@ def test_pipelined_requests_are_answered_in_their_order(server: Server, client: 
     assert [wire.answer().status for _ in requests] == [201, 200, 401, 404, 201, 200]
 
 
-def test_garbage_behind_a_request_does_not_take_the_place_of_its_answer(server: Server) -> None:
+def test_garbage_after_a_request_does_not_replace_its_response(server: Server) -> None:
     login = b'{"email": "ada@example.com", "password": "wrong password"}'
     slow = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%s\r\n\r\n" % length(
         login
@@ -308,7 +308,7 @@ def test_head_has_the_headers_of_get_and_no_body(server: Server) -> None:
     assert wire.send(LIVE).until(b"\r\n").startswith(b"HTTP/1.1 200"), "no body may have come before"
 
 
-def test_an_upgrade_that_nobody_offers_is_passed_over(server: Server) -> None:
+def test_an_unsupported_upgrade_is_ignored(server: Server) -> None:
     for protocol in (b"websocket", b"h2c"):
         upgrade = (
             b"Connection: Upgrade\r\nUpgrade: %s\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n" % protocol
@@ -317,7 +317,7 @@ def test_an_upgrade_that_nobody_offers_is_passed_over(server: Server) -> None:
         assert wire.answer().status == 200
 
 
-def test_many_idle_connections_do_not_keep_others_out(server: Server) -> None:
+def test_many_idle_connections_do_not_block_other_connections(server: Server) -> None:
     wires: list[Wire] = [server.connect() for _ in range(300)]
     for wire in wires[::2]:
         wire.send(b"GET /livez HT")

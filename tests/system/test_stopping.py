@@ -1,4 +1,4 @@
-"""Signals: a server stops politely when told to, and quickly when asked from the keyboard."""
+"""Signals: a server drains on SIGTERM, and stops quickly on SIGINT from the keyboard."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
 
 
 def refuses(server: Server) -> bool:
-    """Whether nobody listens any more: a connection is refused, rather than taken and never answered."""
+    """Return whether the server no longer listens: a connection is refused, not accepted without a response."""
     try:
         httpx.get(f"{server.url}/livez", timeout=1)
     except httpx.ConnectError:
@@ -25,22 +25,22 @@ def refuses(server: Server) -> bool:
 
 
 def half_a_request(server: Server, client: Client) -> tuple[Wire, bytes]:
-    """A creation of which the server has the head and half of the body; the other half is returned."""
+    """Send the head and half of the body of a creation; return the other half."""
     body = b'{"type": "note", "data": {"title": "in flight"}}'
     token = client.tokens["access_token"].encode()
     head = b"POST /api/v1/resources HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n" % token
     kind = b"Content-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(body)
     wire = server.connect().send(head, kind)
-    # The server asks for the body once it has begun with the request.
+    # The server asks for the body once it has started the request.
     assert wire.until(b"\r\n\r\n").startswith(b"HTTP/1.1 100")
     return wire.send(body[:10]), body[10:]
 
 
 @WORKERS
-def test_a_server_that_drains_says_so_and_goes_on_serving(serve: Serve, workers: str) -> None:
+def test_a_draining_server_says_so_and_keeps_serving(serve: Serve, workers: str) -> None:
     server = serve("--workers", workers, DRAIN_SECONDS="5")
     kept = server.client().sign_up()
-    told_at = time.monotonic()
+    signalled_at = time.monotonic()
     server.signal(signal.SIGTERM)
     eventually(lambda: all(httpx.get(f"{server.url}/readyz").status_code == 503 for _ in range(5)))
     draining = httpx.get(f"{server.url}/readyz")
@@ -49,16 +49,16 @@ def test_a_server_that_drains_says_so_and_goes_on_serving(serve: Serve, workers:
     assert httpx.get(f"{server.url}/livez").status_code == 200
     kept.create(title="on an old connection")
     server.client().log_in().create(title="on a new connection")
-    assert time.monotonic() - told_at < 5, "this machine is too slow for this test"
+    assert time.monotonic() - signalled_at < 5, "this machine is too slow for this test"
     assert server.wait() == 0
-    assert time.monotonic() - told_at >= 5
+    assert time.monotonic() - signalled_at >= 5
     assert server.log == ""
     assert kept.tokens
     assert len(serve().client().log_in().get("/api/v1/resources").json()["items"]) == 2
 
 
 @WORKERS
-def test_a_request_in_flight_finishes(serve: Serve, workers: str) -> None:
+def test_a_request_in_progress_finishes(serve: Serve, workers: str) -> None:
     server = serve("--workers", workers)
     eventually(lambda: workers == "1" or len(workers_of(server)) == 2)
     client = server.client().sign_up()
@@ -75,7 +75,7 @@ def test_a_request_in_flight_finishes(serve: Serve, workers: str) -> None:
 
 
 @WORKERS
-def test_a_keyboard_interrupt_ends_quickly_whatever_the_drain_time(serve: Serve, workers: str) -> None:
+def test_a_keyboard_interrupt_stops_the_server_quickly_despite_the_drain_time(serve: Serve, workers: str) -> None:
     server = serve("--workers", workers, DRAIN_SECONDS="60")
     server.client().sign_up()
     server.connect()
@@ -85,7 +85,7 @@ def test_a_keyboard_interrupt_ends_quickly_whatever_the_drain_time(serve: Serve,
     assert server.log == ""
 
 
-def test_a_keyboard_interrupt_reaches_workers_by_the_terminal_too(serve: Serve) -> None:
+def test_a_keyboard_interrupt_from_the_terminal_reaches_workers_directly(serve: Serve) -> None:
     server = serve("--workers", "2", DRAIN_SECONDS="60")
     eventually(lambda: len(workers_of(server)) == 2)
     # A terminal sends it to every process of the group, and the supervisor passes it on once more.
@@ -94,7 +94,7 @@ def test_a_keyboard_interrupt_reaches_workers_by_the_terminal_too(serve: Serve) 
     assert "Traceback" not in server.log
 
 
-def test_a_second_signal_does_not_wait_for_requests_in_flight(serve: Serve) -> None:
+def test_a_second_signal_does_not_wait_for_requests_in_progress(serve: Serve) -> None:
     server = serve()
     wire, _ = half_a_request(server, server.client().sign_up())
     server.signal(signal.SIGINT)
@@ -105,7 +105,7 @@ def test_a_second_signal_does_not_wait_for_requests_in_flight(serve: Serve) -> N
     wire.close()
 
 
-def test_a_drain_is_cut_short_by_a_second_signal(serve: Serve) -> None:
+def test_a_second_signal_ends_the_drain(serve: Serve) -> None:
     server = serve(DRAIN_SECONDS="60")
     server.signal(signal.SIGTERM)
     eventually(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
@@ -115,7 +115,9 @@ def test_a_drain_is_cut_short_by_a_second_signal(serve: Serve) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 @WORKERS
-def test_a_signal_right_after_the_greeting_ends_cleanly(serve: Serve, workers: str, number: signal.Signals) -> None:
+def test_a_signal_right_after_the_start_stops_the_server_cleanly(
+    serve: Serve, workers: str, number: signal.Signals
+) -> None:
     server = serve("--workers", workers, wait=False)
     eventually(lambda: server.output)
     server.signal(number)
@@ -123,7 +125,7 @@ def test_a_signal_right_after_the_greeting_ends_cleanly(serve: Serve, workers: s
     assert server.log == ""
 
 
-def test_connections_are_closed_politely(serve: Serve) -> None:
+def test_open_connections_are_closed_cleanly(serve: Serve) -> None:
     server = serve()
     wire = server.connect().send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
     assert wire.answer().status == 200

@@ -1,4 +1,4 @@
-"""Exports over real sockets: chunked, at the reader's pace, and never cut off as if they were whole."""
+"""Exports over real sockets: chunked, at the speed of the reader, and never truncated without an error."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from tests.nodes import open_node
 from tests.storage.samples import raw
 from tests.system.certificates import make_certificate
 from tests.system.conftest import Serve, factory
-from tests.system.running import PATIENCE, Client, Server, eventually
+from tests.system.running import TIMEOUT, Client, Server, eventually
 
 ENTRIES = 40_000
 """More than the buffers of two sockets hold."""
@@ -55,20 +55,20 @@ async def fill(home: Path) -> None:
     entries = []
     for n in range(ENTRIES):
         entry_id, now = clock.new_id()
-        told = raw({"n": n, "padding": "x" * 100})
-        entries.append(AuditEntry(entry_id, now, "system", None, "user.changed", "user", None, None, "bulk", told))
+        details = raw({"n": n, "padding": "x" * 100})
+        entries.append(AuditEntry(entry_id, now, "system", None, "user.changed", "user", None, None, "bulk", details))
     for start in range(0, ENTRIES, 10_000):
         await storage.audit.add(*entries[start : start + 10_000])
     await storage.close()
 
 
 class Reader:
-    """A connection that asked for an export, and reads as slowly as the test likes."""
+    """A connection that requested an export, and reads at the speed of the test."""
 
     def __init__(self, server: Server, admin: Client, version: str = "1.1") -> None:
         bare = socket.socket()
         bare.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        bare.settimeout(PATIENCE)
+        bare.settimeout(TIMEOUT)
         bare.connect(("127.0.0.1", server.port))
         self.socket: socket.socket = bare
         if server.url.startswith("https:"):
@@ -103,7 +103,7 @@ class Reader:
         return self.received.partition(b"\r\n\r\n")[0]
 
     def body(self) -> bytes:
-        """The body of a whole chunked answer (RFC 9112, section 7.1)."""
+        """Read the body of a complete chunked response (RFC 9112, section 7.1)."""
         rest, body = self.received.partition(b"\r\n\r\n")[2], b""
         while True:
             size, _, rest = rest.partition(b"\r\n")
@@ -120,7 +120,7 @@ type Ask = Callable[..., Reader]
 
 @pytest.fixture
 def ask() -> Generator[Ask]:
-    """Asks for exports: `ask(server, admin, "1.0")`."""
+    """Requests exports: `ask(server, admin, "1.0")`."""
     readers: list[Reader] = []
 
     def reader(server: Server, admin: Client, version: str = "1.1") -> Reader:
@@ -138,7 +138,7 @@ def count(body: bytes) -> int:
     return sum(b'"request_id":"bulk"' in line for line in lines)
 
 
-def test_an_export_is_chunked_and_its_connection_lives_on(ask: Ask, server: Server, admin: Client) -> None:
+def test_an_export_is_chunked_and_its_connection_stays_open(ask: Ask, server: Server, admin: Client) -> None:
     reader = ask(server, admin)
     for _ in range(2):
         reader.until(b"\r\n0\r\n\r\n")
@@ -152,13 +152,13 @@ def test_an_export_is_chunked_and_its_connection_lives_on(ask: Ask, server: Serv
         reader.ask(f"GET /api/v1/audit/export HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n")
 
 
-def test_a_head_of_an_export_leaves_its_connection_usable(admin: Client) -> None:
+def test_the_connection_stays_usable_after_a_head_request_of_an_export(admin: Client) -> None:
     for _ in range(3):
         assert admin.head("/api/v1/audit/export").status_code == 200
         assert admin.get("/livez").json() == {"status": "ok"}
 
 
-def test_an_http_1_0_client_gets_it_plain_and_then_the_end(ask: Ask, server: Server, admin: Client) -> None:
+def test_an_http_1_0_client_gets_an_unchunked_export(ask: Ask, server: Server, admin: Client) -> None:
     reader = ask(server, admin, "1.0")
     reader.to_the_end()
     assert b"transfer-encoding" not in reader.head
@@ -166,7 +166,9 @@ def test_an_http_1_0_client_gets_it_plain_and_then_the_end(ask: Ask, server: Ser
     assert count(reader.received.partition(b"\r\n\r\n")[2]) == ENTRIES
 
 
-def test_who_stops_reading_holds_up_nobody_and_may_go_on_later(ask: Ask, server: Server, admin: Client) -> None:
+def test_a_stalled_reader_blocks_no_other_request_and_can_continue_later(
+    ask: Ask, server: Server, admin: Client
+) -> None:
     readers = [ask(server, admin) for _ in range(5)]
     for reader in readers:
         reader.read(1000)
@@ -180,7 +182,7 @@ def test_who_stops_reading_holds_up_nobody_and_may_go_on_later(ask: Ask, server:
     assert admin.status() == 200
 
 
-def test_who_goes_away_in_the_middle_is_no_fault(ask: Ask, server: Server, admin: Client) -> None:
+def test_a_reader_that_disconnects_is_not_an_error(ask: Ask, server: Server, admin: Client) -> None:
     for _ in range(5):
         reader = ask(server, admin)
         reader.read(1000)
@@ -191,19 +193,19 @@ def test_who_goes_away_in_the_middle_is_no_fault(ask: Ask, server: Server, admin
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
-def test_an_export_breaks_off_when_the_database_fails(
+def test_an_export_is_aborted_when_the_database_fails(
     ask: Ask, server: Server, admin: Client, home: Path, version: str
 ) -> None:
-    check_that_it_breaks_off(ask, server, admin, home, version)
+    assert_export_is_aborted(ask, server, admin, home, version)
 
 
-def check_that_it_breaks_off(ask: Ask, server: Server, admin: Client, home: Path, version: str) -> None:
+def assert_export_is_aborted(ask: Ask, server: Server, admin: Client, home: Path, version: str) -> None:
     reader = ask(server, admin, version)
     reader.read(1000)
     (home / "kingpost.db").rename(home / "moved.db")
     try:
         eventually(lambda: server.client().status("/readyz") == 503)
-        # A reset is an error on every version of HTTP; an end without one would look whole on 1.0.
+        # A reset is an error in every version of HTTP; without it, the export would look complete in HTTP 1.0.
         with pytest.raises(OSError):  # noqa: PT011
             reader.to_the_end()
     finally:
@@ -214,9 +216,9 @@ def check_that_it_breaks_off(ask: Ask, server: Server, admin: Client, home: Path
     eventually(lambda: server.client().status("/readyz") == 200)
 
 
-def test_an_export_over_tls_breaks_off_as_well(ask: Ask, serve: Serve, tmp_path: Path) -> None:
+def test_an_export_over_tls_is_aborted_too(ask: Ask, serve: Serve, tmp_path: Path) -> None:
     made = make_certificate(tmp_path)
     server = serve(TLS_CERT=str(made.cert), TLS_KEY=str(made.key))
     server.client().sign_up(EMAIL)
     asyncio.run(fill(tmp_path))
-    check_that_it_breaks_off(ask, server, server.client().log_in(EMAIL), tmp_path, "1.1")
+    assert_export_is_aborted(ask, server, server.client().log_in(EMAIL), tmp_path, "1.1")
