@@ -1,4 +1,4 @@
-"""Times that others write, and the ids that carry them."""
+"""Times in external input, and the ids that contain times."""
 
 import pytest
 from hypothesis import given
@@ -54,28 +54,28 @@ def test_a_time_is_read_in_utc_and_rounded_up(text: str, expected: str) -> None:
         "1795342530",
     ],
 )
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         clock.read(text)
 
 
 @given(MILLISECONDS)
-def test_our_own_times_are_read_as_they_are(milliseconds: int) -> None:
+def test_stored_times_are_read_unchanged(milliseconds: int) -> None:
     assert clock.read(clock.timestamp(milliseconds)) == clock.timestamp(milliseconds)
 
 
 @given(MILLISECONDS, MILLISECONDS)
-def test_first_ids_are_in_the_order_of_their_times(one: int, other: int) -> None:
+def test_first_ids_sort_by_time(one: int, other: int) -> None:
     first, second = clock.timestamp(one), clock.timestamp(other)
     assert (clock.first_id_of(first) < clock.first_id_of(second)) == (first < second)
 
 
-def test_what_is_made_has_an_id_between_the_first_of_its_time_and_of_the_next() -> None:
+def test_a_new_id_is_between_the_first_ids_of_its_millisecond_and_the_next() -> None:
     for _ in range(100):
         entry_id, now = clock.new_id()
         next_millisecond = clock.read(now.replace("Z", "1Z"))
         assert clock.first_id_of(now) <= entry_id < clock.first_id_of(next_millisecond)
 
 
-def test_times_before_1970_have_the_first_id_of_all() -> None:
+def test_times_before_1970_have_the_lowest_id() -> None:
     assert clock.first_id_of("1969-12-31T23:59:59.999Z") == "00000000-0000-0000-0000-000000000000"

@@ -1,4 +1,4 @@
-"""The table of commands: true to the commands, and read without importing them."""
+"""The table of commands: it matches the commands, and is read without importing them."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def imported_by(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_a_help_line_is_the_first_of_the_commands_own_help(name: str) -> None:
+def test_a_help_line_is_the_first_line_of_the_help_of_the_command(name: str) -> None:
     context = click.Context(main)
     _, command, rest = main.resolve_command(context, [name, "--help"])
     assert command is not None

@@ -1,4 +1,4 @@
-"""What the documentation says, held against what there is: settings, modules, routes, files."""
+"""The documentation matches the code: settings, modules, routes, files."""
 
 import re
 from pathlib import Path
@@ -15,34 +15,34 @@ ROW = re.compile(r"^\| (`KINGPOST_[^|]*) \| ([^|]*) \| (?:[^|]*) \|$", re.MULTIL
 CODE = re.compile(r"`([^`]+)`")
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-# The page says in words where these come from.
+# The page describes these defaults in words.
 IN_WORDS = {"secret", *(name for name, setting in SETTINGS.items() if setting.default is DERIVED)}
 
 
 def table() -> dict[str, str]:
-    """What the table of settings says is the default, by setting. One row may tell of several, in their order."""
-    told: dict[str, str] = {}
+    """Return the defaults in the table of settings, by setting. One row may have several settings, in order."""
+    defaults: dict[str, str] = {}
     for names, default in ROW.findall((ROOT / "docs" / "configuration.md").read_text()):
         settings = [name.removeprefix(PREFIX).lower() for name in CODE.findall(names)]
         values = CODE.findall(default)
         for place, name in enumerate(settings):
-            assert name not in told, f"{name} stands there twice"
-            told[name] = values[place] if place < len(values) else default
-    return told
+            assert name not in defaults, f"{name} is listed twice"
+            defaults[name] = values[place] if place < len(values) else default
+    return defaults
 
 
 def anchors(page: Path) -> set[str]:
-    """What the headings of a page are called in links to them."""
+    """Return the anchors of the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_table_names_every_setting_and_no_other() -> None:
+def test_the_table_has_exactly_the_settings() -> None:
     assert table().keys() == SETTINGS.keys()
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS.keys() - IN_WORDS))
-def test_the_table_tells_the_default(name: str) -> None:
+def test_the_table_has_the_default(name: str) -> None:
     default = SETTINGS[name].default
     if default in (None, (), frozenset()):
         assert table()[name] == "none"
@@ -51,16 +51,16 @@ def test_the_table_tells_the_default(name: str) -> None:
         assert SETTINGS[name].parse(table()[name]) == default
 
 
-def test_the_architecture_names_every_room_and_module() -> None:
+def test_the_architecture_lists_every_package_and_module() -> None:
     package = Path(kingpost.__file__).parent
-    told = (ROOT / "docs" / "architecture.md").read_text().partition("```")[2].partition("```")[0]
+    page_text = (ROOT / "docs" / "architecture.md").read_text().partition("```")[2].partition("```")[0]
     names = {path.name for path in package.glob("*.py") if path.name != "__init__.py"}
     names |= {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
-    assert not {name for name in names if not re.search(rf"(?<![\w/]){re.escape(name)}", told)}
-    assert set(re.findall(r"\w+\.py", told)) <= names
+    assert not {name for name in names if not re.search(rf"(?<![\w/]){re.escape(name)}", page_text)}
+    assert set(re.findall(r"\w+\.py", page_text)) <= names
 
 
-def test_the_page_of_routes_is_made_from_the_code() -> None:
+def test_the_page_of_routes_matches_the_code() -> None:
     remade = "If the routes are meant to change: `python3 dev.py kingpost routes --markdown > docs/routes.md`."
     assert (ROOT / "docs" / "routes.md").read_text() == routes.markdown(), remade
 
@@ -72,7 +72,7 @@ def test_the_index_lists_every_decision() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     for link in LINK.findall(FENCED.sub("", page.read_text())):
         if "://" in link or link.startswith("mailto:"):
             continue

@@ -1,4 +1,4 @@
-"""Cursors: what goes in comes out, and nothing else is taken."""
+"""Cursors: an encoded position can be decoded, and any other text is refused."""
 
 import base64
 
@@ -31,11 +31,11 @@ def test_round_trip(position: tuple[str | int, ...], binding: bytes | str) -> No
     assert len(text) <= MAX_CURSOR
 
 
-def test_a_text_and_its_utf_8_are_one_binding() -> None:
+def test_a_text_and_its_utf_8_bytes_are_the_same_binding() -> None:
     assert CURSORS.decode(CURSORS.encode(POSITION, "größe"), "größe".encode()) == POSITION
 
 
-def test_any_flipped_bit_is_refused() -> None:
+def test_a_flipped_bit_is_refused() -> None:
     content = base64.urlsafe_b64decode(CURSORS.encode(POSITION, "q") + "==")
     for bit in range(len(content) * 8):
         forged = bytearray(content)
@@ -43,7 +43,7 @@ def test_any_flipped_bit_is_refused() -> None:
         assert_refused(base64.urlsafe_b64encode(forged).rstrip(b"=").decode())
 
 
-def test_any_changed_missing_or_added_character_is_refused() -> None:
+def test_a_changed_missing_or_added_character_is_refused() -> None:
     text = CURSORS.encode(POSITION, "q")
     for place in range(len(text)):
         for other in "Aa0-_=+/ \n\0é\ud800":
@@ -56,7 +56,7 @@ def test_any_changed_missing_or_added_character_is_refused() -> None:
         assert_refused(text + added)
 
 
-def test_each_length_of_payload_has_one_spelling_only() -> None:
+def test_a_payload_of_any_length_has_one_spelling() -> None:
     for length in range(8):
         text = CURSORS.encode(("x" * length,), "q")
         others = [text[:-1] + last for last in sorted(ALPHABET) if last != text[-1]]
@@ -73,7 +73,7 @@ def test_another_binding_is_refused(position: tuple[str | int, ...], one: bytes 
         assert_refused(CURSORS.encode(position, one), other)
 
 
-def test_binding_and_payload_cannot_trade_bytes() -> None:
+def test_bytes_cannot_move_between_binding_and_payload() -> None:
     content = base64.urlsafe_b64decode(CURSORS.encode(("a",), b"q\x91") + "=" * 3)
     moved = content[:16] + b"\x91" + content[16:]
     assert_refused(base64.urlsafe_b64encode(moved).rstrip(b"=").decode(), b"q")
@@ -94,12 +94,12 @@ def test_odd_lengths_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x91\xc3", b"\x81\xa1a\x01", b"\x91\x01\x01"])
-def test_a_genuine_payload_of_another_release_is_refused(payload: bytes) -> None:
+def test_a_valid_payload_of_another_release_is_refused(payload: bytes) -> None:
     content = CURSORS._tag(payload, "q") + payload
     assert_refused(base64.urlsafe_b64encode(content).rstrip(b"=").decode())
 
 
-def test_what_does_not_fit_is_not_made() -> None:
+def test_a_too_long_cursor_is_not_created() -> None:
     assert len(CURSORS.encode(("x" * 1400, *(1,) * 7), "q")) <= MAX_CURSOR
     with pytest.raises(ValueError, match="too long"):
         CURSORS.encode(("x" * 2000,), "q")
@@ -107,12 +107,12 @@ def test_what_does_not_fit_is_not_made() -> None:
         CURSORS.encode((1,) * 9, "q")
 
 
-def test_a_short_key_is_not_taken() -> None:
+def test_a_short_key_is_not_accepted() -> None:
     with pytest.raises(ValueError, match="16 bytes"):
         Cursors(b"short")
 
 
 def test_the_payload_is_message_pack() -> None:
-    """A change here cuts off every walk that is under way: mind it."""
+    """A change of the format invalidates all cursors in use."""
     text = CURSORS.encode(("a", 1), "q")
     assert base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))[16:] == b"\x92\xa1a\x01"

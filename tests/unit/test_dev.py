@@ -17,14 +17,14 @@ def pins(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_pins_are_hashed_and_name_no_registry(name: str) -> None:
+def test_pins_have_hashes_and_name_no_registry(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"://|^\s*-", text.replace("    --hash=sha256:", ""), re.MULTILINE)
     assert all("--hash=sha256:" in block for block in re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:])
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_development_has_what_the_others_have(name: str) -> None:
+def test_the_development_requirements_include_the_others(name: str) -> None:
     assert pins(name)
     assert pins(name).items() <= pins("requirements-dev.txt").items()
 

@@ -1,4 +1,4 @@
-"""Values that handlers send in place of the bodies that document them."""
+"""Values that handlers send instead of the structs that document them."""
 
 from types import NoneType
 from typing import get_args
@@ -23,9 +23,7 @@ SENT_AS_DOCUMENTED = [
 
 
 @pytest.mark.parametrize(("sent", "documented"), SENT_AS_DOCUMENTED)
-def test_a_value_has_the_fields_and_the_encoding_of_the_body_that_documents_it(
-    sent: Struct, documented: Struct
-) -> None:
+def test_a_value_has_the_fields_and_the_encoding_of_its_documented_body(sent: Struct, documented: Struct) -> None:
     assert sent.__struct_encode_fields__ == documented.__struct_encode_fields__
     assert optional_fields(sent) == optional_fields(documented)
     text = msgspec.json.encode(example(reference(documented), schemas([documented])))

@@ -1,4 +1,4 @@
-"""E-mail addresses: what is accepted, and which are one."""
+"""E-mail addresses: which are accepted, and which are equal."""
 
 import pytest
 from hypothesis import given
@@ -50,7 +50,7 @@ def test_refused(text: str) -> None:
     assert (caught.value.code, caught.value.detail) == ("email", "This is not a valid e-mail address")
 
 
-def test_length_is_bounded_before_anything_else_looks() -> None:
+def test_the_length_is_checked_first() -> None:
     domain = ".".join(["d" * 47] * 3) + "." + "d" * 45
     longest = "x" * (MAX_LENGTH - len(domain) - 1) + "@" + domain
     assert len(longest) == MAX_LENGTH
@@ -71,25 +71,25 @@ def test_length_is_bounded_before_anything_else_looks() -> None:
         "mike@\uff4b\uff49\uff4e\uff47\uff50\uff4f\uff53\uff54.test",
     ],
 )
-def test_spellings_of_one_address(text: str) -> None:
+def test_spellings_of_one_address_have_the_same_key(text: str) -> None:
     assert address(text).key == address("mike@kingpost.test").key == "mike@kingpost.test"
 
 
-def test_composed_and_decomposed_are_one_address() -> None:
+def test_composed_and_decomposed_forms_are_the_same_address() -> None:
     assert address("jose\u0301@b.test") == address("jos\u00e9@b.test")
 
 
-def test_unicode_and_ascii_forms_of_a_domain_are_one() -> None:
+def test_unicode_and_ascii_forms_of_a_domain_are_the_same_address() -> None:
     assert address("a@b\u00fccher.example").key == address("a@XN--BCHER-KVA.example").key
     assert address("a@b\u00fccher.example").address == "a@b\u00fccher.example"
 
 
-def test_sharp_s_folds() -> None:
+def test_sharp_s_is_case_folded() -> None:
     assert address("Stra\u00dfe@b.test").key == address("STRASSE@b.test").key
 
 
 @pytest.mark.parametrize("text", [f"{DOTLESS_MIKE}@b.test", "m\u0456ke@b.test", "mik\u00e9@b.test", "mike@b.tests"])
-def test_look_alikes_stay_different(text: str) -> None:
+def test_look_alike_addresses_stay_different(text: str) -> None:
     assert address(text).key != address("mike@b.test").key
 
 
@@ -99,7 +99,7 @@ def test_the_address_keeps_its_case() -> None:
 
 @given(st.text(max_size=30) | st.tuples(st.text(max_size=20), st.text(max_size=20)).map("@".join))
 def test_any_text_is_accepted_or_refused(text: str) -> None:
-    """Nothing but `InvalidEmail` comes out, and what is accepted is accepted again with the same key."""
+    """Only `InvalidEmail` is raised, and an accepted address is accepted again with the same key."""
     try:
         accepted = address(text)
     except InvalidEmail:
@@ -108,14 +108,14 @@ def test_any_text_is_accepted_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("typed", ["ｓquat@example.com", "squ\u1d43t@example.com", "sq\u1d64at@example.com"])
-def test_mail_goes_to_the_plain_letters_however_they_are_written(typed: str) -> None:
-    # Else whoever signs up in a compatibility form would get the mail of the account that the plain letters name.
+def test_compatibility_characters_are_normalised(typed: str) -> None:
+    # Otherwise an account with compatibility characters would get the mail of the address in plain characters.
     assert address(typed) == address("squat@example.com")
 
 
 @pytest.mark.parametrize(
     "typed", ["ada\uff20evil.example@example.com", "a\uff0cb@example.com", "a\u2024\u2024b@example.com"]
 )
-def test_a_form_that_stands_for_something_else_is_no_address(typed: str) -> None:
+def test_characters_that_normalise_to_syntax_are_refused(typed: str) -> None:
     with pytest.raises(InvalidEmail):
         address(typed)

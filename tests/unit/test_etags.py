@@ -1,4 +1,4 @@
-"""Entity tags and conditions, by RFC 9110, section 13.1."""
+"""Entity tags and conditions of RFC 9110, section 13.1."""
 
 import contextlib
 

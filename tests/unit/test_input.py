@@ -1,4 +1,4 @@
-"""Messages about invalid bodies and query strings: they say what is allowed, and never quote the rejected value."""
+"""Messages about invalid bodies and query strings: they say what is allowed, and never repeat the rejected value."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""RFC 6901, and what makes a pointer safe to send."""
+"""JSON Pointers of RFC 6901, and their safe encoding."""
 
 import pytest
 from hypothesis import given
@@ -28,7 +28,7 @@ def test_pointer(path: list[str | int], expected: str) -> None:
 
 
 @given(st.lists(st.text(alphabet=st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=30)))
-def test_it_can_be_read_back(path: list[str]) -> None:
+def test_a_pointer_can_be_parsed_back(path: list[str]) -> None:
     text = pointer(path)
     if len(text) < MAX_POINTER - 70:
         read = [token.replace("~1", "/").replace("~0", "~") for token in text.split("/")[1:]]
@@ -36,6 +36,6 @@ def test_it_can_be_read_back(path: list[str]) -> None:
 
 
 @given(st.lists(st.text(max_size=400) | st.integers(0)))
-def test_it_is_short_and_can_be_encoded(path: list[str | int]) -> None:
+def test_a_pointer_is_short_and_can_be_encoded(path: list[str | int]) -> None:
     assert len(pointer(path).encode()) <= MAX_POINTER * 4
     assert len(pointer(path)) <= MAX_POINTER

@@ -1,4 +1,4 @@
-"""JSON Patch: the tables of RFC 6902 are the library's; ours are the bounds and the problems."""
+"""JSON Patch: the library tests the tables of RFC 6902; these tests are for the limits and the problems."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def apply(document: Any, *operations: Any) -> Any:
     return json_patch.apply(document, operations, LIMIT)
 
 
-def test_operations_are_applied_in_their_order_and_leave_the_document_alone() -> None:
+def test_operations_are_applied_in_order_without_changing_the_input() -> None:
     document = {"data": {"tags": ["a"], "title": "Alien"}}
 
     patched = apply(
@@ -31,7 +31,7 @@ def test_operations_are_applied_in_their_order_and_leave_the_document_alone() ->
     assert document == {"data": {"tags": ["a"], "title": "Alien"}}
 
 
-def test_a_test_that_finds_another_value_is_a_conflict() -> None:
+def test_a_failed_test_operation_is_a_conflict() -> None:
     with pytest.raises(Conflict):
         apply({"data": {"a": 1}}, {"op": "test", "path": "/data/a", "value": 2})
 
@@ -65,7 +65,7 @@ def test_a_test_that_finds_another_value_is_a_conflict() -> None:
         {"op": {}, "path": "/data"},
     ],
 )
-def test_what_is_no_operation_or_has_no_place_is_a_fault_with_its_index(operation: Any) -> None:
+def test_an_invalid_operation_or_path_is_a_fault_with_its_index(operation: Any) -> None:
     document = {"data": {"list": [1], "text": "abc"}}
 
     with pytest.raises((InvalidRequest, Conflict)) as refused:
@@ -75,7 +75,7 @@ def test_what_is_no_operation_or_has_no_place_is_a_fault_with_its_index(operatio
         assert refused.value.faults[0].pointer == "/1"
 
 
-def test_a_patch_has_so_many_operations_at_most() -> None:
+def test_the_number_of_operations_is_limited() -> None:
     operation = {"op": "test", "path": "/data", "value": {}}
 
     assert apply({"data": {}}, *[operation] * json_patch.MAX_OPERATIONS) == {"data": {}}
@@ -83,7 +83,7 @@ def test_a_patch_has_so_many_operations_at_most() -> None:
         apply({"data": {}}, *[operation] * (json_patch.MAX_OPERATIONS + 1))
 
 
-def test_copies_cannot_make_a_document_explode() -> None:
+def test_copy_operations_cannot_exceed_the_size_limit() -> None:
     doubling = [{"op": "copy", "from": "/data", "path": f"/data/x{n}"} for n in range(100)]
 
     with pytest.raises(TooLarge):

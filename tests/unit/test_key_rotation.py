@@ -1,4 +1,4 @@
-"""The life of signing keys, on a real database: keys of every age stand for the time that passes."""
+"""The rotation of signing keys on a real database: keys of different ages simulate the passage of time."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -39,7 +39,7 @@ def rotation_on(storage: Node, days: int = 90) -> tuple[KeyRotation, KeyRing]:
 
 
 async def keys_of_ages(storage: Node, *ages: float) -> list[str]:
-    """Store keys that were made so many seconds ago, oldest first; return their ids."""
+    """Store keys of the given ages in seconds, oldest first; return their ids."""
     ids: list[str] = []
     for age in ages:
         key = SigningKey(clock.new_id()[0], clock.after(-age), ec.generate_private_key(ec.SECP256R1()))
@@ -59,22 +59,22 @@ async def ids(storage: Node) -> list[str]:
     return [key.id for key in await storage.signing_keys.list()]
 
 
-async def told(storage: Node) -> list[tuple[str, str, str | None]]:
-    """What the audit log tells, oldest first: action, who, which key."""
+async def audit_entries(storage: Node) -> list[tuple[str, str, str | None]]:
+    """Return the audit log, oldest first: action, actor and key."""
     page = await storage.audit.list(AuditListing((SortKey("id"),), 100))
     entries: list[AuditEntry] = sorted(page.items, key=lambda entry: entry.id)
     assert {entry.target_type for entry in entries} <= {"signing_key"}
     return [(entry.action, entry.actor_type, entry.target_id) for entry in entries]
 
 
-async def test_a_lone_key_signs_from_the_start_and_without_an_end(storage: Node) -> None:
+async def test_a_single_key_signs_from_the_start_without_an_end(storage: Node) -> None:
     await keys_of_ages(storage, 5)
     rotation, _ = rotation_on(storage)
     (life,) = await rotation.list()
     assert (life.state, life.signs_from, life.verifies_until) == ("signing", life.created_at, None)
 
 
-async def test_each_key_is_verifying_signing_or_next(storage: Node) -> None:
+async def test_every_key_is_verifying_signing_or_next(storage: Node) -> None:
     await keys_of_ages(storage, 30_000, 20_000, PUBLISHED_BEFORE_USE + 5, PUBLISHED_BEFORE_USE - 5, 1)
     rotation, ring = rotation_on(storage)
     lives = await rotation.list()
@@ -85,7 +85,7 @@ async def test_each_key_is_verifying_signing_or_next(storage: Node) -> None:
         assert life.verifies_until == clock.shifted(successor.signs_from, LIFETIME + SLACK)
 
 
-async def test_the_operator_makes_the_next_key(storage: Node) -> None:
+async def test_an_operator_can_create_the_next_key(storage: Node) -> None:
     (first,) = await keys_of_ages(storage, 5)
     rotation, ring = rotation_on(storage)
     made = await rotation.rotate(OPERATOR)
@@ -93,15 +93,15 @@ async def test_the_operator_makes_the_next_key(storage: Node) -> None:
     assert await ids(storage) == [first, made.id]
     assert ring.signing_key().id == first
     assert [key["kid"] for key in ring.jwks()["keys"]] == [first, made.id]
-    assert await told(storage) == [("signing_key.created", "operator", made.id)]
+    assert await audit_entries(storage) == [("signing_key.created", "operator", made.id)]
 
 
-async def test_of_operators_who_rotate_at_the_same_moment_the_slower_is_told(storage: Node) -> None:
+async def test_the_slower_of_two_concurrent_rotations_is_a_conflict(storage: Node) -> None:
     (first,) = await keys_of_ages(storage, 5)
     rotation, ring = rotation_on(storage)
 
     class Overtaken:
-        """The database, but another node is always a moment faster."""
+        """A database on which another node always adds its key first."""
 
         async def add_after(self, newest_id: str, key: SealedKey, effects: Effects = NO_EFFECTS) -> bool:
             assert await storage.signing_keys.add_after(newest_id, SigningKey.generate().seal(SECRET))
@@ -115,12 +115,12 @@ async def test_of_operators_who_rotate_at_the_same_moment_the_slower_is_told(sto
     with pytest.raises(Conflict, match="at the same time"):
         await slower.rotate(OPERATOR)
     assert len(await ids(storage)) == 2
-    assert await told(storage) == []
+    assert await audit_entries(storage) == []
     assert await states(rotation) == ["signing", "next"]
     assert ring.signing_key().id == first
 
 
-async def test_a_key_from_the_future_stops_the_next_with_a_sentence(storage: Node) -> None:
+async def test_no_key_is_created_after_a_key_from_the_future(storage: Node) -> None:
     await keys_of_ages(storage, 20, -DAY)
     rotation, _ = rotation_on(storage)
     with pytest.raises(Conflict, match="in the future: check the clocks of your machines"):
@@ -129,57 +129,57 @@ async def test_a_key_from_the_future_stops_the_next_with_a_sentence(storage: Nod
     assert await states(rotation) == ["signing", "next"]
 
 
-async def test_housekeeping_makes_a_key_when_the_newest_is_old_and_not_before(storage: Node) -> None:
+async def test_housekeeping_creates_a_key_only_when_the_newest_is_old(storage: Node) -> None:
     await keys_of_ages(storage, 90 * DAY - 60)
     rotation, _ = rotation_on(storage)
     await rotation.keep_up()
     assert await states(rotation) == ["signing"]
-    assert await told(storage) == []
+    assert await audit_entries(storage) == []
     rotation, ring = rotation_on(storage, days=89)
     await rotation.keep_up()
     await rotation.keep_up()
     assert await states(rotation) == ["signing", "next"]
     assert len(ring.keys) == 2
-    assert await told(storage) == [("signing_key.created", "system", ring.keys[1].id)]
+    assert await audit_entries(storage) == [("signing_key.created", "system", ring.keys[1].id)]
 
 
 @pytest.mark.parametrize("days", [0, 10**12])
-async def test_housekeeping_can_be_told_to_make_none(storage: Node, days: int) -> None:
+async def test_housekeeping_can_be_configured_to_create_no_keys(storage: Node, days: int) -> None:
     await keys_of_ages(storage, 10 * 365 * DAY)
     rotation, _ = rotation_on(storage, days)
     await rotation.keep_up()
     assert await states(rotation) == ["signing"]
 
 
-async def test_of_many_nodes_exactly_one_makes_the_next_key(storage: Node) -> None:
+async def test_exactly_one_of_many_nodes_creates_the_next_key(storage: Node) -> None:
     await keys_of_ages(storage, 100 * DAY)
     nodes = [rotation_on(storage) for _ in range(8)]
     await asyncio.gather(*(rotation.keep_up() for rotation, _ in nodes))
     assert len(await ids(storage)) == 2
-    assert len(await told(storage)) == 1
+    assert len(await audit_entries(storage)) == 1
     for _, ring in nodes:
         assert [key.id for key in ring.keys] == await ids(storage)
 
 
-async def test_a_key_goes_when_its_last_token_has_expired_and_not_before(storage: Node) -> None:
+async def test_a_key_is_removed_only_when_its_last_token_has_expired(storage: Node) -> None:
     old, kept, signing = await keys_of_ages(storage, 30_000, OVER + 30, OVER - 30)
     nodes = [rotation_on(storage) for _ in range(4)]
     await asyncio.gather(*(rotation.keep_up() for rotation, _ in nodes))
     assert await ids(storage) == [kept, signing]
-    assert await told(storage) == [("signing_key.retired", "system", old)]
+    assert await audit_entries(storage) == [("signing_key.retired", "system", old)]
     for _, ring in nodes:
         assert not ring.holds(old)
         assert ring.holds(kept)
 
 
-async def test_the_only_key_stays_however_old_it_is(storage: Node) -> None:
+async def test_the_only_key_is_kept_at_any_age(storage: Node) -> None:
     (only,) = await keys_of_ages(storage, 1000 * DAY)
     rotation, _ = rotation_on(storage, days=0)
     await rotation.keep_up()
     assert await ids(storage) == [only]
 
 
-async def test_a_retired_key_is_gone_at_once(storage: Node) -> None:
+async def test_a_retired_key_is_removed_immediately(storage: Node) -> None:
     first, second = await keys_of_ages(storage, 30_000, 20_000)
     rotation, ring = rotation_on(storage)
     await ring.load()
@@ -187,17 +187,17 @@ async def test_a_retired_key_is_gone_at_once(storage: Node) -> None:
     assert (signing.id, signing.state) == (second, "signing")
     assert await ids(storage) == [second]
     assert await ring.find(first) is None
-    assert await told(storage) == [("signing_key.retired", "operator", first)]
+    assert await audit_entries(storage) == [("signing_key.retired", "operator", first)]
 
 
-async def test_when_the_signing_key_is_retired_the_next_signs_at_once(storage: Node) -> None:
+async def test_the_next_key_signs_immediately_when_the_signing_key_is_retired(storage: Node) -> None:
     signing, following = await keys_of_ages(storage, 20_000, 3)
     rotation, ring = rotation_on(storage)
     assert (await rotation.retire(OPERATOR, signing)).id == following
     assert ring.signing_key().id == following
 
 
-async def test_the_only_key_is_not_retired(storage: Node) -> None:
+async def test_the_only_key_cannot_be_retired(storage: Node) -> None:
     (only,) = await keys_of_ages(storage, 20_000)
     rotation, _ = rotation_on(storage)
     with pytest.raises(Conflict, match="This is the only signing key: rotate first"):
@@ -205,4 +205,4 @@ async def test_the_only_key_is_not_retired(storage: Node) -> None:
     with pytest.raises(NotFound, match="No signing key has this id"):
         await rotation.retire(OPERATOR, "another")
     assert await ids(storage) == [only]
-    assert await told(storage) == []
+    assert await audit_entries(storage) == []

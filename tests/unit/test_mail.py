@@ -1,4 +1,4 @@
-"""What messages say, how they are written, and where files of them go."""
+"""Messages: their content, their format, and the file outbox."""
 
 import asyncio
 import stat
@@ -41,7 +41,7 @@ def load(directory: Path, **variables: str) -> Settings:
 # --- messages ------------------------------------------------------------------------------------
 
 
-def test_a_message_is_sealed_for_the_account_that_it_is_about() -> None:
+def test_a_message_is_sealed_for_its_account() -> None:
     job = MESSAGES.job("verify-email", "ada@example.com", "the id", token="0123")
     assert (job.kind, job.user_id) == ("mail", "the id")
     assert b"ada@example.com" not in job.sealed
@@ -49,7 +49,7 @@ def test_a_message_is_sealed_for_the_account_that_it_is_about() -> None:
     assert SEALER.open(job, Mail) == Mail("verify-email", "ada@example.com", {"token": "0123"})
 
 
-def test_the_old_mailbox_does_not_learn_the_new_address() -> None:
+def test_the_message_to_the_old_address_does_not_name_the_new_address() -> None:
     job = MESSAGES.job("email-changed", "old@example.com", None, new_email="ada.king@example.org")
     assert SEALER.open(job, Mail).values == {"new_email": "a***@example.org"}
     assert masked("ä@bücher.example") == "ä***@bücher.example"
@@ -59,7 +59,7 @@ def test_the_old_mailbox_does_not_learn_the_new_address() -> None:
     ("template", "values"),
     [("verify-email", {}), ("password-changed", {"token": "x"}), ("reset-password", {"token": "x", "name": "Ada"})],
 )
-def test_a_template_gets_all_its_values_and_no_others(template: TemplateName, values: dict[str, str]) -> None:
+def test_a_template_gets_exactly_its_values(template: TemplateName, values: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=template):
         MESSAGES.job(template, "ada@example.com", None, **values)
 
@@ -68,7 +68,7 @@ def test_a_template_gets_all_its_values_and_no_others(template: TemplateName, va
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_every_template_is_a_subject_a_text_and_a_page(name: TemplateName) -> None:
+def test_every_template_has_a_subject_a_text_and_html(name: TemplateName) -> None:
     rendered = templates().render(name, values_of(name))
     assert rendered.subject == rendered.subject.strip() != ""
     assert "Example" in rendered.text
@@ -82,7 +82,7 @@ def test_every_template_is_a_subject_a_text_and_a_page(name: TemplateName) -> No
         assert "{%" not in part
 
 
-def test_the_link_goes_to_the_public_address_and_nowhere_else() -> None:
+def test_every_link_starts_with_the_public_url() -> None:
     rendered = templates().render("reset-password", {"token": "a/b?c&d=é"})
     link = f"{URL}/password/reset?token=a%2Fb%3Fc%26d%3D%C3%A9"
     assert link in rendered.text
@@ -90,14 +90,14 @@ def test_the_link_goes_to_the_public_address_and_nowhere_else() -> None:
     assert rendered.html.count("http") == rendered.html.count(link)
 
 
-def test_values_are_escaped_in_html_and_not_in_text() -> None:
+def test_values_are_escaped_in_html_but_not_in_text() -> None:
     rendered = templates(sender_name="R&D <script>").render("password-changed", {})
     assert "R&amp;D &lt;script&gt;" in rendered.html
     assert "R&D <script>" in rendered.text
     assert "<script>" not in rendered.html
 
 
-def test_an_operator_replaces_any_file_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_an_operator_can_replace_single_template_files(tmp_path: Path) -> None:
     (tmp_path / "verify-email.txt").write_text(
         "Subject: Welcome to {{ sender_name }}\n\nKlick: {{ link }} {{ token }}\n"
     )
@@ -108,7 +108,7 @@ def test_an_operator_replaces_any_file_and_keeps_the_rest(tmp_path: Path) -> Non
     assert templates(tmp_path).render("password-changed", {}) == templates().render("password-changed", {})
 
 
-def test_an_operator_changes_the_look_of_all_at_once(tmp_path: Path) -> None:
+def test_an_operator_can_change_the_layout_of_all_messages(tmp_path: Path) -> None:
     (tmp_path / "_footer.html").write_text("<footer>{{ public_url }}</footer>")
     (tmp_path / "layout.html").write_text('<main>{% block content %}{% endblock %}</main>{% include "_footer.html" %}')
     for name in TEMPLATES:
@@ -117,7 +117,7 @@ def test_an_operator_changes_the_look_of_all_at_once(tmp_path: Path) -> None:
         assert html.endswith(f"</main><footer>{URL}</footer>")
 
 
-def test_what_was_read_at_the_start_stays(tmp_path: Path) -> None:
+def test_templates_are_read_once_at_the_start(tmp_path: Path) -> None:
     file = tmp_path / "password-changed.txt"
     file.write_text("Subject: One\n\none")
     made = templates(tmp_path)
@@ -128,7 +128,7 @@ def test_what_was_read_at_the_start_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "told"),
+    ("file", "content", "expected"),
     [
         ("verify-email.txt", "Subject: Hello\n\n{{ link", "verify-email.txt, line 3: "),
         ("verify-email.txt", "Hello\n\n{{ link }}", "first line must be"),
@@ -142,20 +142,20 @@ def test_what_was_read_at_the_start_stays(tmp_path: Path) -> None:
         ("verify-email.txt", b"Subject: \xff\xfe\n\n", "utf-8"),
     ],
 )
-def test_a_broken_template_is_a_sentence_at_the_start(
-    tmp_path: Path, file: str, content: str | bytes, told: str
+def test_a_broken_template_is_reported_in_one_sentence_at_the_start(
+    tmp_path: Path, file: str, content: str | bytes, expected: str
 ) -> None:
     (tmp_path / file).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(InvalidSettings) as caught:
         templates(tmp_path)
     (fault,) = caught.value.faults
     assert fault.startswith(f"The mail template {file.partition('.')[0]} cannot be rendered: ")
-    assert told in fault
+    assert expected in fault
     assert fault.endswith(".")
     assert "\n" not in fault
 
 
-def test_every_broken_template_is_told(tmp_path: Path) -> None:
+def test_every_broken_template_is_reported(tmp_path: Path) -> None:
     for name in ("verify-email.txt", "reset-password.html", "verify_email.txt"):
         (tmp_path / name).write_text("{{ broken")
     (tmp_path / "README").write_text("not a template")
@@ -169,7 +169,7 @@ def test_every_broken_template_is_told(tmp_path: Path) -> None:
     assert unknown in caught.value.faults
 
 
-def test_a_directory_that_does_not_exist_is_told(tmp_path: Path) -> None:
+def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="KINGPOST_MAIL_TEMPLATES cannot be read: No such file"):
         templates(tmp_path / "nowhere")
 
@@ -195,7 +195,7 @@ def parsed(envelope: Envelope) -> EmailMessage:
     return message_from_bytes(envelope.content, policy=policy.default)
 
 
-def test_a_message_has_the_headers_that_it_should() -> None:
+def test_a_message_has_the_required_headers() -> None:
     message = parsed(envelope(mail_from="Büro Example <no-reply@example.com>"))
     assert message["From"] == "Büro Example <no-reply@example.com>"
     assert message["To"] == "ada@example.com"
@@ -207,11 +207,11 @@ def test_a_message_has_the_headers_that_it_should() -> None:
     assert message.defects == []
 
 
-def test_a_message_that_is_made_again_is_the_same() -> None:
+def test_building_a_message_again_gives_the_same_message() -> None:
     assert envelope() == envelope()
 
 
-def test_it_is_pure_ascii_with_short_lines() -> None:
+def test_a_message_is_ascii_with_short_lines() -> None:
     content = envelope(rendered=RenderedMail("Ü" * 200, "Ü" * 2000, "<p>" + "ü" * 2000)).content
     assert content.isascii()
     assert max(len(line) for line in content.splitlines()) <= 78
@@ -245,7 +245,7 @@ def test_a_subject_cannot_add_a_header(end: str) -> None:
 
 
 @pytest.mark.parametrize("to", ["ada@example.com\r\nBcc: eve@example.com", "ada@example.com, eve@example.com", "ada"])
-def test_a_recipient_is_one_address(to: str) -> None:
+def test_a_recipient_is_a_single_address(to: str) -> None:
     with pytest.raises(ValueError, match="valid e-mail"):
         envelope(to)
 
@@ -258,12 +258,12 @@ def test_a_recipient_is_one_address(to: str) -> None:
         ("https://bücher.example", "xn--bcher-kva.example"),
     ],
 )
-def test_the_host_of_the_public_address_is_written_as_mail_servers_want_it(url: str, host: str) -> None:
+def test_the_host_of_the_public_url_is_valid_in_smtp(url: str, host: str) -> None:
     assert Sender("no-reply@localhost", url).host == host
     assert parsed(envelope(url=url))["Message-ID"] == f"<{JOB.id}@{host}>"
 
 
-def test_a_link_stands_in_the_message_as_it_is() -> None:
+def test_a_link_is_not_encoded_in_the_message() -> None:
     link = "https://api.example.com/email/verify?token=" + "A-_9" * 30
     rendered = RenderedMail("Hello", f"Please follow:\n\n{link}\n", f'<a href="{link}">here</a>')
     raw = envelope(rendered=rendered).content.decode()
@@ -271,7 +271,7 @@ def test_a_link_stands_in_the_message_as_it_is() -> None:
     assert "quoted-printable" not in raw
 
 
-def test_what_cannot_stand_as_it_is_is_encoded_part_by_part() -> None:
+def test_each_part_is_encoded_only_if_needed() -> None:
     raw = envelope(rendered=RenderedMail("Grüße", "Schöne Grüße", "x" * 999)).content.decode()
     assert raw.count("quoted-printable") == 2
     assert max(map(len, raw.splitlines())) <= 78
@@ -280,7 +280,7 @@ def test_what_cannot_stand_as_it_is_is_encoded_part_by_part() -> None:
 # --- the outbox ----------------------------------------------------------------------------------
 
 
-async def test_the_outbox_is_one_private_file_a_message(tmp_path: Path) -> None:
+async def test_the_outbox_has_one_private_file_per_message(tmp_path: Path) -> None:
     outbox, made = Outbox(tmp_path / "deep" / "outbox"), envelope()
     await asyncio.gather(*[outbox.send(made) for _ in range(8)])
     (file,) = (tmp_path / "deep" / "outbox").iterdir()
@@ -290,7 +290,7 @@ async def test_the_outbox_is_one_private_file_a_message(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-async def test_an_outbox_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
+async def test_a_write_to_a_failing_outbox_is_retried(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(TryLater, match="the outbox cannot be written: "):
         await Outbox(tmp_path / "file").send(envelope())
@@ -303,7 +303,7 @@ async def test_an_outbox_that_cannot_be_written_is_tried_again(tmp_path: Path) -
 # --- delivery ------------------------------------------------------------------------------------
 
 
-async def test_a_job_becomes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_job_is_delivered_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     delivery = Delivery.of(load(tmp_path), SEALER)
     job = MESSAGES.job("reset-password", "ada@example.com", None, token="0123")
@@ -313,7 +313,7 @@ async def test_a_job_becomes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "http://127.0.0.1:8000/password/reset?token=0123" in file.read_text()
 
 
-async def test_a_job_that_somebody_else_sealed_is_no_message(tmp_path: Path) -> None:
+async def test_a_job_sealed_with_another_secret_is_refused(tmp_path: Path) -> None:
     delivery = Delivery.of(load(tmp_path, MAIL_URL=f"file:{tmp_path}/outbox"), JobSealer(MasterSecret("another")))
     with pytest.raises(UnreadableJob):
         await delivery.deliver(ClaimedJob(MESSAGES.job("password-changed", "ada@example.com", None), 1))
@@ -331,7 +331,7 @@ async def test_a_job_that_somebody_else_sealed_is_no_message(tmp_path: Path) -> 
         *("file:./outbox", "file:/var/outbox", "file:///var/outbox", "smtp://relay/"),
     ],
 )
-def test_mail_goes_to_servers_and_files(tmp_path: Path, url: str) -> None:
+def test_mail_urls_can_name_servers_and_files(tmp_path: Path, url: str) -> None:
     assert load(tmp_path, MAIL_URL=url).mail_url == url
 
 
@@ -350,7 +350,7 @@ def test_mail_goes_to_servers_and_files(tmp_path: Path, url: str) -> None:
         *("smtp://:hunter2@host", "smtp://@host"),
     ],
 )
-def test_what_is_neither_is_told_and_not_repeated(tmp_path: Path, url: str) -> None:
+def test_an_invalid_mail_url_is_reported_without_its_value(tmp_path: Path, url: str) -> None:
     with pytest.raises(InvalidSettings) as caught:
         load(tmp_path, MAIL_URL=url)
     (fault,) = caught.value.faults
@@ -359,7 +359,7 @@ def test_what_is_neither_is_told_and_not_repeated(tmp_path: Path, url: str) -> N
 
 
 @pytest.mark.parametrize("sender", ["ada@example.com", "Example <no-reply@example.com>", "A & B Inc. <x@localhost>"])
-def test_a_sender_is_an_address_with_or_without_a_name(tmp_path: Path, sender: str) -> None:
+def test_a_sender_is_an_address_with_an_optional_name(tmp_path: Path, sender: str) -> None:
     assert parsed(envelope(mail_from=load(tmp_path, MAIL_FROM=sender).mail_from))["From"].addresses
 
 
@@ -379,7 +379,7 @@ def test_a_sender_is_an_address_with_or_without_a_name(tmp_path: Path, sender: s
         *('"A" <a@example.com>', "A, B <a@example.com>", "jörg@example.com", "a@-example.com"),
     ],
 )
-def test_what_is_no_sender_is_told(tmp_path: Path, sender: str) -> None:
+def test_an_invalid_sender_is_reported(tmp_path: Path, sender: str) -> None:
     with pytest.raises(InvalidSettings, match="KINGPOST_MAIL_FROM must be an address"):
         load(tmp_path, MAIL_FROM=sender)
 
@@ -393,10 +393,10 @@ def test_what_is_no_sender_is_told(tmp_path: Path, sender: str) -> None:
         ("http://[::1]:8000", "no-reply@localhost"),
     ],
 )
-def test_the_sender_is_derived_from_the_public_address(tmp_path: Path, url: str, sender: str) -> None:
+def test_the_default_sender_is_derived_from_the_public_url(tmp_path: Path, url: str, sender: str) -> None:
     assert load(tmp_path, PUBLIC_URL=url).mail_from == sender
 
 
-def test_the_mail_password_is_masked_and_so_is_the_user(tmp_path: Path) -> None:
+def test_the_mail_user_and_password_are_masked(tmp_path: Path) -> None:
     shown: dict[str, Any] = settings.masked(load(tmp_path, MAIL_URL="smtp://ada:hunter2@mail.example.com:587"))
     assert shown["mail_url"] == "smtp://***@mail.example.com:587"

@@ -1,4 +1,4 @@
-"""RFC 7396: the table of its appendix A, and what holds for any documents."""
+"""JSON Merge Patch: the table of RFC 7396, appendix A, and properties that hold for all documents."""
 
 import copy
 from typing import Any
@@ -70,20 +70,20 @@ def test_the_example_of_section_3() -> None:
 
 
 @given(VALUES, VALUES)
-def test_applying_it_twice_is_applying_it_once(target: Any, patch: Any) -> None:
+def test_a_patch_is_idempotent(target: Any, patch: Any) -> None:
     once = merge_patch.apply(target, patch)
     assert merge_patch.apply(once, patch) == once
 
 
 @given(VALUES, VALUES)
-def test_it_changes_neither_argument(target: Any, patch: Any) -> None:
+def test_a_patch_changes_neither_argument(target: Any, patch: Any) -> None:
     before = copy.deepcopy((target, patch))
     merge_patch.apply(target, patch)
     assert (target, patch) == before
 
 
 @given(OBJECTS, OBJECTS)
-def test_null_removes_and_absence_leaves(target: dict[str, Any], patch: dict[str, Any]) -> None:
+def test_null_removes_a_field_and_absence_keeps_it(target: dict[str, Any], patch: dict[str, Any]) -> None:
     result = merge_patch.apply(target, patch)
     for name in {*target, *patch}:
         if name not in patch:
@@ -97,7 +97,7 @@ def test_null_removes_and_absence_leaves(target: dict[str, Any], patch: dict[str
 
 
 @given(VALUES, VALUES)
-def test_the_result_is_no_deeper_than_both(target: Any, patch: Any) -> None:
+def test_the_result_is_no_deeper_than_its_arguments(target: Any, patch: Any) -> None:
     assert depth(merge_patch.apply(target, patch)) <= max(depth(target), depth(patch))
 
 

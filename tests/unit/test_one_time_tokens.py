@@ -1,4 +1,4 @@
-"""The tokens that links in mail carry."""
+"""The one-time tokens in the links of mail."""
 
 import hashlib
 
@@ -16,7 +16,7 @@ HOUR = 60 * 60
 @pytest.mark.parametrize(
     ("purpose", "lifetime"), [("verify-email", 24 * HOUR), ("change-email", 24 * HOUR), ("reset-password", HOUR)]
 )
-def test_a_token_lives_as_long_as_its_purpose_allows(purpose: Purpose, lifetime: int) -> None:
+def test_the_lifetime_of_a_token_depends_on_its_purpose(purpose: Purpose, lifetime: int) -> None:
     before = clock.now()
     stored = one_time_tokens.new(purpose, USER, address("Ada@Example.com")).stored
     assert before <= stored.created_at <= clock.now()
@@ -25,7 +25,7 @@ def test_a_token_lives_as_long_as_its_purpose_allows(purpose: Purpose, lifetime:
     assert (stored.email, stored.email_key) == ("Ada@example.com", "ada@example.com")
 
 
-def test_a_token_is_256_random_bits_of_which_only_a_hash_is_stored() -> None:
+def test_a_token_is_256_random_bits_and_is_stored_as_a_hash() -> None:
     tokens = [one_time_tokens.new("reset-password", USER, address("ada@example.com")) for _ in range(100)]
     assert len({token.text for token in tokens}) == 100
     for token in tokens:

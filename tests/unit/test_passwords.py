@@ -1,4 +1,4 @@
-"""Passwords: the rules, and a hasher that keeps its bounds (with real Argon2)."""
+"""Passwords: the rules, and the hasher with its limits (with real Argon2)."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from tools.common_passwords import common_passwords
 
 RULES = PasswordRules()
 GOOD = "correct horse battery"
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds to wait for a thread. It never takes nearly as long."""
 
 
@@ -68,23 +68,23 @@ def test_rules(password: str, expected: list[str]) -> None:
         ("al@kingpost.test", []),
         ("ale@kingpost.test", ["contains_email"]),
         ("ALE@kingpost.test", ["contains_email"]),
-        ("ale", []),  # not an address: that is another rule's business
+        ("ale", []),  # not an address: another rule checks that
         ("", []),
         ("@kingpost.test", []),
         ("brew@kingpost.test", []),
     ],
 )
-def test_the_local_part_counts_from_three_characters(email: str, expected: list[str]) -> None:
+def test_a_local_part_of_three_characters_is_checked(email: str, expected: list[str]) -> None:
     assert codes("an ale at the inn", email) == expected
 
 
-def test_all_faults_are_found_together() -> None:
+def test_all_faults_are_reported_together() -> None:
     assert codes("mike", "mike@kingpost.test") == ["too_short", "contains_email"]
     assert codes("liverpool", "liverpool@kingpost.test") == ["common", "contains_email"]
 
 
 @given(st.text(min_size=4, max_size=12))
-def test_details_repeat_nothing(password: str) -> None:
+def test_details_do_not_repeat_the_password(password: str) -> None:
     details = [detail for _, detail in RULES.faults(password, f"{password}@kingpost.test")]
     fixed = {
         "A password must have at least 8 characters",
@@ -95,24 +95,24 @@ def test_details_repeat_nothing(password: str) -> None:
     assert set(details) <= fixed
 
 
-def test_endless_combining_marks_cost_no_time() -> None:
+def test_many_combining_marks_take_linear_time() -> None:
     assert codes("a" + "\u0301\u0316" * 250_000) == ["too_long"]
-    # Normalising them would be quadratic.
+    # Normalising them would take quadratic time.
     assert_linear(lambda size: codes("a" + "\u0301\u0316" * size), 2_000)
 
 
-def test_what_is_refused_unread_is_too_long_in_any_case() -> None:
-    """NFC makes one code point out of four at most: those that have the longest decomposition."""
+def test_the_raw_length_limit_refuses_only_too_long_passwords() -> None:
+    """NFC combines at most four code points into one: the longest decomposition has four."""
     longest = max(len(unicodedata.normalize("NFD", chr(point))) for point in range(0x110000))
     assert longest == MAX_RAW_LENGTH // 256
 
 
-def test_the_list_is_what_the_tool_makes() -> None:
+def test_the_list_of_common_passwords_is_up_to_date() -> None:
     text = resources.files("kingpost.auth.passwords").joinpath("common_passwords.txt").read_text("utf-8")
     assert text.splitlines() == common_passwords()
 
 
-def test_every_entry_of_the_list_is_refused() -> None:
+def test_every_common_password_is_refused() -> None:
     assert [word for word in common_passwords() if "common" not in codes(word)] == []
 
 
@@ -126,7 +126,7 @@ def test_every_entry_of_the_list_is_refused() -> None:
         ("a\u00a0b\u3000c", "a b c"),  # spaces of all scripts
         ("  trimmed? ", "  trimmed? "),
         ("Case", "Case"),
-        ("\uff41", "\uff41"),  # width is kept, as RFC 8265 demands
+        ("\uff41", "\uff41"),  # width is kept, as RFC 8265 requires
         ("\t\x00", "\t\x00"),
     ],
 )
@@ -135,7 +135,7 @@ def test_normalise(typed: str, meant: str) -> None:
 
 
 @given(st.text())
-def test_normalising_twice_changes_nothing(text: str) -> None:
+def test_normalising_is_idempotent(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)
 
 
@@ -150,7 +150,7 @@ def hasher() -> Iterator[PasswordHasher]:
 
 
 class Gate:
-    """Holds the threads of all hashers until it is opened, and records what they were given."""
+    """Blocks the threads of all hashers until it is opened, and records their passwords."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open = threading.Event()
@@ -164,23 +164,23 @@ class Gate:
                 self.begun.append(password.decode())
                 self.hashes.append(stored_hash)
                 self._began.notify_all()
-            self.open.wait(PATIENCE)
+            self.open.wait(TIMEOUT)
             return verify(argon, stored_hash, password)
 
         monkeypatch.setattr(argon2.PasswordHasher, "verify", held)
 
     async def wait_for(self, password: str = GOOD) -> None:
-        """Wait until a thread has begun with this password. No deadline passes meanwhile: the loop stands still."""
-        await asyncio.sleep(0)  # Tasks that were just made hand over their work.
+        """Wait until a thread has started with this password. The event loop is blocked, so no deadline can pass."""
+        await asyncio.sleep(0)  # New tasks submit their work to the threads.
         with self._began:
-            assert self._began.wait_for(lambda: password in self.begun, PATIENCE)
+            assert self._began.wait_for(lambda: password in self.begun, TIMEOUT)
 
 
 @asynccontextmanager
 async def narrow(
     monkeypatch: pytest.MonkeyPatch, *, waiting: int, deadline: float
 ) -> AsyncIterator[tuple[PasswordHasher, Gate]]:
-    """A hasher with one thread, whose gate is shut."""
+    """A hasher with one thread, which is blocked by a closed gate."""
     hasher = PasswordHasher(threads=1, waiting=waiting, deadline=deadline)
     gate = Gate(monkeypatch)
     try:
@@ -198,26 +198,26 @@ async def test_hash_and_verify(hasher: PasswordHasher) -> None:
     assert not await hasher.verify(stored, "")
 
 
-async def test_every_hash_has_its_salt(hasher: PasswordHasher) -> None:
+async def test_every_hash_has_its_own_salt(hasher: PasswordHasher) -> None:
     assert await hasher.hash(GOOD) != await hasher.hash(GOOD)
 
 
-async def test_keyboards_that_compose_differently_log_in_alike(hasher: PasswordHasher) -> None:
+async def test_composed_and_decomposed_passwords_are_equal(hasher: PasswordHasher) -> None:
     stored = await hasher.hash("cafe\u0301 au\u00a0lait")
     assert await hasher.verify(stored, "café au lait")
 
 
-async def test_nothing_is_cut(hasher: PasswordHasher) -> None:
+async def test_passwords_are_not_truncated(hasher: PasswordHasher) -> None:
     stored = await hasher.hash("é" * 255 + "a")
     assert not await hasher.verify(stored, "é" * 255 + "b")
     assert not await hasher.verify(await hasher.hash("before\x00after"), "before")
 
 
-async def test_lone_surrogates_are_a_password_like_any_other(hasher: PasswordHasher) -> None:
+async def test_a_password_can_have_lone_surrogates(hasher: PasswordHasher) -> None:
     assert await hasher.verify(await hasher.hash("\udcff" * 8), "\udcff" * 8)
 
 
-async def test_a_password_beyond_the_rules_is_not_hashed(hasher: PasswordHasher) -> None:
+async def test_a_password_over_the_length_limit_is_not_hashed(hasher: PasswordHasher) -> None:
     with pytest.raises(ValueError, match="rules"):
         await hasher.hash("x" * (MAX_RAW_LENGTH + 1))
     stored = await hasher.hash(GOOD)
@@ -230,7 +230,7 @@ async def test_an_unknown_account_takes_as_long_as_a_wrong_password(hasher: Pass
     times: dict[str | None, list[float]] = {stored: [], None: []}
     for _ in range(15):
         for candidate, taken in times.items():
-            # Processor time of all threads: it does not depend on what else the machine does.
+            # Processor time of all threads: it does not depend on the load of the machine.
             began = time.process_time()
             assert not await hasher.verify(candidate, "a wrong password")
             taken.append(time.process_time() - began)
@@ -239,7 +239,7 @@ async def test_an_unknown_account_takes_as_long_as_a_wrong_password(hasher: Pass
 
 
 @pytest.mark.parametrize("cost", [HashingCost(), HashingCost(memory_kib=64, passes=1)])
-async def test_an_unknown_account_is_checked_at_the_cost_of_new_hashes(
+async def test_the_check_of_an_unknown_account_uses_the_cost_of_new_hashes(
     cost: HashingCost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hasher, gate = PasswordHasher(cost), Gate(monkeypatch)
@@ -253,7 +253,7 @@ async def test_an_unknown_account_is_checked_at_the_cost_of_new_hashes(
     hasher.close()
 
 
-async def test_rehash_is_due_when_parameters_change(hasher: PasswordHasher) -> None:
+async def test_a_rehash_is_needed_when_parameters_change(hasher: PasswordHasher) -> None:
     old = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(GOOD)
     assert hasher.needs_rehash(old)
     assert hasher.needs_rehash("corrupt")
@@ -274,7 +274,7 @@ async def test_a_corrupt_hash_matches_nothing_and_is_logged(
     assert "19456" not in caplog.text
 
 
-async def test_the_loop_runs_on_while_threads_hash(hasher: PasswordHasher) -> None:
+async def test_the_event_loop_keeps_running_during_hashing(hasher: PasswordHasher) -> None:
     hashing = asyncio.gather(*(hasher.verify(None, GOOD) for _ in range(10)))
     ticks = 0
     while not hashing.done():
@@ -283,7 +283,7 @@ async def test_the_loop_runs_on_while_threads_hash(hasher: PasswordHasher) -> No
     assert ticks > 100
 
 
-async def test_a_full_queue_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_queue_refuses_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     async with narrow(monkeypatch, waiting=2, deadline=10) as (hasher, gate):
         accepted = [asyncio.create_task(hasher.verify(None, GOOD)) for _ in range(3)]
         await gate.wait_for()
@@ -295,7 +295,7 @@ async def test_a_full_queue_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         assert not await hasher.verify(None, GOOD)
 
 
-async def test_new_passwords_leave_half_of_the_places_to_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_new_passwords_leave_half_of_the_queue_to_logins(monkeypatch: pytest.MonkeyPatch) -> None:
     async with narrow(monkeypatch, waiting=3, deadline=10) as (hasher, gate):
         logging_in = [asyncio.create_task(hasher.verify(None, GOOD))]
         await gate.wait_for()
@@ -309,7 +309,7 @@ async def test_new_passwords_leave_half_of_the_places_to_logins(monkeypatch: pyt
         assert len(await asyncio.gather(*signing_up)) == 2
 
 
-async def test_a_passed_deadline_is_unavailable_and_what_waited_is_never_hashed(
+async def test_a_call_past_its_deadline_is_unavailable_and_never_hashed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with narrow(monkeypatch, waiting=5, deadline=0.1) as (hasher, gate):
@@ -320,24 +320,24 @@ async def test_a_passed_deadline_is_unavailable_and_what_waited_is_never_hashed(
         assert [type(outcome) for outcome in outcomes] == [Unavailable] * 6
         gate.open.set()
         last = asyncio.create_task(hasher.verify(None, "last"))
-        await gate.wait_for("last")  # The one thread works in the order of arrival.
+        await gate.wait_for("last")  # The single thread works in the order of arrival.
         assert gate.begun == ["first", "last"]
-        await asyncio.wait([last])  # Served, or too late again on a busy machine.
+        await asyncio.wait([last])  # Done, or past its deadline again on a busy machine.
 
 
-async def test_the_next_call_after_a_passed_deadline_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_next_call_after_a_passed_deadline_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
     async with narrow(monkeypatch, waiting=5, deadline=0.1) as (hasher, gate):
         with pytest.raises(Unavailable):
             await hasher.verify(None, GOOD)
         gate.open.set()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while True:
-                with contextlib.suppress(Unavailable):  # A busy machine may take longer than the deadline.
+                with contextlib.suppress(Unavailable):  # A busy machine can take longer than the deadline.
                     assert not await hasher.verify(None, GOOD)
                     return
 
 
-async def test_a_caller_who_leaves_frees_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancelled_call_frees_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     async with narrow(monkeypatch, waiting=1, deadline=10) as (hasher, gate):
         first, second = [asyncio.create_task(hasher.verify(None, GOOD)) for _ in range(2)]
         await gate.wait_for()
@@ -351,7 +351,7 @@ async def test_a_caller_who_leaves_frees_its_place(monkeypatch: pytest.MonkeyPat
         assert gate.begun == [GOOD] * 2
 
 
-async def test_closing_finishes_what_was_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_close_finishes_accepted_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     async with narrow(monkeypatch, waiting=5, deadline=10) as (hasher, gate):
         stored = argon2.PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1).hash(GOOD)
         accepted = [asyncio.create_task(hasher.verify(stored, GOOD)) for _ in range(3)]

@@ -5,12 +5,12 @@ import pytest
 from tests.programs import FAIL_ON_SKIP, need
 
 
-def test_a_program_that_is_there_is_found() -> None:
+def test_an_installed_program_is_found() -> None:
     assert need("sh", "nobody needs to").endswith("/sh")
 
 
 @pytest.mark.parametrize(("value", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
-def test_one_that_is_missing_is_named_with_the_command_that_installs_it(
+def test_a_missing_program_is_reported_with_its_install_command(
     value: str, outcome: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(FAIL_ON_SKIP, value)

@@ -1,4 +1,4 @@
-"""Refresh tokens: only ours are read, each in one spelling, and successors are found again."""
+"""Refresh tokens: only our tokens are accepted, each in one spelling, and the successor can be derived again."""
 
 import hashlib
 import uuid
@@ -24,7 +24,7 @@ def test_round_trip(session_id: str) -> None:
 
 
 @given(IDS, st.integers(0, 64 * 8 - 1))
-def test_any_flipped_bit_is_refused(session_id: str, bit: int) -> None:
+def test_a_flipped_bit_is_refused(session_id: str, bit: int) -> None:
     value = bytearray(base64url.decode(TOKENS.first(session_id).text))
     value[bit // 8] ^= 1 << bit % 8
     assert TOKENS.parse(base64url.encode(bytes(value))) is None
@@ -38,7 +38,7 @@ def test_anything_else_is_refused(text: str) -> None:
 def test_a_token_has_one_spelling() -> None:
     text = TOKENS.first(clock.new_id()[0]).text
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    # The last character carries two bits of the tag and four that mean nothing.
+    # The last character has two bits of the tag and four unused bits.
     others = [text[:-1] + char for char in alphabet if char != text[-1]]
     others += [text + "==", text + "\n", " " + text, text + "A", text.replace("-", "+").replace("_", "/") + "="]
     assert [other for other in others if TOKENS.parse(other)] == []
@@ -50,12 +50,12 @@ def test_a_truncated_or_extended_token_is_refused() -> None:
         assert TOKENS.parse(base64url.encode(changed)) is None
 
 
-def test_another_installation_refuses_it() -> None:
+def test_another_installation_refuses_the_token() -> None:
     token = TOKENS.first(clock.new_id()[0])
     assert RefreshTokens(MasterSecret("another secret")).parse(token.text) is None
 
 
-def test_another_node_reads_it() -> None:
+def test_another_node_accepts_the_token() -> None:
     token = TOKENS.first(clock.new_id()[0])
     assert RefreshTokens(MasterSecret("one secret")).parse(token.text) == token
 
@@ -71,7 +71,7 @@ def test_a_session_id_must_be_a_uuid() -> None:
 
 
 @given(IDS)
-def test_the_successor_is_always_the_same(session_id: str) -> None:
+def test_the_successor_is_deterministic(session_id: str) -> None:
     token = TOKENS.first(session_id)
     other_node = RefreshTokens(MasterSecret("one secret"))
     parsed = other_node.parse(token.text)
@@ -79,7 +79,7 @@ def test_the_successor_is_always_the_same(session_id: str) -> None:
     assert TOKENS.successor(token) == other_node.successor(parsed)
 
 
-def test_a_lineage_never_repeats() -> None:
+def test_successors_never_repeat() -> None:
     token = TOKENS.first(clock.new_id()[0])
     seen = set[bytes]()
     for _ in range(200):
@@ -89,7 +89,7 @@ def test_a_lineage_never_repeats() -> None:
     assert len(seen) == 200
 
 
-def test_the_successor_needs_the_master_secret() -> None:
+def test_the_successor_depends_on_the_master_secret() -> None:
     token = TOKENS.first(clock.new_id()[0])
     thief = RefreshTokens(MasterSecret("a guess"))
     assert thief.successor(token).secret != TOKENS.successor(token).secret
@@ -101,12 +101,12 @@ def test_the_successor_is_bound_to_its_session() -> None:
     assert TOKENS.successor(elsewhere).secret != TOKENS.successor(token).secret
 
 
-def test_what_is_stored_is_a_hash_of_the_secret() -> None:
+def test_only_a_hash_of_the_secret_is_stored() -> None:
     token = TOKENS.first(clock.new_id()[0])
     assert token.hash == hashlib.sha256(base64url.decode(token.text)[16:48]).digest()
 
 
-def test_a_token_is_not_printed() -> None:
+def test_repr_does_not_show_the_token() -> None:
     token = TOKENS.first(clock.new_id()[0])
     assert token.text not in repr(token)
     assert repr(token.secret) not in repr(token)

@@ -1,4 +1,4 @@
-"""The master secret: one per installation, whole on the disk, and shown to nobody."""
+"""The master secret: one per installation, written atomically, and never shown."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from kingpost.secret import BrokenSeal, MasterSecret, SecretFileError, load_or_create
 
 
-def test_keys_derive_by_purpose() -> None:
+def test_keys_depend_on_their_purpose() -> None:
     secret = MasterSecret("correct horse battery staple")
     keys = {secret.derive(purpose) for purpose in ("signing-keys", "cursors", "refresh-tokens/tag")}
     assert len(keys) == 3
@@ -20,7 +20,7 @@ def test_keys_derive_by_purpose() -> None:
 
 
 def test_keys_are_the_same_on_every_node_and_in_every_version() -> None:
-    """Whoever changes this value locks every installation out of its own signing keys."""
+    """If this value changes, no installation can open its own signing keys."""
     key = MasterSecret("secret").derive("signing-keys")
     assert key.hex() == "7731a5c44f60340534dd795703da0bf9a65310496a57aba62554e405ee43efe1"
 
@@ -34,11 +34,11 @@ def test_an_empty_secret_is_refused() -> None:
         MasterSecret("")
 
 
-def test_any_bytes_of_the_environment_make_a_secret() -> None:
+def test_a_secret_can_have_any_bytes_of_the_environment() -> None:
     assert len(MasterSecret(os.fsdecode(b"\xff\xfe")).derive("cursors")) == 32
 
 
-def test_the_secret_is_not_printed() -> None:
+def test_repr_does_not_show_the_secret() -> None:
     assert "hidden" not in f"{MasterSecret('hidden')} {MasterSecret('hidden')!r}"
 
 
@@ -57,12 +57,12 @@ def test_a_sealed_value_is_a_nonce_and_a_ciphertext() -> None:
     assert cipher.decrypt(sealed[:12], sealed[12:], "Kontext ä".encode()) == b"value"
 
 
-def test_every_value_gets_its_own_nonce() -> None:
+def test_every_value_has_its_own_nonce() -> None:
     sealer = MasterSecret("secret").sealer("jobs")
     assert len({sealer.seal("context", b"value")[:12] for _ in range(100)}) == 100
 
 
-def test_a_sealed_value_opens_for_no_other_secret_purpose_or_context() -> None:
+def test_a_sealed_value_does_not_open_with_another_secret_purpose_or_context() -> None:
     sealed = MasterSecret("secret").sealer("jobs").seal("context", b"value")
     for secret, purpose, context in (
         ("another secret", "jobs", "context"),
@@ -89,7 +89,7 @@ def test_a_changed_or_truncated_value_does_not_open() -> None:
 # --- the file --------------------------------------------------------------------------------------
 
 
-def test_the_file_is_made_once_and_kept(tmp_path: Path) -> None:
+def test_the_file_is_created_once_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "kingpost.secret"
     secret = load_or_create(path)
     assert len(secret) >= 43
@@ -98,11 +98,11 @@ def test_the_file_is_made_once_and_kept(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["kingpost.secret"]
 
 
-def test_every_installation_gets_its_own(tmp_path: Path) -> None:
+def test_every_installation_gets_its_own_secret(tmp_path: Path) -> None:
     assert load_or_create(tmp_path / "a") != load_or_create(tmp_path / "b")
 
 
-def test_white_space_around_the_secret_is_not_part_of_it(tmp_path: Path) -> None:
+def test_white_space_around_the_secret_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "kingpost.secret"
     path.write_text("  by hand \r\n")
     assert load_or_create(path) == "by hand"
@@ -117,7 +117,7 @@ def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes, reas
     assert path.read_bytes() == content
 
 
-def test_a_directory_in_its_place_is_reported(tmp_path: Path) -> None:
+def test_a_directory_in_place_of_the_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SecretFileError, match=r"cannot be used: Is a directory\.$"):
         load_or_create(tmp_path)
 
@@ -127,7 +127,7 @@ def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
         load_or_create(tmp_path / "missing" / "kingpost.secret")
 
 
-def test_a_link_to_nowhere_is_reported(tmp_path: Path) -> None:
+def test_a_broken_symlink_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "kingpost.secret"
     path.symlink_to(tmp_path / "nowhere")
     with pytest.raises(SecretFileError, match="No such file or directory"):
@@ -135,8 +135,8 @@ def test_a_link_to_nowhere_is_reported(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["kingpost.secret"]
 
 
-def test_who_comes_second_takes_the_first_ones_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other process creates its file between our look and our link."""
+def test_a_process_uses_the_secret_that_another_created_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process creates its file between our check and our link."""
     path = tmp_path / "kingpost.secret"
     link = os.link
 
@@ -149,7 +149,7 @@ def test_who_comes_second_takes_the_first_ones_secret(tmp_path: Path, monkeypatc
     assert os.listdir(tmp_path) == ["kingpost.secret"]
 
 
-def test_processes_that_start_at_once_share_one_secret(tmp_path: Path) -> None:
+def test_processes_that_start_concurrently_share_one_secret(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from kingpost.secret import load_or_create;"
         "print('ready', flush=True); sys.stdin.readline(); print(load_or_create(Path(sys.argv[1])))"

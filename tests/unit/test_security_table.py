@@ -1,4 +1,4 @@
-"""docs/security.md: what it says is shown by a test must be shown by a test that exists."""
+"""docs/security.md: every test that it names must exist."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ ROWS = [line for line in TEXT.splitlines() if re.match(r"\| \d\.\d", line)]
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
-def test_a_test_that_is_named_exists(reference: str) -> None:
+def test_a_named_test_exists(reference: str) -> None:
     path, _, name = reference.partition("::")
     tree = ast.parse((ROOT / path).read_text())
     tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
@@ -21,7 +21,7 @@ def test_a_test_that_is_named_exists(reference: str) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split()[1])
-def test_every_requirement_has_an_answer_and_what_is_met_a_test(row: str) -> None:
+def test_every_requirement_has_an_answer_and_every_met_requirement_a_test(row: str) -> None:
     _, requirement, answer, how, shown_by, _ = re.split(r" ?\| ?", row)
     assert requirement
     assert how

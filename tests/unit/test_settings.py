@@ -1,4 +1,4 @@
-"""The configuration: every setting refuses what makes no sense, and shows no secret."""
+"""The configuration: every setting refuses invalid values, and no secret is shown."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from kingpost.settings import SETTINGS, InvalidSettings, Settings, load, masked, unknown_variables
 
-# For each setting a value that it refuses, and what it says is allowed.
+# For each setting, a refused value and the message about allowed values.
 REFUSED = {
     "environment": ("staging", "must be development or production"),
     "database_url": ("mysql://localhost/kingpost", "must be sqlite:///FILE or postgresql://…"),
@@ -47,7 +47,7 @@ def faults(directory: Path, **variables: str) -> list[str]:
 
 
 @EVERY_SETTING
-def test_every_setting_refuses_nonsense_and_says_what_is_allowed(tmp_path: Path, name: str) -> None:
+def test_every_setting_refuses_an_invalid_value_and_says_what_is_allowed(tmp_path: Path, name: str) -> None:
     value, allowed = REFUSED[name]
     assert f"KINGPOST_{name.upper()} {allowed}." in faults(tmp_path, **{name.upper(): value})
     (tmp_path / "kingpost.toml").write_text(f'{name} = "{value}"\n')
@@ -56,7 +56,7 @@ def test_every_setting_refuses_nonsense_and_says_what_is_allowed(tmp_path: Path,
 
 @EVERY_SETTING
 @pytest.mark.parametrize("value", ["{}", "1979-05-27", "[1]"])
-def test_every_setting_refuses_other_types_of_toml(tmp_path: Path, name: str, value: str) -> None:
+def test_every_setting_refuses_other_toml_types(tmp_path: Path, name: str, value: str) -> None:
     (tmp_path / "kingpost.toml").write_text(f"{name} = {value}\n")
     (fault, *_) = faults(tmp_path)
     assert fault.startswith(f"kingpost.toml: {name} must ")
@@ -64,7 +64,7 @@ def test_every_setting_refuses_other_types_of_toml(tmp_path: Path, name: str, va
 
 @pytest.mark.parametrize("name", ["database_url", "valkey_url", "public_url", "cors_origins", "mail_url"])
 @pytest.mark.parametrize("host", ["[::1", "[x]"])
-def test_a_url_with_a_broken_host_is_refused_like_any_other(tmp_path: Path, name: str, host: str) -> None:
+def test_a_url_with_an_invalid_host_is_refused(tmp_path: Path, name: str, host: str) -> None:
     scheme = {"database_url": "postgresql", "valkey_url": "redis", "mail_url": "smtp"}.get(name, "https")
     _, allowed = REFUSED[name]
     assert faults(tmp_path, **{name.upper(): f"{scheme}://{host}"}) == [f"KINGPOST_{name.upper()} {allowed}."]
@@ -76,24 +76,24 @@ def test_a_size_that_is_not_a_whole_number_is_refused(tmp_path: Path, value: str
     assert faults(tmp_path)[0].startswith("kingpost.toml: body_limit must be ")
 
 
-def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_together(tmp_path: Path) -> None:
     reported = faults(tmp_path, **{name.upper(): value for name, (value, _) in REFUSED.items()})
     expected = [f"KINGPOST_{name.upper()} {allowed}." for name, (_, allowed) in REFUSED.items()]
     assert sorted(reported) == sorted(expected)
 
 
-def test_variables_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+def test_variables_override_the_file_and_the_file_overrides_defaults(tmp_path: Path) -> None:
     (tmp_path / "kingpost.toml").write_text("json_depth = 8\njson_keys = 100\n")
     settings = configured(tmp_path, JSON_KEYS="200")
     assert (settings.json_depth, settings.json_keys, settings.body_limit) == (8, 200, 1024 * 1024)
 
 
-def test_a_setting_of_the_file_that_does_not_exist_is_a_fault(tmp_path: Path) -> None:
+def test_an_unknown_setting_in_the_file_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "kingpost.toml").write_text("databse_url = 'x'\nhost = '0.0.0.0'\n")
     assert faults(tmp_path) == [f"kingpost.toml: {name} is an unknown setting." for name in ("databse_url", "host")]
 
 
-def test_variables_that_are_not_settings_are_found() -> None:
+def test_unknown_variables_are_found() -> None:
     known = {f"KINGPOST_{name.upper()}": "" for name in SETTINGS}
     other = {"KINGPOST_DATABSE_URL": "", "KINGPOST_": "", "PATH": ""}
     assert unknown_variables(known | other) == ["KINGPOST_", "KINGPOST_DATABSE_URL"]

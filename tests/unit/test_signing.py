@@ -1,4 +1,4 @@
-"""Signing keys: sealed at rest, and one ring on every node."""
+"""Signing keys: sealed at rest, and the same key ring on every node."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class Stored:
-    """A table of keys in memory that can be slow, can fail, and counts its look-ups."""
+    """A table of keys in memory that can be slow, can fail, and counts its lookups."""
 
     def __init__(self) -> None:
         self.keys: list[SealedKey] = []
@@ -85,16 +85,16 @@ def head(header: dict[str, Any], payload: bytes = b"message") -> str:
 
 
 def verifies(key: SigningKey, signature: bytes) -> bool:
-    """Whether a key takes a signature of `b"message"` for its own."""
+    """Return whether a key accepts a signature of `b"message"`."""
     return key.verify(f"{head(header_of(key))}.{base64url.encode(signature)}")
 
 
 def signature_by(key: SigningKey) -> bytes:
-    """A true signature of `b"message"`."""
+    """A valid signature of `b"message"`."""
     return signatures.sign(key, head(header_of(key)).encode())
 
 
-def test_what_a_key_signs_it_verifies() -> None:
+def test_a_key_verifies_its_own_signature() -> None:
     key = SigningKey.generate()
     token = key.sign(header_of(key), b"message")
     signature = base64url.decode(token.rpartition(".")[2])
@@ -104,14 +104,14 @@ def test_what_a_key_signs_it_verifies() -> None:
     assert not SigningKey.generate().verify(token)
 
 
-def test_what_a_key_signs_others_verify() -> None:
+def test_another_library_verifies_the_signature_of_a_key() -> None:
     key = SigningKey.generate()
     token = key.sign(header_of(key), b"message")
     found = jwt.PyJWS().decode_complete(token, jwt.PyJWK.from_dict(dict(key.public_jwk())), algorithms=["ES256"])
     assert (found["header"], found["payload"]) == (header_of(key), b"message")
 
 
-def test_what_others_sign_with_a_key_it_verifies() -> None:
+def test_a_key_verifies_the_signature_of_another_library() -> None:
     """Otherwise the refusals below would prove nothing."""
     key = SigningKey.generate()
     assert verifies(key, signature_by(key))
@@ -126,7 +126,7 @@ def test_what_others_sign_with_a_key_it_verifies() -> None:
         *({"typ": 7}, {"kid": None}),
     ],
 )
-def test_a_key_verifies_with_one_algorithm_and_three_header_parameters(change: dict[str, Any]) -> None:
+def test_a_key_verifies_only_its_algorithm_and_three_header_parameters(change: dict[str, Any]) -> None:
     key = SigningKey.generate()
     signed = head(header_of(key) | change)
     token = f"{signed}.{base64url.encode(signatures.sign(key, signed.encode()))}"
@@ -134,7 +134,7 @@ def test_a_key_verifies_with_one_algorithm_and_three_header_parameters(change: d
 
 
 @pytest.mark.parametrize("change", [{"alg": "none"}, {"alg": "HS256"}, {"alg": "ES384"}, {"crit": ["exp"]}])
-def test_a_key_signs_nothing_else_either(change: dict[str, Any]) -> None:
+def test_a_key_signs_only_its_own_header(change: dict[str, Any]) -> None:
     key = SigningKey.generate()
     with pytest.raises(JoseError):
         key.sign(header_of(key) | change, b"message")
@@ -152,24 +152,24 @@ def test_a_key_signs_nothing_else_either(change: dict[str, Any]) -> None:
         b"\x00" * 65,
     ],
 )
-def test_nonsense_is_no_signature(signature: bytes) -> None:
+def test_an_invalid_signature_is_refused(signature: bytes) -> None:
     assert not verifies(SigningKey.generate(), signature)
 
 
-def test_a_signature_has_one_length() -> None:
-    """Leading zeros leave both numbers what they are; the signature would have a second spelling."""
+def test_a_signature_has_a_fixed_length() -> None:
+    """Leading zeros do not change the two numbers, so the signature would have a second spelling."""
     key = SigningKey.generate()
     signature = signature_by(key)
     assert not verifies(key, signature[:32] + b"\x00" + signature[32:])
 
 
-def test_a_der_signature_is_not_taken_for_a_jws_one() -> None:
+def test_a_der_signature_is_refused() -> None:
     key = SigningKey.generate()
     der = signatures.private_half(key).sign(head(header_of(key)).encode(), ec.ECDSA(SHA256()))
     assert not verifies(key, der)
 
 
-def test_the_public_jwk_is_complete_and_public() -> None:
+def test_the_public_jwk_is_complete_and_has_no_private_part() -> None:
     key = SigningKey.generate()
     jwk = key.public_jwk()
     assert set(jwk) == {"kid", "use", "alg", "kty", "crv", "x", "y"}
@@ -189,7 +189,7 @@ def test_seal_and_unseal() -> None:
     assert key.verify(again.sign(header_of(key), b"message"))
 
 
-def test_no_two_seals_are_alike() -> None:
+def test_every_seal_is_different() -> None:
     key = SigningKey.generate()
     assert key.seal(SECRET).sealed != key.seal(SECRET).sealed
 
@@ -200,13 +200,13 @@ def test_the_private_key_is_not_in_the_seal() -> None:
     assert number not in key.seal(SECRET).sealed
 
 
-def test_another_secret_does_not_open_it() -> None:
+def test_another_secret_does_not_open_the_seal() -> None:
     with pytest.raises(WrongSecret) as caught:
         SigningKey.unseal(SigningKey.generate().seal(SECRET), MasterSecret("another secret"))
     assert str(caught.value) == "KINGPOST_SECRET cannot decrypt the signing keys in this database"
 
 
-def test_a_seal_opens_in_no_other_row() -> None:
+def test_a_seal_does_not_open_in_another_row() -> None:
     one, other = SigningKey.generate().seal(SECRET), SigningKey.generate().seal(SECRET)
     for changed in (
         msgspec.structs.replace(one, id=other.id),
@@ -233,7 +233,7 @@ def test_a_truncated_seal_does_not_open(length: int) -> None:
         SigningKey.unseal(msgspec.structs.replace(sealed, sealed=sealed.sealed[:length]), SECRET)
 
 
-def test_a_key_of_a_newer_version_is_not_taken_for_one_of_ours() -> None:
+def test_a_key_of_a_newer_version_is_refused() -> None:
     pkcs8 = ed25519.Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -245,7 +245,7 @@ def test_a_key_of_a_newer_version_is_not_taken_for_one_of_ours() -> None:
 # --- the ring --------------------------------------------------------------------------------------
 
 
-async def test_the_first_key_is_made_once() -> None:
+async def test_the_first_key_is_created_once() -> None:
     stored = Stored()
     first = KeyRing(stored, SECRET)
     await first.load()
@@ -256,7 +256,7 @@ async def test_the_first_key_is_made_once() -> None:
     assert first.signing_key().id == second.signing_key().id == stored.keys[0].id
 
 
-async def test_nodes_that_start_at_once_agree() -> None:
+async def test_nodes_that_start_concurrently_use_the_same_key() -> None:
     stored = Stored()
     rings = [KeyRing(stored, SECRET) for _ in range(8)]
     await asyncio.gather(*(ring.load() for ring in rings))
@@ -265,38 +265,38 @@ async def test_nodes_that_start_at_once_agree() -> None:
     assert len({str(ring.jwks()) for ring in rings}) == 1
 
 
-async def test_the_wrong_secret_is_told_at_the_start() -> None:
+async def test_the_wrong_secret_is_reported_at_the_start() -> None:
     stored = Stored()
     await KeyRing(stored, SECRET).load()
     with pytest.raises(WrongSecret):
         await KeyRing(stored, MasterSecret("another secret")).load()
 
 
-async def test_the_newest_key_that_all_know_signs() -> None:
+async def test_the_newest_key_that_all_nodes_know_signs() -> None:
     ages = (30_000, 20_000, PUBLISHED_BEFORE_USE + 1, PUBLISHED_BEFORE_USE - 5, 0)
     keys = [key_of_age(age) for age in ages]
     assert (await ring_of(*keys)).signing_key().id == keys[2].id
 
 
-async def test_a_lone_key_signs_at_once_and_until_the_next_is_known() -> None:
+async def test_a_single_key_signs_immediately_and_until_all_nodes_know_the_next() -> None:
     first, second = key_of_age(20), key_of_age(0)
     assert (await ring_of(first)).signing_key().id == first.id
     assert (await ring_of(first, second)).signing_key().id == first.id
 
 
-async def test_keys_of_one_moment_are_told_apart_by_id() -> None:
+async def test_keys_of_the_same_time_are_ordered_by_id() -> None:
     keys = [key_of_age(20_000) for _ in range(4)]
     moment = keys[0].created_at
     keys = [SigningKey(key.id, moment, signatures.private_half(key)) for key in keys]
     assert (await ring_of(*keys)).signing_key().id == (await ring_of(*reversed(keys))).signing_key().id
 
 
-async def test_the_jwks_holds_all_keys_oldest_first() -> None:
+async def test_the_jwks_has_all_keys_oldest_first() -> None:
     keys = [key_of_age(20_000), key_of_age(0)]
     assert (await ring_of(*keys)).jwks() == {"keys": [key.public_jwk() for key in keys]}
 
 
-async def test_a_known_key_is_found_without_a_look_up() -> None:
+async def test_a_known_key_is_found_without_a_lookup() -> None:
     stored = Stored()
     ring = KeyRing(stored, SECRET)
     await ring.load()
@@ -330,7 +330,7 @@ async def test_a_key_that_was_removed_is_forgotten() -> None:
     assert await ring.find(removed.id) is None
 
 
-async def test_unknown_ids_cost_one_look_up_a_second() -> None:
+async def test_unknown_ids_cause_at_most_one_lookup_per_second() -> None:
     stored, monotonic = Stored(), Clock()
     ring = KeyRing(stored, SECRET, monotonic=monotonic)
     await ring.load()
@@ -345,7 +345,7 @@ async def test_unknown_ids_cost_one_look_up_a_second() -> None:
     assert stored.listed == listed + 2
 
 
-async def test_a_database_that_is_down_is_asked_once_a_second_and_takes_no_key_away() -> None:
+async def test_an_outage_removes_no_key_and_causes_one_lookup_per_second() -> None:
     stored, monotonic = Stored(), Clock()
     ring = KeyRing(stored, SECRET, monotonic=monotonic)
     await ring.load()
@@ -362,7 +362,7 @@ async def test_a_database_that_is_down_is_asked_once_a_second_and_takes_no_key_a
     assert await ring.find("unknown") is None
 
 
-async def test_a_caller_who_leaves_takes_no_answer_away() -> None:
+async def test_a_cancelled_call_does_not_cancel_the_lookup_of_others() -> None:
     stored = Stored()
     ring = KeyRing(stored, SECRET)
     await ring.load()
@@ -376,10 +376,10 @@ async def test_a_caller_who_leaves_takes_no_answer_away() -> None:
     assert found.id == added.id
 
 
-# --- what changes elsewhere ------------------------------------------------------------------------
+# --- changes on other nodes ------------------------------------------------------------------------
 
 
-async def test_who_asked_is_told_which_keys_are_gone_and_nothing_else() -> None:
+async def test_listeners_are_notified_of_removed_keys_only() -> None:
     removed, kept = key_of_age(30_000), key_of_age(20_000)
     stored = Stored()
     stored.keys = [removed.seal(SECRET), kept.seal(SECRET)]
@@ -396,7 +396,7 @@ async def test_who_asked_is_told_which_keys_are_gone_and_nothing_else() -> None:
     assert gone == [{removed.id}]
 
 
-async def test_a_key_that_stays_is_not_opened_again() -> None:
+async def test_an_unchanged_key_is_not_opened_again() -> None:
     stored = Stored()
     ring = KeyRing(stored, SECRET)
     await ring.load()
@@ -407,9 +407,9 @@ async def test_a_key_that_stays_is_not_opened_again() -> None:
     assert len(ring.keys) == 2
 
 
-async def test_a_late_answer_brings_no_removed_key_back() -> None:
+async def test_a_late_lookup_does_not_restore_a_removed_key() -> None:
     class Late(Stored):
-        """Answers the first question after the second one."""
+        """Answers the first lookup after the second one."""
 
         async def list(self) -> Sequence[SealedKey]:
             answer = await super().list()
@@ -430,7 +430,7 @@ async def test_a_late_answer_brings_no_removed_key_back() -> None:
     assert [key.id for key in ring.keys] == [kept.id]
 
 
-async def test_a_key_that_cannot_be_used_keeps_no_other_from_being_known_or_gone(
+async def test_an_unusable_key_does_not_block_changes_of_other_keys(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     removed, kept, added = key_of_age(30_000), key_of_age(20_000), key_of_age(10)
@@ -443,11 +443,11 @@ async def test_a_key_that_cannot_be_used_keeps_no_other_from_being_known_or_gone
     for _ in range(3):
         await ring.keep_up()
     assert [key.id for key in ring.keys] == [kept.id, added.id]
-    told = "a signing key cannot be used: KINGPOST_SECRET cannot decrypt the signing keys in this database"
-    assert [record.getMessage() for record in caplog.records] == [told]
+    expected = "a signing key cannot be used: KINGPOST_SECRET cannot decrypt the signing keys in this database"
+    assert [record.getMessage() for record in caplog.records] == [expected]
 
 
-async def test_a_ring_of_which_no_key_can_be_used_any_more_stays_as_it_was() -> None:
+async def test_the_ring_does_not_change_if_all_stored_keys_are_unusable() -> None:
     stored = Stored()
     ring = KeyRing(stored, SECRET)
     await ring.load()
@@ -458,7 +458,7 @@ async def test_a_ring_of_which_no_key_can_be_used_any_more_stays_as_it_was() -> 
     assert ring.signing_key() is known
 
 
-async def test_a_key_whose_time_was_changed_signs_by_the_new_one() -> None:
+async def test_a_key_with_a_changed_time_signs_by_the_new_time() -> None:
     signing, following = key_of_age(30_000), key_of_age(5)
     stored = Stored()
     stored.keys = [signing.seal(SECRET), following.seal(SECRET)]

@@ -1,4 +1,4 @@
-"""What an earlier release sealed, stored, signed or published is understood: same purposes, contexts and layout."""
+"""Data that an earlier release sealed, stored, signed or published can be read: same purposes, contexts and layout."""
 
 import msgspec
 
@@ -12,7 +12,7 @@ from kingpost.secret import MasterSecret
 
 SECRET = MasterSecret("a master secret of the year 2026")
 
-# A token that the stored key signed then, in its three parts.
+# A token that the earlier release signed with the stored key, in its three parts.
 HEADER = "eyJhbGciOiJFUzI1NiIsImtpZCI6IjAxOTNhMWIyLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwMSIsInR5cCI6ImF0K2p3dCJ9"
 CLAIMS = (
     "eyJpc3MiOiJodHRwczovL2FwaS5raW5ncG9zdC50ZXN0IiwiYXVkIjoiaHR0cHM6Ly9hcGkua2luZ3Bvc3QudGVzdCIsInN1YiI6"
@@ -57,14 +57,14 @@ def stored_key() -> SigningKey:
     return SigningKey.unseal(stored, SECRET)
 
 
-def test_a_stored_signing_key_opens_and_its_jwk_is_the_one_that_was_published() -> None:
+def test_a_stored_signing_key_opens_with_its_published_jwk() -> None:
     assert msgspec.json.encode(stored_key().public_jwk()) == (
         b'{"kid":"0193a1b2-0000-7000-8000-000000000001","use":"sig","alg":"ES256","kty":"EC","crv":"P-256",'
         b'"x":"4XdyCPDgviTtSSW2QAOv8uft0duUR0H46-rtSZrb1k4","y":"wAmSYIf5vmS6rWDiJMPc7anLRNqeQVSlwqKcHxPraVg"}'
     )
 
 
-def test_the_stored_key_verifies_its_token_and_writes_another_one_alike() -> None:
+def test_the_stored_key_verifies_its_token_and_signs_in_the_same_format() -> None:
     key = stored_key()
     assert key.verify(f"{HEADER}.{CLAIMS}.{SIGNATURE}")
     token = key.sign({"alg": "ES256", "kid": key.id, "typ": "at+jwt"}, base64url.decode(CLAIMS))

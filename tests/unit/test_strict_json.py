@@ -1,4 +1,4 @@
-"""The strict decoder: each fault by itself, all together, and both ways through it against an oracle."""
+"""The strict decoder: each fault alone, all faults together, and both code paths against an oracle."""
 
 import json
 import math
@@ -75,13 +75,13 @@ def test_good_bodies(body: bytes, value: Any) -> None:
     assert exactly_equal(decode(body), value)
 
 
-def test_order_of_keys_is_kept() -> None:
+def test_the_order_of_keys_is_kept() -> None:
     keys = [str(number) for number in range(1000)]
     random.Random(1).shuffle(keys)
     assert list(decode(json.dumps(dict.fromkeys(keys)).encode())) == keys
 
 
-# Each fault by itself
+# Each fault alone
 
 
 @pytest.mark.parametrize(
@@ -201,14 +201,14 @@ def test_too_many_keys() -> None:
     ]
 
 
-def test_the_first_too_deep_place_is_named() -> None:
+def test_the_first_too_deep_place_is_reported() -> None:
     limits = JSONLimits(depth=2)
     assert places(b'[[1],{"a":2,"b":[]},[[]]]', limits) == [("too_deep", "/1/b")]
     assert places(b'{"a":1,"a":{"b":"]}","b":{"c":0}},"c":NaN}', limits) == [("too_deep", "/a/b")]
     assert places(b'["\\"]]",["\\\\",[', limits) == [("too_deep", "/1/1")]
 
 
-def test_what_is_malformed_before_the_too_deep_place_is_told() -> None:
+def test_a_syntax_error_before_the_too_deep_place_is_reported() -> None:
     assert places(b"[x," + b"[" * 100) == [("malformed", "")]
     assert places(b"]" * 100 + b"[" * 200) == [("malformed", "")]
     assert places(b"[}" * 100 + b"[" * 200) == [("malformed", "")]
@@ -242,7 +242,7 @@ def test_faults_are_capped() -> None:
     assert len(faults_of(body)) == MAX_FAULTS
 
 
-def test_a_long_key_does_not_make_a_long_answer() -> None:
+def test_a_long_key_does_not_cause_a_long_response() -> None:
     body = b'{"a":{"' + b"k" * 100_000 + b'":[' + b",".join([b"NaN"] * 200) + b"]}}"
     faults = faults_of(body)
     assert {fault.pointer for fault in faults} == {"/a"}
@@ -272,15 +272,15 @@ def test_configured_depth() -> None:
     assert places(b"[" * 201, limits) == [("too_deep", "/0" * 200)]
 
 
-# Both ways against an oracle
+# Both code paths against an oracle
 
 
 class RefusedError(Exception):
-    """The oracle says no."""
+    """The oracle refuses the body."""
 
 
 def oracle(body: bytes, limits: JSONLimits) -> Any:
-    """What the decoder must return, written for clarity: the standard library, and one rule at a time."""
+    """Return the expected result, written for clarity: the standard library, and one rule at a time."""
 
     def inspect(value: Any, depth: int) -> Any:
         if isinstance(value, str) and any(char == "\0" or 0xD800 <= ord(char) <= 0xDFFF for char in value):
@@ -294,7 +294,7 @@ def oracle(body: bytes, limits: JSONLimits) -> Any:
         if isinstance(value, list):
             return [inspect(item, depth + 1) for item in value]
         if isinstance(value, tuple):
-            seen = {inspect(key, 0): inspect(member, depth + 1) for key, member in value}
+            seen = {inspect(key, 0): inspect(item, depth + 1) for key, item in value}
             keys.extend(key for key, _ in value)
             if len(seen) < len(value) or len(keys) > limits.keys:
                 raise RefusedError
@@ -308,7 +308,7 @@ def oracle(body: bytes, limits: JSONLimits) -> Any:
         raise RefusedError from None
 
 
-def assert_both_ways_agree(body: bytes, limits: JSONLimits) -> None:
+def assert_code_paths_agree(body: bytes, limits: JSONLimits) -> None:
     try:
         expected = oracle(body, limits)
     except RefusedError:
@@ -338,20 +338,20 @@ DOCUMENTS = st.recursive(
 @given(DOCUMENTS, st.booleans(), st.sampled_from([None, 1, "\t"]), LIMITS)
 def test_documents(document: Any, ascii_only: bool, indent: int | str | None, limits: JSONLimits) -> None:
     text = json.dumps(document, ensure_ascii=ascii_only, indent=indent)
-    assert_both_ways_agree(text.encode(errors="surrogatepass"), limits)
+    assert_code_paths_agree(text.encode(errors="surrogatepass"), limits)
 
 
 QUOTED = '"a" "b" ":" "]" "[" "{" "}" "\\\\" "\\"" "\\u003a" "\\u003A" "\\u0000" "\\ud800" "\\udc00" "\\ud83d\\ude00"'
 WORDS = "true null NaN -Infinity é \ud800 [[ ]] {} [] 1e400 1.5 9007199254740993 1111111111111111"
-MEMBERS = '"a": "a": "b": "": "\\u0061":'
-TOKENS = st.sampled_from([*'[]{}[]{},,::"" \n-+.eE0179\\/ux\0', *QUOTED.split(), *WORDS.split(), *MEMBERS.split()])
+FIELDS = '"a": "a": "b": "": "\\u0061":'
+TOKENS = st.sampled_from([*'[]{}[]{},,::"" \n-+.eE0179\\/ux\0', *QUOTED.split(), *WORDS.split(), *FIELDS.split()])
 
 
 @given(st.lists(TOKENS, max_size=40), LIMITS)
 @example(['{"a":1,"a":"\\u003a"}'], JSONLimits())
 @example(['"""[[[["'], JSONLimits(depth=1))
 def test_any_tokens(tokens: list[str], limits: JSONLimits) -> None:
-    assert_both_ways_agree("".join(tokens).encode(errors="surrogatepass"), limits)
+    assert_code_paths_agree("".join(tokens).encode(errors="surrogatepass"), limits)
 
 
 SCALARS = ["1", "null", '"a"', '"]"', '"[{"', r'"\""', r'"\\"', '":"', r'"\u003a"', "1.5", "NaN", "[]", "{}"]
@@ -360,8 +360,8 @@ KEYS = ['"a"', '"b"', r'"\u0061"', '":"']
 
 def arrays_and_objects(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     arrays = st.lists(values, max_size=3).map(lambda items: "[" + ",".join(items) + "]")
-    members = st.tuples(st.sampled_from(KEYS), values).map(":".join)
-    return arrays | st.lists(members, max_size=3).map(lambda items: "{" + ",".join(items) + "}")
+    fields = st.tuples(st.sampled_from(KEYS), values).map(":".join)
+    return arrays | st.lists(fields, max_size=3).map(lambda items: "{" + ",".join(items) + "}")
 
 
 VALUES = st.recursive(st.sampled_from(SCALARS), arrays_and_objects, max_leaves=12)
@@ -369,12 +369,12 @@ VALUES = st.recursive(st.sampled_from(SCALARS), arrays_and_objects, max_leaves=1
 
 @given(VALUES, LIMITS)
 def test_any_well_formed_text(text: str, limits: JSONLimits) -> None:
-    """Repeated keys, brackets and colons in strings, and too deep places come up often here."""
-    assert_both_ways_agree(text.encode(), limits)
+    """Repeated keys, brackets and colons in strings, and too deep places are frequent here."""
+    assert_code_paths_agree(text.encode(), limits)
 
 
 @given(VALUES, st.integers(1, 4))
-def test_the_pointer_of_a_too_deep_place_has_as_many_steps(text: str, depth: int) -> None:
+def test_the_pointer_of_a_too_deep_place_has_as_many_steps_as_the_limit(text: str, depth: int) -> None:
     try:
         decode(text.encode(), JSONLimits(depth=depth))
     except InvalidRequest as problem:
@@ -390,17 +390,17 @@ def test_damaged_documents(document: Any, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(body)))
         body[place : place + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
-    assert_both_ways_agree(bytes(body), JSONLimits(depth=3))
+    assert_code_paths_agree(bytes(body), JSONLimits(depth=3))
 
 
 @given(st.binary(max_size=60), LIMITS)
 def test_any_bytes(body: bytes, limits: JSONLimits) -> None:
-    assert_both_ways_agree(body, limits)
+    assert_code_paths_agree(body, limits)
 
 
 @given(st.from_regex(r"\A-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,4})?\Z"))
 def test_any_number(text: str) -> None:
-    assert_both_ways_agree(text.encode(), JSONLimits())
+    assert_code_paths_agree(text.encode(), JSONLimits())
 
 
 # Hostile bodies of a mebibyte
@@ -447,12 +447,12 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_bodies_are_answered_soon(name: str) -> None:
+def test_hostile_bodies_are_processed_quickly(name: str) -> None:
     started = time.process_time()
     faults: tuple[Fault, ...] = ()
     try:
         decode(HOSTILE[name])
     except InvalidRequest as problem:
         faults = problem.faults
-    assert time.process_time() - started < 2  # About 0.2 at worst; quadratic time would take minutes.
+    assert time.process_time() - started < 2  # About 0.2 seconds at worst; quadratic time would take minutes.
     assert len(msgspec.json.encode(faults)) < 200_000

@@ -1,4 +1,4 @@
-"""What an attempt counts under, and what becomes of it."""
+"""The throttle: the keys of an attempt, and its outcome."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ SECRET = MasterSecret("the master secret of the tests")
 
 
 class Spied(MemoryCounters):
-    """Counters that collect the keys that they are called with."""
+    """Counters that record the keys of their calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,12 +46,12 @@ async def fail(throttle: Throttle, times: int, email: str = EMAIL, address: str 
 
 
 async def over(attempt: AbstractAsyncContextManager[Attempt]) -> None:
-    """Make an attempt that fails."""
+    """Make a failed attempt."""
     async with attempt:
         pass
 
 
-async def test_keys_tell_nothing_of_what_they_stand_for() -> None:
+async def test_keys_do_not_reveal_account_or_address() -> None:
     spied = Spied()
     for secret in ("one secret", "another secret"):
         throttle = Throttle(spied, THREE, MasterSecret(secret))
@@ -59,19 +59,19 @@ async def test_keys_tell_nothing_of_what_they_stand_for() -> None:
             attempt.succeed()
         await over(throttle.proof("an id"))
         await over(throttle.code("an id"))
-    # Account, address, the pair of both, proof and code, and none of them is the same under another secret.
+    # Account, address, the pair of both, proof and code; none of them is the same with another secret.
     assert len(spied.keys) == 10
     assert all(len(key) == 64 and int(key, 16) for key in spied.keys)
 
 
-async def test_without_an_address_the_account_is_limited_alone(throttle: Throttle) -> None:
+async def test_without_an_address_only_the_account_is_limited(throttle: Throttle) -> None:
     await fail(throttle, 3, address=None)
     with pytest.raises(RateLimited):
         await over(throttle.password(EMAIL, None))
     await over(throttle.password("bob@example.com", None))
 
 
-async def test_an_attempt_that_was_no_failure_is_taken_back(throttle: Throttle) -> None:
+async def test_an_attempt_that_did_not_fail_is_undone(throttle: Throttle) -> None:
     for error in (Unavailable(), RateLimited(retry_after=1), MfaRequired()):
         for _ in range(5):
             with pytest.raises(type(error)):
@@ -83,9 +83,7 @@ async def test_an_attempt_that_was_no_failure_is_taken_back(throttle: Throttle) 
 
 
 @pytest.mark.parametrize("error", [InvalidCredentials, RuntimeError, asyncio.CancelledError])
-async def test_an_attempt_that_ends_in_any_other_way_stays_counted(
-    throttle: Throttle, error: type[BaseException]
-) -> None:
+async def test_every_other_attempt_stays_counted(throttle: Throttle, error: type[BaseException]) -> None:
     for _ in range(3):
         with pytest.raises(error):
             async with throttle.password(EMAIL, ADDRESS):
@@ -94,19 +92,19 @@ async def test_an_attempt_that_ends_in_any_other_way_stays_counted(
         await over(throttle.password(EMAIL, ADDRESS))
 
 
-async def test_what_comes_after_a_success_changes_nothing(throttle: Throttle) -> None:
+async def test_an_error_after_a_success_changes_nothing(throttle: Throttle) -> None:
     await fail(throttle, 2, "bob@example.com")
     with contextlib.suppress(Unavailable):
         async with throttle.password(EMAIL, ADDRESS) as attempt:
             attempt.succeed()
             raise Unavailable()
-    # Had the attempt been taken back twice, the address would have two failures left.
+    # If the attempt had been undone twice, the address would have two failures left.
     await fail(throttle, 1)
     with pytest.raises(RateLimited):
         await over(throttle.password(EMAIL, ADDRESS))
 
 
-async def test_a_new_password_forgets_the_failures_of_the_account_and_of_its_usual_address(throttle: Throttle) -> None:
+async def test_a_new_password_resets_the_counters_of_the_account_and_its_usual_address(throttle: Throttle) -> None:
     async with throttle.password(EMAIL, ADDRESS) as attempt:
         attempt.succeed()
     await fail(throttle, 3, address=None)
@@ -118,7 +116,7 @@ async def test_a_new_password_forgets_the_failures_of_the_account_and_of_its_usu
         await over(throttle.password(EMAIL, None))
 
 
-async def test_codes_have_five_free_attempts_and_the_same_growth() -> None:
+async def test_codes_have_five_free_attempts_and_the_same_delays() -> None:
     for rate, first in ((None, 6), (THREE, 20)):
         throttle = Throttle(MemoryCounters(), rate, SECRET)
         for _ in range(5):
@@ -129,7 +127,7 @@ async def test_codes_have_five_free_attempts_and_the_same_growth() -> None:
         await over(throttle.code("another id"))
 
 
-async def test_off_counts_no_passwords(throttle: Throttle) -> None:
+async def test_no_password_attempt_is_counted_without_a_limit(throttle: Throttle) -> None:
     spied = Spied()
     unlimited = Throttle(spied, None, SECRET)
     await fail(unlimited, 20)
@@ -139,7 +137,7 @@ async def test_off_counts_no_passwords(throttle: Throttle) -> None:
     assert spied.keys == set()
 
 
-async def test_logins_and_proofs_have_counters_of_their_own(throttle: Throttle) -> None:
+async def test_logins_and_proofs_have_separate_counters(throttle: Throttle) -> None:
     await fail(throttle, 3)
     for _ in range(3):
         await over(throttle.proof(EMAIL))
@@ -176,7 +174,7 @@ async def test_an_attempt_waits_for_the_outcome_of_those_in_progress(throttle: T
     assert not first.has_succeeded
 
 
-async def test_an_attempt_that_waits_is_refused_when_all_others_have_failed(throttle: Throttle) -> None:
+async def test_a_waiting_attempt_is_refused_when_all_others_have_failed(throttle: Throttle) -> None:
     first = await begin_three(throttle)
     waiting = asyncio.create_task(over(throttle.password(EMAIL, ADDRESS)))
     for attempt in first:
@@ -187,7 +185,7 @@ async def test_an_attempt_that_waits_is_refused_when_all_others_have_failed(thro
         await waiting
 
 
-async def test_an_attempt_does_not_wait_for_those_under_other_keys(
+async def test_an_attempt_does_not_wait_for_attempts_with_other_keys(
     throttle: Throttle, in_progress: AsyncExitStack
 ) -> None:
     await fail(throttle, 3)
@@ -218,7 +216,7 @@ async def test_the_wait_in_the_queue_times_out(
         await over(throttle.password(EMAIL, ADDRESS))
 
 
-async def test_an_attempt_that_is_cancelled_at_its_end_is_no_longer_in_progress() -> None:
+async def test_an_attempt_cancelled_at_its_end_is_no_longer_in_progress() -> None:
     class Cancelled(MemoryCounters):
         async def undo(self, keys: Sequence[str]) -> None:
             raise asyncio.CancelledError

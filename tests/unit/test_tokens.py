@@ -1,4 +1,4 @@
-"""Access tokens: ours are accepted everywhere, forged ones of every kind nowhere."""
+"""Access tokens: our tokens are accepted on every node, and every kind of forged token is refused."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ NOW = 1_795_343_730.5
 
 
 class Stored:
-    """A table of keys in memory that counts its look-ups."""
+    """A table of keys in memory that counts its lookups."""
 
     def __init__(self) -> None:
         self.keys: list[SealedKey] = []
@@ -64,7 +64,7 @@ class Clock:
 
 
 class Node:
-    """A server's tokens with all that they stand on, and a forger's workshop."""
+    """The tokens of a server with everything they depend on, and helpers that forge tokens."""
 
     def __init__(self) -> None:
         self.stored = Stored()
@@ -86,22 +86,22 @@ class Node:
         return changed(claims, changes)
 
     def signed(self, header: Any, claims: Any, key: SigningKey | None = None) -> str:
-        """A token with a true signature over whatever it is given (text, bytes or a value)."""
+        """A token with a valid signature over the given header and claims (text, bytes or a value)."""
         content = f"{segment(header)}.{segment(claims)}"
         return f"{content}.{base64url.encode(signatures.sign(key or self.key, content.encode()))}"
 
     def verify(self, token: str) -> VerifiedToken:
         return asyncio.run(self.tokens.verify(token))
 
-    def refuses(self, token: str, *, look_ups: int = 0) -> bool:
-        """Whether a token is refused, and after how many look-ups."""
+    def refuses(self, token: str, *, lookups: int = 0) -> bool:
+        """Return whether a token is refused after exactly this many lookups."""
         with pytest.raises(Unauthenticated):
             self.verify(token)
-        return self.stored.listed - self.looked_up == look_ups
+        return self.stored.listed - self.looked_up == lookups
 
 
 def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Some values changed or added, those set to `...` left out."""
+    """Return the values with changes and additions; those set to `...` are left out."""
     return {name: value for name, value in {**values, **changes}.items() if value is not ...}
 
 
@@ -118,21 +118,21 @@ def node() -> Node:
     return Node()
 
 
-# --- ours ------------------------------------------------------------------------------------------
+# --- our tokens------------------------------------------------------------------------------------
 
 
-def test_what_is_issued_is_verified(node: Node) -> None:
+def test_an_issued_token_is_verified(node: Node) -> None:
     verified = node.verify(node.tokens.issue(USER, SESSION, ("user", "admin")))
     principal = Principal(USER, SESSION, frozenset({"user", "admin"}))
     assert verified == VerifiedToken(principal, int(NOW) + 600, node.key.id)
 
 
-def test_the_workshop_makes_good_tokens(node: Node) -> None:
+def test_the_forging_helpers_can_create_valid_tokens(node: Node) -> None:
     """Otherwise the refusals below would prove nothing."""
     assert node.verify(node.signed(node.header(), node.claims())).principal.user_id == USER
 
 
-def test_it_has_the_profile_of_rfc_9068(node: Node) -> None:
+def test_a_token_has_the_profile_of_rfc_9068(node: Node) -> None:
     header, claims, _ = node.tokens.issue(USER, SESSION, ("user",)).split(".")
     assert json.loads(base64url.decode(header)) == {"alg": "ES256", "kid": node.key.id, "typ": "at+jwt"}
     payload = json.loads(base64url.decode(claims))
@@ -143,10 +143,10 @@ def test_it_has_the_profile_of_rfc_9068(node: Node) -> None:
     }  # fmt: skip
 
 
-def test_others_verify_it_by_the_jwks(node: Node) -> None:
+def test_another_library_verifies_a_token_with_the_jwks(node: Node) -> None:
     keys = jwt.PyJWKSet.from_dict(json.loads(json.dumps(node.ring.jwks())))
     token = node.tokens.issue(USER, SESSION, ("user",))
-    # The node's clock stands still, that of the library does not.
+    # The clock of the node is fixed, that of the library is not.
     options: jwt.types.Options = {"verify_exp": False}
     decoded = jwt.decode_complete(
         token, keys[node.key.id], algorithms=["ES256"], audience=ISSUER, issuer=ISSUER, options=options
@@ -157,11 +157,11 @@ def test_others_verify_it_by_the_jwks(node: Node) -> None:
         jwt.decode(changed, keys[node.key.id], algorithms=["ES256"], audience=ISSUER, options=options)
 
 
-def test_no_two_are_alike(node: Node) -> None:
+def test_every_token_is_different(node: Node) -> None:
     assert node.tokens.issue(USER, SESSION, ()) != node.tokens.issue(USER, SESSION, ())
 
 
-def test_another_node_verifies_it() -> None:
+def test_another_node_verifies_a_token() -> None:
     one, other = Node(), Node()
     other.stored.keys.append(one.stored.keys[0])
     token = one.tokens.issue(USER, SESSION, ("user",))
@@ -169,7 +169,7 @@ def test_another_node_verifies_it() -> None:
     assert other.stored.listed == other.looked_up + 1
 
 
-def test_the_servers_other_addresses_are_good_issuers(node: Node) -> None:
+def test_other_addresses_of_the_server_are_valid_issuers(node: Node) -> None:
     local = AccessTokens(node.ring, "http://127.0.0.1:8000", lambda _: True, seconds=node.clock)
     assert asyncio.run(local.verify(node.tokens.issue(USER, SESSION, ()))).principal.user_id == USER
     assert node.refuses(local.issue(USER, SESSION, ()))
@@ -181,7 +181,7 @@ def test_the_lifetime_is_configurable(node: Node) -> None:
     assert node.verify(tokens.issue(USER, SESSION, ())).expires_at == int(NOW) + 30
 
 
-def test_claims_of_later_versions_are_no_fault(node: Node) -> None:
+def test_unknown_claims_are_ignored(node: Node) -> None:
     """RFC 7519, section 4: what is not understood is ignored. Nodes of two versions run side by side."""
     assert node.verify(node.signed(node.header(), node.claims(acr="mfa"))).principal.user_id == USER
 
@@ -190,22 +190,22 @@ def test_claims_of_later_versions_are_no_fault(node: Node) -> None:
 
 
 @pytest.mark.parametrize("token", ["", ".", "..", "...", "a.b.c", "a.b", "kp_secret", "\x00", "é.é.é", "\ud800.a.b"])
-def test_what_is_no_token_is_refused(node: Node, token: str) -> None:
+def test_a_malformed_token_is_refused(node: Node, token: str) -> None:
     assert node.refuses(token)
 
 
 @given(token=st.text(max_size=80) | st.lists(st.binary(max_size=40).map(base64url.encode)).map(".".join))
 @example(token="e30.e30.")
-def test_any_text_is_refused_and_nothing_else_happens(token: str) -> None:
+def test_any_other_text_is_refused(token: str) -> None:
     assert SHARED.refuses(token)
 
 
 @given(claims=st.binary(max_size=60) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
-def test_any_claims_with_a_true_signature_are_refused(claims: bytes | str) -> None:
+def test_arbitrary_claims_with_a_valid_signature_are_refused(claims: bytes | str) -> None:
     assert SHARED.refuses(SHARED.signed(SHARED.header(), claims))
 
 
-def test_four_kilobytes_are_the_limit(node: Node) -> None:
+def test_a_token_has_at_most_four_kilobytes(node: Node) -> None:
     def token_of(padding: int) -> str:
         return node.signed(node.header(), node.claims(jti="x" * padding))
 
@@ -217,7 +217,7 @@ def test_four_kilobytes_are_the_limit(node: Node) -> None:
     assert node.refuses("." * 10_000_000)
 
 
-def test_parts_are_counted(node: Node) -> None:
+def test_a_token_has_three_parts(node: Node) -> None:
     token = node.tokens.issue(USER, SESSION, ())
     header, claims, signature = token.split(".")
     for other in (
@@ -252,16 +252,16 @@ def test_a_token_has_one_spelling(node: Node) -> None:
         "[" * 2500,
     ],
 )
-def test_a_header_is_written_in_one_way(node: Node, header: str) -> None:
+def test_a_header_has_one_spelling(node: Node, header: str) -> None:
     assert node.refuses(node.signed(header.replace("KID", node.key.id), node.claims()))
 
 
 @pytest.mark.parametrize("claims", ["", "null", "[]", "{}", "{", b"\xff", "[" * 2500, '{"a":' * 400, "\ud800"])
-def test_claims_are_an_object(node: Node, claims: str | bytes) -> None:
+def test_claims_must_be_an_object(node: Node, claims: str | bytes) -> None:
     assert node.refuses(node.signed(node.header(), claims))
 
 
-def test_deep_claims_overflow_nothing(node: Node) -> None:
+def test_deeply_nested_claims_cause_no_overflow(node: Node) -> None:
     claims = json.dumps(node.claims())[:-1] + ',"x":' + "[" * 1100 + "]" * 1100 + "}"
     token = node.signed(node.header(), claims)
     assert len(token) <= 4096
@@ -304,7 +304,7 @@ def test_deep_claims_overflow_nothing(node: Node) -> None:
         {"alg": ["ES256"]},
     ],
 )
-def test_a_truly_signed_token_with_another_header_is_refused(node: Node, changes: dict[str, Any]) -> None:
+def test_a_validly_signed_token_with_another_header_is_refused(node: Node, changes: dict[str, Any]) -> None:
     assert node.refuses(node.signed(node.header(**changes), node.claims()))
 
 
@@ -319,7 +319,7 @@ def test_an_unsigned_token_is_refused(node: Node, algorithm: str) -> None:
     assert node.refuses(f"{segment(node.header(alg=algorithm))}.{segment(node.claims())}.")
 
 
-def test_the_public_key_is_no_hmac_secret(node: Node) -> None:
+def test_the_public_key_is_not_accepted_as_an_hmac_secret(node: Node) -> None:
     public = signatures.private_half(node.key).public_key()
     pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -356,11 +356,11 @@ def test_a_changed_token_is_refused(node: Node) -> None:
 
 
 @pytest.mark.parametrize("signature", [b"", b"\x00" * 64, b"\xff" * 64, b"\x00" * 63, b"\x00" * 65, b"\x01" * 70])
-def test_nonsense_is_no_signature(node: Node, signature: bytes) -> None:
+def test_an_invalid_signature_is_refused(node: Node, signature: bytes) -> None:
     assert node.refuses(f"{segment(node.header())}.{segment(node.claims())}.{base64url.encode(signature)}")
 
 
-def test_every_flipped_bit_is_noticed(node: Node) -> None:
+def test_a_flipped_bit_is_refused(node: Node) -> None:
     head, _, last = node.tokens.issue(USER, SESSION, ()).rpartition(".")
     for place in range(64):
         signature = bytearray(base64url.decode(last))
@@ -368,14 +368,14 @@ def test_every_flipped_bit_is_noticed(node: Node) -> None:
         assert node.refuses(f"{head}.{base64url.encode(bytes(signature))}")
 
 
-def test_anothers_key_under_our_id_is_refused(node: Node) -> None:
+def test_a_foreign_key_with_our_key_id_is_refused(node: Node) -> None:
     assert node.refuses(node.signed(node.header(), node.claims(), SigningKey.generate()))
 
 
-def test_an_unknown_key_costs_one_look_up(node: Node) -> None:
+def test_an_unknown_key_causes_one_lookup(node: Node) -> None:
     mine = SigningKey.generate()
     token = node.signed(node.header(kid=mine.id), node.claims(), mine)
-    assert node.refuses(token, look_ups=1)
+    assert node.refuses(token, lookups=1)
 
 
 # --- claims ----------------------------------------------------------------------------------------
@@ -412,17 +412,17 @@ def test_an_unknown_key_costs_one_look_up(node: Node) -> None:
         *({name: ...} for name in ("iss", "aud", "sub", "sid", "client_id", "iat", "exp", "jti", "roles")),
     ],
 )
-def test_a_truly_signed_token_with_other_claims_is_refused(node: Node, changes: dict[str, Any]) -> None:
+def test_a_validly_signed_token_with_other_claims_is_refused(node: Node, changes: dict[str, Any]) -> None:
     assert node.refuses(node.signed(node.header(), node.claims(**changes)))
 
 
-def test_what_the_claims_condemn_costs_no_look_up(node: Node) -> None:
+def test_invalid_claims_are_refused_without_a_lookup(node: Node) -> None:
     mine = SigningKey.generate()
     for changes in ({"exp": int(NOW) - 1}, {"iss": "https://evil.example", "aud": "https://evil.example"}):
         assert node.refuses(node.signed(node.header(kid=mine.id), node.claims(**changes), mine))
 
 
-def test_it_expires_to_the_second(node: Node) -> None:
+def test_a_token_expires_to_the_second(node: Node) -> None:
     token = node.tokens.issue(USER, SESSION, ())
     node.clock.seconds = int(NOW) + 599.9
     node.verify(token)
@@ -431,27 +431,27 @@ def test_it_expires_to_the_second(node: Node) -> None:
         node.verify(token)
 
 
-def test_a_clock_that_is_a_little_behind_accepts_it(node: Node) -> None:
+def test_a_node_with_a_slightly_slow_clock_accepts_a_token(node: Node) -> None:
     token = node.tokens.issue(USER, SESSION, ())
     node.clock.seconds -= 30
     assert node.verify(token).principal.user_id == USER
 
 
-def test_refusals_say_nothing_about_the_token(node: Node) -> None:
+def test_refusals_do_not_reveal_the_token(node: Node) -> None:
     with pytest.raises(Unauthenticated) as caught:
         node.verify("secret.secret.secret")
     assert "secret" not in caught.value.detail
     assert caught.value.__cause__ is None
 
 
-# --- what is remembered ----------------------------------------------------------------------------
+# --- the cache -------------------------------------------------------------------------------------
 
 
 def verified_until(expires_at: float, key_id: str = "key") -> VerifiedToken:
     return VerifiedToken(Principal(USER, SESSION, frozenset({"user"})), expires_at, key_id)
 
 
-def test_a_verified_token_is_remembered_until_it_expires() -> None:
+def test_a_verified_token_is_cached_until_it_expires() -> None:
     seconds = Clock()
     tokens = VerifiedTokens(seconds=seconds)
     verified = verified_until(NOW + 10)
@@ -464,7 +464,7 @@ def test_a_verified_token_is_remembered_until_it_expires() -> None:
     assert tokens.remembered("token") is None
 
 
-def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
+def test_the_cache_is_bounded_and_evicts_the_oldest_token_first() -> None:
     tokens = VerifiedTokens(3, seconds=Clock())
     for name in "abcd":
         tokens.remember(name, verified_until(NOW + 10))
@@ -473,7 +473,7 @@ def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
     assert len(tokens) == 3
 
 
-def test_expired_tokens_make_room_before_it_is_needed() -> None:
+def test_expired_tokens_are_evicted_before_the_cache_is_full() -> None:
     seconds = Clock()
     tokens = VerifiedTokens(1000, seconds=seconds)
     for n in range(100):
@@ -484,7 +484,7 @@ def test_expired_tokens_make_room_before_it_is_needed() -> None:
     assert len(tokens) == 50
 
 
-def test_the_tokens_of_a_key_are_forgotten_and_no_others() -> None:
+def test_only_the_tokens_of_the_given_key_are_evicted() -> None:
     tokens = VerifiedTokens(seconds=Clock())
     for name in "abcd":
         tokens.remember(name, verified_until(NOW + 10, key_id=f"key of {name}"))
@@ -492,7 +492,7 @@ def test_the_tokens_of_a_key_are_forgotten_and_no_others() -> None:
     assert [name for name in "abcd" if tokens.remembered(name)] == ["b", "d"]
 
 
-def test_a_remembered_token_costs_next_to_nothing() -> None:
+def test_the_check_of_a_cached_token_takes_microseconds() -> None:
     """The budget is a microsecond; the bound leaves room for slow machines."""
     tokens = VerifiedTokens()
     tokens.remember("x" * 600, verified_until(time.time() + 600))

@@ -1,4 +1,4 @@
-"""Codes of time steps, the secrets behind them, and recovery codes."""
+"""TOTP codes, their secrets, and recovery codes."""
 
 import re
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -12,7 +12,7 @@ from kingpost.secret import MasterSecret
 
 RFC_SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 """The ASCII text `12345678901234567890` of RFC 6238, appendix B, in base32."""
-# The RFC's codes have eight digits; one of six is their end.
+# The codes in the RFC have eight digits; a code of six digits is their end.
 VECTORS = {
     59: "94287082",
     1111111109: "07081804",
@@ -36,7 +36,7 @@ def test_the_vectors_of_the_rfc(seconds: int, code: str) -> None:
 
 
 @pytest.mark.parametrize("off", [-1, 0, 1])
-def test_a_clock_may_be_one_step_off_either_way(off: int) -> None:
+def test_a_clock_may_be_one_step_fast_or_slow(off: int) -> None:
     secret = totp.new_secret()
     assert matching_step(secret, code_at(secret, NOW + off), AT) == NOW + off
 
@@ -46,20 +46,20 @@ def test_codes_of_other_steps_are_wrong(off: int) -> None:
     assert matching_step(RFC_SECRET, code_at(RFC_SECRET, NOW + off), AT) is None
 
 
-def test_a_step_lasts_thirty_seconds_and_its_code_ninety() -> None:
+def test_a_step_lasts_thirty_seconds_and_its_code_is_valid_for_ninety() -> None:
     first, last = (NOW - 1) * STEP, (NOW + 2) * STEP - 0.001
     code = code_at(RFC_SECRET, NOW)
     assert [matching_step(RFC_SECRET, code, at) for at in (first, last)] == [NOW, NOW]
     assert [matching_step(RFC_SECRET, code, at) for at in (first - 0.001, last + 0.001)] == [None, None]
 
 
-def test_a_code_may_be_typed_with_spaces_as_apps_show_it() -> None:
+def test_a_code_may_have_spaces_as_apps_show_it() -> None:
     code = code_at(RFC_SECRET, NOW)
     for typed in (f"{code[:3]} {code[3:]}", f" {code}\n", f"{code[:3]}\u00a0{code[3:]}"):
         assert matching_step(RFC_SECRET, typed, AT) == NOW
 
 
-def test_what_is_not_exactly_the_code_is_wrong() -> None:
+def test_any_other_text_than_the_code_is_wrong() -> None:
     code = code_at(RFC_SECRET, NOW)
     arabic = code.translate({ord(str(digit)): 0x660 + digit for digit in range(10)})
     for typed in ("", " ", code[:5], code + "0", "0" + code, code[::-1] + "x", arabic, "é" * 6, "-" + code, "x" * 5000):
@@ -82,17 +82,17 @@ def test_secrets_are_160_random_bits_in_base32() -> None:
 
 @pytest.mark.parametrize("account", ["ada@example.com", "a+b/c?d&e=f@example.com", "ädä@bücher.example", "a:b@x"])
 @pytest.mark.parametrize("issuer", ["api.example.com", "Kingpost", "::1"])
-def test_the_uri_says_who_what_and_where(account: str, issuer: str) -> None:
+def test_the_uri_has_account_issuer_and_secret(account: str, issuer: str) -> None:
     uri = totp.provisioning_uri(RFC_SECRET, account, issuer)
     parts = urlsplit(uri)
     assert (parts.scheme, parts.netloc, parts.fragment) == ("otpauth", "totp", "")
     label_issuer, _, label = parts.path[1:].partition(":")
     assert (unquote(label_issuer), unquote(label)) == (issuer, account)
-    # Six digits, 30 seconds and SHA-1 are what apps assume.
+    # Apps assume six digits, 30 seconds and SHA-1.
     assert parse_qs(parts.query) == {"secret": [RFC_SECRET], "issuer": [issuer]}
 
 
-def test_a_sealed_secret_opens_for_its_account_and_shows_nothing() -> None:
+def test_a_sealed_secret_opens_for_its_account_and_reveals_nothing() -> None:
     sealer = TOTPSealer(MASTER)
     sealed = sealer.seal(ADA, RFC_SECRET)
     assert TOTPSealer(MasterSecret("the master secret of the tests, long enough")).open(ADA, sealed) == RFC_SECRET
@@ -100,7 +100,7 @@ def test_a_sealed_secret_opens_for_its_account_and_shows_nothing() -> None:
     assert sealer.seal(ADA, RFC_SECRET) != sealed
 
 
-def test_a_sealed_secret_opens_nowhere_else() -> None:
+def test_a_changed_or_foreign_sealed_secret_does_not_open() -> None:
     sealer = TOTPSealer(MASTER)
     sealed = sealer.seal(ADA, RFC_SECRET)
     tampered = [
@@ -121,7 +121,7 @@ def test_a_sealed_secret_opens_nowhere_else() -> None:
 # --- recovery codes ------------------------------------------------------------------------------
 
 
-def test_there_are_ten_codes_of_120_bits_that_people_can_read() -> None:
+def test_there_are_ten_readable_recovery_codes_of_120_bits() -> None:
     codes = [code for _ in range(100) for code in recovery_codes.new_codes()]
     assert len(set(codes)) == 1000
     group = "[0-9abcdefghjkmnpqrstvwxyz]{6}"
@@ -130,7 +130,7 @@ def test_there_are_ten_codes_of_120_bits_that_people_can_read() -> None:
     assert set("".join(codes)) == {*recovery_codes.ALPHABET, "-"}
 
 
-def test_a_code_may_be_typed_as_it_is_read() -> None:
+def test_a_recovery_code_may_be_typed_as_it_is_read() -> None:
     hashes = RecoveryCodes(MASTER)
     written = hashes.hash(ADA, "01abc-de1f0")
     for typed in ("01ABC-DE1F0", "01abcde1f0", " 01abc de1f0 ", "oiabc-delfO", "0-1-a-b-c-d-e-1-f-0", "OLABC\tDEIFO"):
