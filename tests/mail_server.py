@@ -1,4 +1,4 @@
-"""A real mail server for the tests: aiosmtpd on a socket, in a thread of its own."""
+"""A real mail server for the tests: aiosmtpd on a socket, in its own thread."""
 
 import ssl
 from collections.abc import Generator, Iterable

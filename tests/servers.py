@@ -46,7 +46,7 @@ shared_buffers = 32MB
 
 
 class PostgreSQLServer:
-    """A PostgreSQL of our own in a temporary directory, listening on a free port."""
+    """A PostgreSQL server in a temporary directory, on a free port."""
 
     def __init__(self) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="kingpost-postgresql-"))
@@ -143,7 +143,7 @@ server_login_retry = 1
 
 
 class ValkeyServer:
-    """A Valkey of our own that listens on a free port, asks for a password and keeps nothing on the disk."""
+    """A Valkey server on a free port, with a password and without files on the disk."""
 
     PASSWORD = "the password of the tests"
 
@@ -210,7 +210,7 @@ class ValkeyServer:
 
 
 async def execute(url: str, statement: str) -> None:
-    """Run one statement on a connection of its own."""
+    """Run one statement on a new connection."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(statement)

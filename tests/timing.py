@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 GROWTH = 8
-"""How much larger the larger size is. Linear work takes about 8 times as long then, quadratic work 64 times."""
+"""The ratio of the larger size to the smaller. Linear work takes about 8 times as long, quadratic work 64 times."""
 TRIES = 5
 RESOLUTION = 50e-6
-"""Seconds below which a time says nothing."""
+"""Times below this number of seconds are not meaningful."""
 
 
 def assert_linear(work: Callable[[int], object], size: int) -> None:

@@ -13,14 +13,14 @@ from tests.storage.samples import Write, id_and_time
 MOST = 100
 
 
-def new_key(user_id: str, **members: Any) -> APIKey:
+def new_key(user_id: str, **fields: Any) -> APIKey:
     key_id, now = id_and_time()
     key = APIKey(key_id, user_id, "nightly 'import' 🦊", ("resources:write", "users:read"), "kp_5fQx", now, None, None)
-    return replace(key, **members)
+    return replace(key, **fields)
 
 
-async def add_key(storage: Node, user_id: str, key_hash: bytes | None = None, **members: Any) -> APIKey:
-    key = new_key(user_id, **members)
+async def add_key(storage: Node, user_id: str, key_hash: bytes | None = None, **fields: Any) -> APIKey:
+    key = new_key(user_id, **fields)
     await storage.api_keys.create(key, key_hash or secrets.token_bytes(32), MOST)
     return key
 

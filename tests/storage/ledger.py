@@ -209,7 +209,7 @@ class Ledger:
         await self.database.write(Statement(table.insert().values(values), self.database.dialect)())
 
 
-def along(document_id: str, key: str | None = None) -> Sequence[Any]:
+def typical_effects(document_id: str, key: str | None = None) -> Sequence[Any]:
     """Return the effects of a typical write: a receipt and a message."""
     message_id = new_id()[0]
     return [Receipt(key or message_id, document_id), Message(message_id, f"about {document_id}")]

@@ -1,4 +1,4 @@
-"""What the storage tests store, and how they run many writers at once."""
+"""Sample data for the storage tests, and helpers that run many writers at once."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ LONG_AGO = "2000-01-01T00:00:00.000Z"
 type Write = Callable[[Node, Effects], Awaitable[object]]
 """A write of a store, together with effects."""
 type Given = Callable[[Node, User], Awaitable[Write]]
-"""Stores what a write about an account needs, and returns the write."""
+"""Stores the data that a write about an account needs, and returns the write."""
 
 _number = itertools.count()
 _milliseconds = itertools.count(1_700_000_000_000, 10)
@@ -44,7 +44,7 @@ def raw(value: Any) -> msgspec.Raw:
 
 
 def plain(value: Any) -> Any:
-    """A stored value as plain data: databases may write the same JSON differently."""
+    """Return a stored value as plain data: databases can write the same JSON differently."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
@@ -136,7 +136,7 @@ def tally(outcomes: Iterable[Any]) -> dict[str, int]:
     return counts
 
 
-def takes_turns(nodes: list[Node], count: int = WRITERS) -> list[Node]:
+def nodes_in_turn(nodes: list[Node], count: int = WRITERS) -> list[Node]:
     """Return one node for each writer, taking the nodes in turn."""
     return [nodes[index % len(nodes)] for index in range(count)]
 

@@ -24,8 +24,8 @@ from tests.storage.samples import (
     new_job,
     new_resource,
     new_session,
+    nodes_in_turn,
     race,
-    takes_turns,
     tally,
 )
 from tests.storage.traces import REMAINS, leave_traces, places_of
@@ -137,9 +137,9 @@ async def test_concurrent_creations_never_exceed_the_limit(nodes: list[Node]) ->
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
     calls = [
         node.api_keys.create(new_key(user.id), b"hash %d" % number, 5, effects_of((new_entry(),)))
-        for number, node in enumerate(takes_turns(nodes))
+        for number, node in enumerate(nodes_in_turn(nodes))
     ]
-    others = [add_key(node, other.id) for node in takes_turns(nodes, 4)]
+    others = [add_key(node, other.id) for node in nodes_in_turn(nodes, 4)]
     outcomes = await race(*calls, *others)
     assert tally(outcomes[:WRITERS]) == {"won": 5, "Conflict": WRITERS - 5}
     assert tally(outcomes[WRITERS:]) == {"won": 4}
@@ -154,7 +154,7 @@ async def test_keys_created_during_the_deletion_of_their_account_are_deleted(nod
         hashes = [b"hash %d of %d" % (index, number) for index in range(4)]
         creations = [
             node.api_keys.create(new_key(user.id), key_hash, MOST)
-            for node, key_hash in zip(takes_turns(nodes, 4), hashes, strict=True)
+            for node, key_hash in zip(nodes_in_turn(nodes, 4), hashes, strict=True)
         ]
         *created, deleted = await race(*creations, nodes[number % 2].users.delete(user.id, None))
         assert all(outcome is None or isinstance(outcome, Unauthenticated) for outcome in created)
@@ -194,7 +194,7 @@ async def test_one_of_many_concurrent_uses_is_recorded_for_its_key(nodes: list[N
     user = await add_user(nodes[0])
     other, key = await add_key(nodes[0], user.id), await add_key(nodes[0], user.id)
     times = [clock.shifted(AT, number) for number in range(WRITERS)]
-    uses = [node.api_keys.note_use(key.id, at) for node, at in zip(takes_turns(nodes), times, strict=True)]
+    uses = [node.api_keys.note_use(key.id, at) for node, at in zip(nodes_in_turn(nodes), times, strict=True)]
     assert tally(await race(*uses, nodes[0].api_keys.note_use(UNKNOWN_ID, AT))) == {"won": WRITERS + 1}
     used, unused = await nodes[1].api_keys.list(user.id)
     assert used.last_used_at in times
@@ -220,7 +220,7 @@ async def test_a_deleted_key_is_not_found_on_any_node(nodes: list[Node]) -> None
 
 async def test_one_of_many_concurrent_deletions_is_recorded(nodes: list[Node]) -> None:
     key = await add_key(nodes[0], (await add_user(nodes[0])).id)
-    calls = [node.api_keys.delete(key.id, effects_of((new_entry(),))) for node in takes_turns(nodes)]
+    calls = [node.api_keys.delete(key.id, effects_of((new_entry(),))) for node in nodes_in_turn(nodes)]
     assert sorted(await race(*calls)) == [False] * (WRITERS - 1) + [True]
     assert len(await entries_of(nodes[0])) == 1
 
@@ -241,7 +241,7 @@ async def test_everything_created_during_the_deletion_of_an_account_is_deleted(n
     for _ in range(4):
         user = await add_user(nodes[0])
         await leave_traces(nodes[0].database, user.id, marker)
-        writers = takes_turns(nodes, WRITERS)
+        writers = nodes_in_turn(nodes, WRITERS)
         creations = [create_resource(node, new_resource(user.id, {"note": marker})) for node in writers]
         sign_ins = [node.sessions.create(new_session(user.id), b"%d" % n) for n, node in enumerate(writers)]
         keys = [add_key(node, user.id, name=marker) for node in writers]

@@ -19,7 +19,7 @@ from kingpost.storage.database import Database, Query
 from kingpost.storage.opening import open_database
 from kingpost.storage.writes import Writes
 from tests.nodes import Node
-from tests.storage.samples import effects_of, entries_of, id_and_time, new_entry, plain, raw, takes_turns
+from tests.storage.samples import effects_of, entries_of, id_and_time, new_entry, nodes_in_turn, plain, raw
 from tests.storage.test_migration import Recorder, plan_and_cost
 
 ACTIONS = ("user.created", "user.changed", "session.ended")
@@ -93,15 +93,15 @@ async def test_every_combination_of_filters_finds_the_matching_entries_only(node
     times = [None, entries[10].created_at, entries[40].created_at]
     for actor, target, action in itertools.product(*values.values()):
         for since, until in itertools.product(times, times):
-            wanted: dict[str, Any] = {"actor_id": actor, "target_id": target, "action": action}
+            filters: dict[str, Any] = {"actor_id": actor, "target_id": target, "action": action}
             expected = [
                 entry.id
                 for entry in entries
-                if all(value is None or getattr(entry, name) == value for name, value in wanted.items())
+                if all(value is None or getattr(entry, name) == value for name, value in filters.items())
                 and (since is None or entry.created_at >= since)
                 and (until is None or entry.created_at < until)
             ]
-            listing = AuditListing((SortKey("created_at"),), 100, count=True, since=since, until=until, **wanted)
+            listing = AuditListing((SortKey("created_at"),), 100, count=True, since=since, until=until, **filters)
             page = await nodes[1].audit.list(listing)
             assert [entry.id for entry in page.items] == expected, listing
             assert page.total == len(expected)
@@ -166,23 +166,23 @@ async def test_pagination_during_appends_repeats_and_misses_no_entry(nodes: list
             user = User(user_id, user_id, False, None, raw({}), ("user",), "active", 1, now, now)
             await node.users.create(user, user_id, "hash", effects_of((new_entry(target_id=user_id),)))
 
-    writers = [asyncio.create_task(append(node)) for node in takes_turns(nodes, 4)]
+    writers = [asyncio.create_task(append(node)) for node in nodes_in_turn(nodes, 4)]
     for down in (False, True):
         listing = AuditListing((SortKey("created_at", down),), 7, until=before[-1].created_at)
         everything = AuditListing((SortKey("created_at", True),), 7)
-        for wanted, must in ((listing, before[:-1]), (everything, before)):
-            seen = await ids_of_all_pages(nodes[1], wanted)
+        for requested, must in ((listing, before[:-1]), (everything, before)):
+            seen = await ids_of_all_pages(nodes[1], requested)
             assert len(seen) == len(set(seen))
             assert {entry.id for entry in must} <= set(seen)
-            assert seen == sorted(seen, reverse=wanted.sort[0].descending)
+            assert seen == sorted(seen, reverse=requested.sort[0].descending)
     going = False
     await asyncio.gather(*writers)
 
 
 @pytest.mark.parametrize(
-    "wanted", [{}, {"actor_id": True}, {"target_id": True}, {"action": "user.created"}, {"since": True, "until": True}]
+    "filters", [{}, {"actor_id": True}, {"target_id": True}, {"action": "user.created"}, {"since": True, "until": True}]
 )
-async def test_a_page_is_read_through_an_index(migrated_url: str, nodes: list[Node], wanted: dict[str, Any]) -> None:
+async def test_a_page_is_read_through_an_index(migrated_url: str, nodes: list[Node], filters: dict[str, Any]) -> None:
     person, thing = new_id(), new_id()
     some = [new_entry(ACTIONS[n % 3], actor_id=person, target_id=thing) for n in range(30)]
     others = [new_entry("user.deleted", actor_id=new_id(), target_id=new_id()) for _ in range(1500)]
@@ -200,7 +200,7 @@ async def test_a_page_is_read_through_an_index(migrated_url: str, nodes: list[No
         recorder = Recorder(database)
         log = SQLAuditLog(recorder, Writes(recorder, KINDS))
         for down in (False, True):
-            listing = AuditListing((SortKey("created_at", down),), 5, **{name: values[name] for name in wanted})
+            listing = AuditListing((SortKey("created_at", down),), 5, **{name: values[name] for name in filters})
             page = await log.list(listing)
             await log.list(msgspec.structs.replace(listing, after=page.next))
             plan, cost = await plan_and_cost(migrated_url, database, recorder.asked)

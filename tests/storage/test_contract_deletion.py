@@ -25,8 +25,8 @@ from tests.storage.samples import (
     new_job,
     new_resource,
     new_session,
+    nodes_in_turn,
     race,
-    takes_turns,
     tally,
 )
 from tests.storage.traces import REMAINS, TABLES_OF_ACCOUNTS, leave_traces, places_of, unclassified_columns
@@ -80,18 +80,18 @@ async def test_the_rows_of_other_accounts_do_not_change(nodes: list[Node], datab
 
 async def test_addresses_in_entries_by_or_about_the_account_are_erased(nodes: list[Node]) -> None:
     ada, other = await add_ada(nodes[0]), await add_user(nodes[0])
-    by, about, elsewhere = (
+    by, about, other_entry = (
         new_entry(actor_id=ada.id, target_id=other.id),
         new_entry(actor_id=other.id, target_id=ada.id),
         new_entry(actor_id=other.id, target_id=other.id),
     )
-    await nodes[0].audit.add(by, about, elsewhere)
+    await nodes[0].audit.add(by, about, other_entry)
     await nodes[0].users.delete(
         ada.id, None, effects_of((new_entry("user.deleted", actor_id=ada.id, target_id=ada.id),))
     )
 
     addresses = [(entry.action, entry.address) for entry in await entries_of(nodes[1])]
-    assert addresses == [("user.changed", None)] * 2 + [("user.changed", elsewhere.address), ("user.deleted", None)]
+    assert addresses == [("user.changed", None)] * 2 + [("user.changed", other_entry.address), ("user.deleted", None)]
 
 
 async def test_the_sweep_erases_the_address_of_an_entry_stored_during_the_deletion(nodes: list[Node]) -> None:
@@ -105,7 +105,9 @@ async def test_the_sweep_erases_the_address_of_an_entry_stored_during_the_deleti
         msgspec.structs.replace(new_entry(actor_id=other.id, target_id=ada.id), target_type="signing_key"),
     ]
     await nodes[0].audit.add(old, *late, *kept)
-    outcomes = await race(*[node.audit.forget_addresses_of_deleted(late[0].created_at) for node in takes_turns(nodes)])
+    outcomes = await race(
+        *[node.audit.forget_addresses_of_deleted(late[0].created_at) for node in nodes_in_turn(nodes)]
+    )
     assert tally(outcomes) == {"won": WRITERS}
     without = {entry.id for entry in await entries_of(nodes[1]) if entry.address is None}
     assert without == {entry.id for entry in late}
@@ -122,11 +124,11 @@ async def test_a_failed_deletion_erases_nothing(nodes: list[Node], database: Dat
 
 async def test_jobs_about_the_account_are_deleted_even_if_claimed(nodes: list[Node]) -> None:
     ada = await add_ada(nodes[0])
-    await nodes[0].jobs.add(new_job("held", ada.id), new_job("held by none", ada.id), new_job("of nobody"))
+    await nodes[0].jobs.add(new_job("held", ada.id), new_job("unclaimed", ada.id), new_job("without account"))
     (held,) = await nodes[0].jobs.claim(1, 60)
-    farewell = new_job("farewell")
-    await nodes[0].users.delete(ada.id, None, effects_of(jobs=(farewell, new_job("useless", ada.id))))
-    assert {claimed.job.kind for claimed in await nodes[1].jobs.claim(10, 60)} == {"of nobody", "farewell"}
+    notice = new_job("notice")
+    await nodes[0].users.delete(ada.id, None, effects_of(jobs=(notice, new_job("useless", ada.id))))
+    assert {claimed.job.kind for claimed in await nodes[1].jobs.claim(10, 60)} == {"without account", "notice"}
     await nodes[1].jobs.put_off(held.claim, "too late", 0)
     assert list(await nodes[1].jobs.claim(10, 60)) == []
 
@@ -138,7 +140,7 @@ async def test_a_concurrent_creation_is_deleted_too_or_refused(nodes: list[Node]
     for _ in range(4):
         ada = await add_ada(nodes[0])
         await leave_traces(database, ada.id, MARKER)
-        writers = takes_turns(nodes, WRITERS)
+        writers = nodes_in_turn(nodes, WRITERS)
         creations = [create_resource(node, new_resource(ada.id, {"note": MARKER})) for node in writers]
         sign_ins = [node.sessions.create(new_session(ada.id), b"%d" % n) for n, node in enumerate(writers)]
         before, after = [*creations[:8], *sign_ins[:8]], [*creations[8:], *sign_ins[8:]]
@@ -171,7 +173,7 @@ async def test_exactly_one_of_many_concurrent_deletions_succeeds(nodes: list[Nod
     entries = [new_entry("user.deleted", target_id=ada.id) for _ in range(WRITERS)]
     deletions = [
         node.users.delete(ada.id, None, effects_of((entry,)))
-        for node, entry in zip(takes_turns(nodes), entries, strict=True)
+        for node, entry in zip(nodes_in_turn(nodes), entries, strict=True)
     ]
     assert tally(await race(*deletions)) == {"won": 1, "NotFound": WRITERS - 1}
     assert len(await entries_of(nodes[1])) == 1
@@ -185,7 +187,7 @@ async def test_concurrent_deletions_of_many_accounts_do_not_deadlock(nodes: list
     crossing = [new_entry(actor_id=one.id, target_id=other.id) for one, other in pairs]
     await nodes[0].audit.add(*crossing)
     outcomes = await race(
-        *[node.users.delete(user.id, None) for node, user in zip(takes_turns(nodes), people, strict=True)]
+        *[node.users.delete(user.id, None) for node, user in zip(nodes_in_turn(nodes), people, strict=True)]
     )
     assert tally(outcomes) == {"won": WRITERS}
     assert {entry.address for entry in await entries_of(nodes[1])} == {None}
@@ -196,15 +198,15 @@ async def test_concurrent_deletions_of_many_accounts_do_not_deadlock(nodes: list
 
 async def test_a_hash_is_upgraded_without_a_new_version(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
-    await nodes[0].credentials.upgrade_password_hash(user.id, f"hash of {user.email}", "a dearer hash")
-    assert await nodes[1].credentials.find_password_hash(user.id) == "a dearer hash"
+    await nodes[0].credentials.upgrade_password_hash(user.id, f"hash of {user.email}", "a more expensive hash")
+    assert await nodes[1].credentials.find_password_hash(user.id) == "a more expensive hash"
     assert await nodes[1].users.find(user.id) == user
 
 
 async def test_an_outdated_hash_is_not_upgraded(nodes: list[Node]) -> None:
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
-    await nodes[0].credentials.upgrade_password_hash(user.id, "another", "a dearer hash")
-    await nodes[0].credentials.upgrade_password_hash(user.id, f"hash of {other.email}", "a dearer hash")
+    await nodes[0].credentials.upgrade_password_hash(user.id, "another", "a more expensive hash")
+    await nodes[0].credentials.upgrade_password_hash(user.id, f"hash of {other.email}", "a more expensive hash")
     await nodes[0].credentials.upgrade_password_hash(
         "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a", f"hash of {user.email}", "x"
     )
@@ -217,7 +219,8 @@ async def test_an_upgrade_never_overwrites_a_new_password(nodes: list[Node]) -> 
         user = await add_user(nodes[0])
         old = f"hash of {user.email}"
         upgrades = [
-            node.credentials.upgrade_password_hash(user.id, old, "a dearer hash") for node in takes_turns(nodes, 6)
+            node.credentials.upgrade_password_hash(user.id, old, "a more expensive hash")
+            for node in nodes_in_turn(nodes, 6)
         ]
         at = "2026-11-22T10:00:00.000Z"
         change = nodes[1].credentials.change_password(user.id, "hash of a new password", at, user.id)
@@ -227,8 +230,8 @@ async def test_an_upgrade_never_overwrites_a_new_password(nodes: list[Node]) -> 
 
 async def test_a_session_starts_only_with_the_current_hash_after_an_upgrade(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
-    await nodes[0].credentials.upgrade_password_hash(user.id, f"hash of {user.email}", "a dearer hash")
-    await nodes[1].sessions.create(new_session(user.id), b"hash", "a dearer hash")
+    await nodes[0].credentials.upgrade_password_hash(user.id, f"hash of {user.email}", "a more expensive hash")
+    await nodes[1].sessions.create(new_session(user.id), b"hash", "a more expensive hash")
     with pytest.raises(Unauthenticated):
         await nodes[1].sessions.create(new_session(user.id), b"hash", f"hash of {user.email}")
 

@@ -39,9 +39,9 @@ from tests.storage.samples import (
     new_job,
     new_resource,
     new_session,
+    nodes_in_turn,
     race,
     raw,
-    takes_turns,
     tally,
 )
 
@@ -203,7 +203,7 @@ WRITES: Mapping[str, Given] = {
     "one_time_tokens.reset_password": reset_password,
     "resources.commit": commit(),
 }
-"""Writes that are done."""
+"""Writes that succeed."""
 
 REFUSED: Mapping[str, tuple[object, Given]] = {
     "users.create, the address is taken": (
@@ -255,7 +255,7 @@ REFUSED: Mapping[str, tuple[object, Given]] = {
     "resources.commit, some of another version": (Refused, commit(versions=(7,))),
     "resources.commit, no such owner": (Refused, commit(owner_id=UNKNOWN_ID)),
 }
-"""Writes that are not done, and the exception or the outcome by which the caller knows."""
+"""Writes that are refused, and the exception or the result that the caller gets."""
 
 NEVER_REFUSED = {"sessions.end_all"}
 
@@ -281,9 +281,9 @@ async def bystanders(storage: Node) -> User:
     return await add_user(storage)
 
 
-async def stored(storage: Node, besides: Sequence[str] = ()) -> dict[str, list[str]]:
-    """All rows of the database, by table, except those of the tables `besides`."""
-    names = sorted(set(metadata.tables) - set(besides))
+async def stored(storage: Node, excluded: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return all rows of the database, by table, without the tables in `excluded`."""
+    names = sorted(set(metadata.tables) - set(excluded))
     rows = {name: await storage.database.read(Query(f"SELECT * FROM {name}", ())) for name in names}
     return {name: sorted(str(tuple(row)) for row in rows[name]) for name in names}
 
@@ -327,7 +327,7 @@ async def test_a_write_is_rolled_back_when_an_entry_cannot_be_stored(nodes: list
     await nodes[0].audit.add(entry)
     write = await WRITES[name](nodes[0], user)
     before = await stored(nodes[1])
-    # Each database reports a duplicate entry in its own words.
+    # Each database reports a duplicate entry differently.
     (result,) = await race(write(nodes[0], effects_of((new_entry(), entry), (new_job(),))))
     assert isinstance(result, Exception)
     assert await stored(nodes[1]) == before
@@ -361,7 +361,7 @@ async def test_a_write_that_finishes_a_job_deletes_the_job(nodes: list[Node], na
 async def superseded_claims(storage: Node) -> dict[str, Claim]:
     """One claim for each way in which a claim becomes invalid."""
     claims = {}
-    for way in ("done", "given up", "claimed anew"):
+    for way in ("done", "given up", "claimed again"):
         await storage.jobs.add(new_job(way))
         (held,) = await storage.jobs.claim(1, 0)
         match way:
@@ -369,7 +369,7 @@ async def superseded_claims(storage: Node) -> dict[str, Claim]:
                 await storage.jobs.finish(held.claim)
             case "given up":
                 await storage.jobs.put_off(held.claim, "no use", None)
-            case "claimed anew":
+            case "claimed again":
                 await storage.jobs.claim(1, 60)
         claims[way] = held.claim
     return claims | {"never made": Claim(UNKNOWN_ID, 1)}
@@ -391,7 +391,7 @@ async def test_exactly_one_of_many_writes_that_finish_a_job_takes_effect(nodes: 
     user = await bystanders(nodes[0])
     await nodes[0].jobs.add(new_job())
     (held,) = await nodes[0].jobs.claim(1, 60)
-    writers = takes_turns(nodes)
+    writers = nodes_in_turn(nodes)
     outcomes = await race(
         *[
             node.users.change(
@@ -416,7 +416,7 @@ async def test_concurrent_writes_keep_their_own_effects(nodes: list[Node]) -> No
     outcomes = await race(
         *[
             node.users.create(new_user(email), email, "hash", effects_of((entry,), (new_job(str(n)),)))
-            for n, (node, email, entry) in enumerate(zip(takes_turns(nodes), emails, entries, strict=True))
+            for n, (node, email, entry) in enumerate(zip(nodes_in_turn(nodes), emails, entries, strict=True))
         ]
     )
     assert tally(outcomes) == {"won": 8, "Conflict": 8}

@@ -9,7 +9,7 @@ from kingpost import clock
 from kingpost.jobs.store import Claim, ClaimedJob
 from kingpost.storage.writes import Refused
 from tests.nodes import Node
-from tests.storage.samples import LONG_AGO, add_user, new_job, race, takes_turns, tally
+from tests.storage.samples import LONG_AGO, add_user, new_job, nodes_in_turn, race, tally
 
 FAR_FUTURE = "2099-01-01T00:00:00.000Z"
 
@@ -74,7 +74,7 @@ async def test_two_workers_never_claim_the_same_job(nodes: list[Node]) -> None:
             claimed.extend(taken)
 
     # On PostgreSQL a worker that skips locked jobs may find none, and ends: another worker has the job.
-    await asyncio.gather(*[work(node) for node in takes_turns(nodes)])
+    await asyncio.gather(*[work(node) for node in nodes_in_turn(nodes)])
     while rest := await nodes[0].jobs.claim(3, 60):
         claimed.extend(rest)
     assert sorted(int(one.job.kind) for one in claimed) == list(range(40))
@@ -83,7 +83,7 @@ async def test_two_workers_never_claim_the_same_job(nodes: list[Node]) -> None:
 
 async def test_exactly_one_of_many_workers_claims_a_job(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(new_job())
-    outcomes = await asyncio.gather(*[node.jobs.claim(5, 60) for node in takes_turns(nodes)])
+    outcomes = await asyncio.gather(*[node.jobs.claim(5, 60) for node in nodes_in_turn(nodes)])
     assert sorted(len(outcome) for outcome in outcomes) == [0] * 15 + [1]
 
 
@@ -180,7 +180,7 @@ async def test_only_old_abandoned_jobs_are_deleted(nodes: list[Node]) -> None:
     await nodes[0].jobs.add(held)
     holding = await claim_one(nodes[0], lease=0)
     await nodes[0].jobs.add(waiting)
-    outcomes = await race(*[node.jobs.forget_given_up("2026-01-01T00:00:00.000Z") for node in takes_turns(nodes)])
+    outcomes = await race(*[node.jobs.forget_given_up("2026-01-01T00:00:00.000Z") for node in nodes_in_turn(nodes)])
     assert tally(outcomes) == {"won": 16}
     assert {claimed.job.kind for claimed in await nodes[1].jobs.claim(10, 60)} == {"waiting", "held"}
     assert holding.attempt == 1

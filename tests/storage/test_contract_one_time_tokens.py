@@ -21,9 +21,9 @@ from tests.storage.samples import (
     entries_of,
     new_entry,
     new_job,
+    nodes_in_turn,
     plain,
     race,
-    takes_turns,
     tally,
 )
 
@@ -64,7 +64,7 @@ async def test_one_of_many_tokens_issued_concurrently_stays_valid(nodes: list[No
     user = await add_user(nodes[0])
     tokens = [new_token(user, "reset-password") for _ in range(WRITERS)]
     outcomes = await race(
-        *[node.one_time_tokens.issue(token) for node, token in zip(takes_turns(nodes), tokens, strict=True)]
+        *[node.one_time_tokens.issue(token) for node, token in zip(nodes_in_turn(nodes), tokens, strict=True)]
     )
     assert tally(outcomes) == {"won": WRITERS}
     assert sum([await is_alive(nodes[0], token) for token in tokens]) == 1
@@ -163,7 +163,10 @@ async def test_concurrent_tokens_never_exceed_the_allowance(nodes: list[Node]) -
     user = await add_user(nodes[0])
     allowance = Allowance(("mail.asked",), 5, LONG_AGO)
     outcomes = await race(
-        *[node.one_time_tokens.issue(new_token(user), asked(user), allowance=allowance) for node in takes_turns(nodes)]
+        *[
+            node.one_time_tokens.issue(new_token(user), asked(user), allowance=allowance)
+            for node in nodes_in_turn(nodes)
+        ]
     )
     assert tally(outcomes) == {"won": WRITERS}
     assert len(await entries_of(nodes[0], action="mail.asked")) == 5
@@ -201,7 +204,7 @@ async def test_a_token_revoked_during_its_renewal_stays_revoked(nodes: list[Node
     await add_token(nodes[0], user)
     renewed = [new_token(user) for _ in range(WRITERS)]
     reset = new_token(user, "reset-password")
-    calls = [node.one_time_tokens.renew(token) for node, token in zip(takes_turns(nodes), renewed, strict=True)]
+    calls = [node.one_time_tokens.renew(token) for node, token in zip(nodes_in_turn(nodes), renewed, strict=True)]
     await race(*calls[:4], nodes[1].one_time_tokens.issue(reset, kills=("verify-email",)), *calls[4:])
     assert not any([await is_alive(nodes[0], token) for token in renewed])
     assert await is_alive(nodes[0], reset)
@@ -272,7 +275,7 @@ async def test_exactly_one_of_many_concurrent_address_confirmations_succeeds(
     outcomes = await race(
         *[
             node.one_time_tokens.confirm_email(token.token_hash, AT, effects_of((new_entry(),)))
-            for node in takes_turns(nodes)
+            for node in nodes_in_turn(nodes)
         ]
     )
     assert sum(isinstance(outcome, User) for outcome in outcomes) == 1
@@ -289,7 +292,7 @@ async def test_exactly_one_of_many_accounts_confirms_an_address(nodes: list[Node
     outcomes = await race(
         *[
             node.one_time_tokens.confirm_email(token.token_hash, AT)
-            for node, token in zip(takes_turns(nodes), tokens, strict=True)
+            for node, token in zip(nodes_in_turn(nodes), tokens, strict=True)
         ]
     )
     assert tally(outcomes) == {"won": 1, "Conflict": WRITERS - 1}
@@ -325,7 +328,7 @@ async def test_exactly_one_of_many_concurrent_password_resets_succeeds(nodes: li
     outcomes = await race(
         *[
             node.one_time_tokens.reset_password(token.token_hash, f"hash {number}", AT)
-            for number, node in enumerate(takes_turns(nodes))
+            for number, node in enumerate(nodes_in_turn(nodes))
         ]
     )
     [winner] = [number for number, outcome in enumerate(outcomes) if outcome is not None]

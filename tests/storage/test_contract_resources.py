@@ -30,16 +30,16 @@ from tests.storage.samples import (
     new_entry,
     new_job,
     new_resource,
+    nodes_in_turn,
     plain,
     race,
     raw,
     replace_resource,
-    takes_turns,
     tally,
 )
 
 AT = "2026-11-22T10:15:30.123Z"
-NOTHING = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 BY_ID = (SortKey("id"),)
 
 
@@ -63,7 +63,7 @@ async def test_a_resource_is_found_as_it_was_stored(nodes: list[Node]) -> None:
 
 
 async def test_an_unknown_resource_is_none(storage: Node) -> None:
-    assert await storage.resources.find(NOTHING) is None
+    assert await storage.resources.find(UNKNOWN_ID) is None
 
 
 async def test_concurrent_creations_and_lookups_return_their_own_resource(nodes: list[Node]) -> None:
@@ -72,12 +72,12 @@ async def test_concurrent_creations_and_lookups_return_their_own_resource(nodes:
     created = await race(
         *[
             create_resource(node, resource)
-            for node, resource in zip(takes_turns(nodes, len(resources)), resources, strict=True)
+            for node, resource in zip(nodes_in_turn(nodes, len(resources)), resources, strict=True)
         ]
     )
     assert tally(created) == {"won": len(resources)}
     ids = [resource.id for resource in resources]
-    found = await race(*[nodes[1].resources.find(resource_id) for resource_id in [*ids, NOTHING, *ids]])
+    found = await race(*[nodes[1].resources.find(resource_id) for resource_id in [*ids, UNKNOWN_ID, *ids]])
     expected = [plain(resource) for resource in resources]
     assert [plain(resource) for resource in found] == [*expected, None, *expected]
 
@@ -197,9 +197,9 @@ async def test_a_replacement_changes_only_data_version_and_time(nodes: list[Node
 async def test_replacing_an_unknown_resource_is_not_found(storage: Node) -> None:
     for versions in (None, (1,), ()):
         with pytest.raises(NotFound):
-            await replace_resource(storage, NOTHING, raw({}), AT, versions)
+            await replace_resource(storage, UNKNOWN_ID, raw({}), AT, versions)
         with pytest.raises(NotFound):
-            await delete_resource(storage, NOTHING, versions)
+            await delete_resource(storage, UNKNOWN_ID, versions)
 
 
 async def test_another_version_is_a_mismatch_that_names_the_current_version(storage: Node) -> None:
@@ -222,7 +222,7 @@ async def test_exactly_one_of_many_replacements_of_one_version_succeeds(nodes: l
         outcomes = await race(
             *[
                 replace_resource(node, resource.id, raw({"writer": number}), AT, (version,))
-                for number, node in enumerate(takes_turns(nodes))
+                for number, node in enumerate(nodes_in_turn(nodes))
             ]
         )
         assert tally(outcomes) == {"won": 1, "VersionMismatch": WRITERS - 1}
@@ -238,7 +238,7 @@ async def test_all_unconditional_replacements_take_effect(nodes: list[Node]) -> 
     outcomes = await race(
         *[
             replace_resource(node, resource.id, raw({"writer": number}), AT, None)
-            for number, node in enumerate(takes_turns(nodes))
+            for number, node in enumerate(nodes_in_turn(nodes))
         ]
     )
     assert sorted(outcome.version for outcome in outcomes) == list(range(2, WRITERS + 2))
@@ -261,7 +261,7 @@ async def test_a_deletion_is_seen_by_every_node(nodes: list[Node]) -> None:
 async def test_exactly_one_of_many_concurrent_deletions_succeeds(nodes: list[Node]) -> None:
     for versions in (None, (1,)):
         resource = await add_resource(nodes[0], await add_owner(nodes[0]))
-        outcomes = await race(*[delete_resource(node, resource.id, versions) for node in takes_turns(nodes)])
+        outcomes = await race(*[delete_resource(node, resource.id, versions) for node in nodes_in_turn(nodes)])
         assert tally(outcomes) == {"won": 1, "NotFound": WRITERS - 1}
 
 
@@ -269,7 +269,7 @@ async def test_exactly_one_of_many_deletions_and_replacements_of_one_version_suc
     for _ in range(8):
         resource = await add_resource(nodes[0], await add_owner(nodes[0]))
         writers: list[Any] = []
-        for node in takes_turns(nodes, WRITERS // 2):
+        for node in nodes_in_turn(nodes, WRITERS // 2):
             writers.append(replace_resource(node, resource.id, raw({"kept": True}), AT, (1,)))
             writers.append(delete_resource(node, resource.id, (1,)))
         outcomes = await race(*writers)
@@ -319,8 +319,8 @@ async def test_a_batch_with_a_refused_write_changes_nothing(nodes: list[Node]) -
     refused: list[tuple[ResourceWrite, type[Problem]]] = [
         (ReplaceResource(resources[0].id, raw({}), AT, (2,)), VersionMismatch),
         (DeleteResource(resources[0].id, (3, 2)), VersionMismatch),
-        (DeleteResource(NOTHING), NotFound),
-        (ReplaceResource(NOTHING, raw({}), AT, (1,)), NotFound),
+        (DeleteResource(UNKNOWN_ID), NotFound),
+        (ReplaceResource(UNKNOWN_ID, raw({}), AT, (1,)), NotFound),
         (CreateResource(new_resource(gone)), Unauthenticated),
     ]
     for write, problem in refused:
@@ -417,7 +417,7 @@ async def test_a_list_can_be_filtered_by_type_owner_or_both(storage: Node) -> No
     resources = await some_resources(storage)
     owner, other = resources[0].owner_id, resources[1].owner_id
     sort = (SortKey("updated_at", True), SortKey("id"))
-    for type_name, owner_id in itertools.product((None, "movie", "Movie", "nothing"), (None, owner, other, NOTHING)):
+    for type_name, owner_id in itertools.product((None, "movie", "Movie", "nothing"), (None, owner, other, UNKNOWN_ID)):
         matching = [r for r in resources if type_name in (None, r.type) and owner_id in (None, r.owner_id)]
         listing = ResourceListing(sort, 2, type=type_name, owner_id=owner_id)
         assert await list_all_pages(storage, listing) == in_order(matching, sort)

@@ -21,8 +21,8 @@ from tests.storage.samples import (
     new_entry,
     new_job,
     new_session,
+    nodes_in_turn,
     race,
-    takes_turns,
     tally,
 )
 
@@ -32,7 +32,7 @@ CONFIRMED = "2026-11-22T10:01:00.000Z"
 SEALED = b"\x00a sealed secret\xff"
 CODES = [b"\x00code %d" % number for number in range(10)]
 STEP = 59_000_000
-"""A time step of the present."""
+"""A current time step."""
 
 
 async def add_factor(storage: Node, codes: Sequence[bytes] = CODES, step: int = STEP) -> str:
@@ -104,7 +104,7 @@ async def test_one_of_many_concurrent_enrolments_is_kept(nodes: list[Node]) -> N
     outcomes = await race(
         *[
             node.second_factors.begin(user.id, secret, BEGUN)
-            for node, secret in zip(takes_turns(nodes), secrets, strict=True)
+            for node, secret in zip(nodes_in_turn(nodes), secrets, strict=True)
         ]
     )
     assert tally(outcomes) == {"won": WRITERS}
@@ -162,7 +162,7 @@ async def test_exactly_one_of_many_confirmations_succeeds(nodes: list[Node]) -> 
                 node.second_factors.confirm(
                     user.id, SEALED, STEP, [b"%d of %d" % (code, number) for code in range(10)], CONFIRMED
                 )
-                for number, node in enumerate(takes_turns(nodes))
+                for number, node in enumerate(nodes_in_turn(nodes))
             ]
         )
         assert tally(outcomes) == {"won": 1, "Conflict": WRITERS - 1}
@@ -214,7 +214,7 @@ async def test_a_step_of_an_unconfirmed_or_another_secret_is_not_used(storage: N
 async def test_exactly_one_of_many_uses_of_a_step_succeeds(nodes: list[Node]) -> None:
     for _ in range(3):
         user_id = await add_factor(nodes[0])
-        outcomes = await race(*[n.second_factors.use_step(user_id, SEALED, STEP + 1) for n in takes_turns(nodes)])
+        outcomes = await race(*[n.second_factors.use_step(user_id, SEALED, STEP + 1) for n in nodes_in_turn(nodes)])
         assert sorted(outcomes) == [False] * (WRITERS - 1) + [True]
 
 
@@ -245,13 +245,15 @@ async def test_an_unknown_recovery_code_or_one_of_another_account_is_not_used(st
 
 async def test_exactly_one_of_many_uses_of_a_recovery_code_succeeds(nodes: list[Node]) -> None:
     user_id = await add_factor(nodes[0])
-    outcomes = await race(*[n.second_factors.use_recovery_code(user_id, CODES[0]) for n in takes_turns(nodes)])
+    outcomes = await race(*[n.second_factors.use_recovery_code(user_id, CODES[0]) for n in nodes_in_turn(nodes)])
     assert sorted(outcomes, key=str) == [9] + [None] * (WRITERS - 1)
 
 
 async def test_concurrent_uses_of_recovery_codes_are_all_counted(nodes: list[Node]) -> None:
     user_id = await add_factor(nodes[0])
-    uses = [n.second_factors.use_recovery_code(user_id, c) for n, c in zip(takes_turns(nodes, 10), CODES, strict=True)]
+    uses = [
+        n.second_factors.use_recovery_code(user_id, c) for n, c in zip(nodes_in_turn(nodes, 10), CODES, strict=True)
+    ]
     assert sorted(await asyncio.gather(*uses), key=str) == list(range(10))
 
 
@@ -285,7 +287,7 @@ async def test_an_unconfirmed_second_factor_cannot_be_removed(storage: Node) -> 
 
 async def test_exactly_one_of_many_concurrent_removals_succeeds(nodes: list[Node]) -> None:
     user_id = await add_factor(nodes[0])
-    outcomes = await race(*[node.second_factors.remove(user_id) for node in takes_turns(nodes)])
+    outcomes = await race(*[node.second_factors.remove(user_id) for node in nodes_in_turn(nodes)])
     assert sorted(outcomes) == [False] * (WRITERS - 1) + [True]
 
 
@@ -313,7 +315,7 @@ async def test_a_login_without_second_factor_fails_after_a_confirmation(nodes: l
         await nodes[0].second_factors.begin(user.id, SEALED, BEGUN)
         confirmed, *started = await race(
             nodes[0].second_factors.confirm(user.id, SEALED, STEP, CODES, CONFIRMED),
-            *[node.sessions.create(new_session(user.id), b"1", present) for node in takes_turns(nodes)],
+            *[node.sessions.create(new_session(user.id), b"1", present) for node in nodes_in_turn(nodes)],
         )
         assert confirmed is None
         assert tally(started).keys() <= {"won", "Unauthenticated"}

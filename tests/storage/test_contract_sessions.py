@@ -25,14 +25,14 @@ from tests.storage.samples import (
     new_entry,
     new_job,
     new_session,
+    nodes_in_turn,
     plain,
     race,
-    takes_turns,
 )
 
 UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 AT = "2026-11-22T10:00:00.000Z"
-"""When the first refresh of each test happens."""
+"""The time of the first refresh in each test."""
 LATER = "2026-11-22T10:00:05.000Z"
 FAR_FUTURE = "2099-01-01T00:00:00.000Z"
 
@@ -181,7 +181,7 @@ async def test_no_token_refreshes_an_ended_session(storage: Node) -> None:
 async def test_concurrent_refreshes_with_one_token_get_the_same_rotation(nodes: list[Node]) -> None:
     for _ in range(5):
         session = await start(nodes[0])
-        outcomes = await race(*[rotate(node, session.id, b"1", b"2", not_before=AT) for node in takes_turns(nodes)])
+        outcomes = await race(*[rotate(node, session.id, b"1", b"2", not_before=AT) for node in nodes_in_turn(nodes)])
         assert outcomes[0] is not None
         assert [plain(outcome) for outcome in outcomes] == [plain(outcomes[0])] * WRITERS
         assert await is_alive(nodes[0], session)
@@ -194,7 +194,7 @@ async def test_exactly_one_of_many_refreshes_with_different_clocks_sets_the_time
     outcomes = await race(
         *[
             rotate(node, session.id, b"1", b"2", time, not_before=AT)
-            for node, time in zip(takes_turns(nodes), times, strict=True)
+            for node, time in zip(nodes_in_turn(nodes), times, strict=True)
         ]
     )
     assert {outcome.session.last_used_at for outcome in outcomes} == {outcomes[0].session.last_used_at}
@@ -202,7 +202,7 @@ async def test_exactly_one_of_many_refreshes_with_different_clocks_sets_the_time
 
 async def test_one_of_many_refreshes_without_a_grace_period_succeeds_and_the_session_ends(nodes: list[Node]) -> None:
     session = await start(nodes[0])
-    outcomes = await race(*[rotate(node, session.id, b"1", b"2", not_before=LATER) for node in takes_turns(nodes)])
+    outcomes = await race(*[rotate(node, session.id, b"1", b"2", not_before=LATER) for node in nodes_in_turn(nodes)])
     assert sum(outcome is not None for outcome in outcomes) == 1
     assert not await is_alive(nodes[0], session)
 
@@ -222,7 +222,7 @@ async def test_a_token_reuse_is_recorded_once_with_the_account(nodes: list[Node]
     outcomes = await race(
         *[
             node.sessions.rotate(session.id, b"stolen", b"2", AT, LONG_AGO, LONG_AGO, new_effects(number))
-            for number, node in enumerate(takes_turns(nodes))
+            for number, node in enumerate(nodes_in_turn(nodes))
         ]
     )
     assert outcomes == [None] * WRITERS
@@ -309,7 +309,7 @@ async def test_ending_a_session_of_another_account_does_nothing(storage: Node) -
 
 async def test_exactly_one_of_many_concurrent_calls_ends_a_session(nodes: list[Node]) -> None:
     session = await start(nodes[0])
-    outcomes = await race(*[node.sessions.end(session.id, None) for node in takes_turns(nodes)])
+    outcomes = await race(*[node.sessions.end(session.id, None) for node in nodes_in_turn(nodes)])
     assert sorted(outcomes, key=str) == sorted([session.user_id, *[None] * (WRITERS - 1)], key=str)
 
 
@@ -361,7 +361,7 @@ async def test_only_sessions_that_expired_before_the_given_time_are_deleted(node
     over = await start(nodes[0], user.id, expires_at="2026-11-22T09:59:59.999Z")
     ended = await start(nodes[0], user.id)
     await nodes[0].sessions.end(ended.id, None)
-    await race(*[node.sessions.forget_expired(AT) for node in takes_turns(nodes)])
+    await race(*[node.sessions.forget_expired(AT) for node in nodes_in_turn(nodes)])
     assert await nodes[1].is_alive(kept.id, LONG_AGO)
     assert not await nodes[1].is_alive(over.id, LONG_AGO)
     assert list(await nodes[1].revocations.ended_within(60)) == [ended.id]

@@ -10,7 +10,7 @@ from kingpost.auth.signing_keys.store import SealedKey
 from kingpost.model import SYSTEM, SortKey
 from kingpost.storage.effects import Effects
 from tests.nodes import Node
-from tests.storage.samples import WRITERS, effects_of, id_and_time, race, takes_turns, tally
+from tests.storage.samples import WRITERS, effects_of, id_and_time, nodes_in_turn, race, tally
 
 
 def sealed_key(sealed: bytes = bytes(range(256))) -> SealedKey:
@@ -40,7 +40,7 @@ async def test_a_second_initial_key_is_not_stored(nodes: list[Node]) -> None:
 async def test_exactly_one_of_many_initial_keys_is_stored(nodes: list[Node]) -> None:
     keys = [sealed_key(b"%d" % number) for number in range(WRITERS)]
     outcomes = await race(
-        *[node.signing_keys.add_first(key) for node, key in zip(takes_turns(nodes), keys, strict=True)]
+        *[node.signing_keys.add_first(key) for node, key in zip(nodes_in_turn(nodes), keys, strict=True)]
     )
     assert tally(outcomes) == {"won": WRITERS}
     (stored,) = await nodes[0].signing_keys.list()
@@ -100,7 +100,7 @@ async def test_exactly_one_of_many_concurrent_rotations_adds_its_key(nodes: list
     outcomes = await race(
         *[
             node.signing_keys.add_after(first.id, key, effects_about(key.id))
-            for node, key in zip(takes_turns(nodes), keys, strict=True)
+            for node, key in zip(nodes_in_turn(nodes), keys, strict=True)
         ]
     )
     assert sorted(outcomes) == [False] * (WRITERS - 1) + [True]
@@ -138,7 +138,9 @@ async def test_a_key_is_removed_only_while_its_successor_exists(storage: Node) -
 
 async def test_exactly_one_of_many_concurrent_removals_of_a_key_succeeds(nodes: list[Node]) -> None:
     first, second = await stored_keys(nodes[0], 2)
-    outcomes = await race(*[node.signing_keys.remove(first.id, effects_about(first.id)) for node in takes_turns(nodes)])
+    outcomes = await race(
+        *[node.signing_keys.remove(first.id, effects_about(first.id)) for node in nodes_in_turn(nodes)]
+    )
     assert sorted(outcomes) == [False] * (WRITERS - 1) + [True]
     assert list(await nodes[0].signing_keys.list()) == [second]
     assert await entries(nodes[0]) == [first.id]
@@ -147,7 +149,7 @@ async def test_exactly_one_of_many_concurrent_removals_of_a_key_succeeds(nodes: 
 async def test_one_key_remains_when_all_are_removed_concurrently(nodes: list[Node]) -> None:
     keys = await stored_keys(nodes[0], WRITERS)
     outcomes = await race(
-        *[node.signing_keys.remove(key.id) for node, key in zip(takes_turns(nodes), keys, strict=True)]
+        *[node.signing_keys.remove(key.id) for node, key in zip(nodes_in_turn(nodes), keys, strict=True)]
     )
     assert sorted(outcomes) == [False] + [True] * (WRITERS - 1)
     assert list(await nodes[1].signing_keys.list()) == [keys[outcomes.index(False)]]

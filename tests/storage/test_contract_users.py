@@ -19,10 +19,10 @@ from tests.storage.samples import (
     create_resource,
     new_resource,
     new_session,
+    nodes_in_turn,
     plain,
     race,
     raw,
-    takes_turns,
     tally,
 )
 
@@ -74,7 +74,7 @@ async def test_a_taken_email_key_is_a_conflict_and_stores_nothing(storage: Node)
 
 
 async def test_exactly_one_of_many_sign_ups_with_one_email_key_succeeds(nodes: list[Node]) -> None:
-    outcomes = await race(*[add_user(node, email="ada@example.com") for node in takes_turns(nodes)])
+    outcomes = await race(*[add_user(node, email="ada@example.com") for node in nodes_in_turn(nodes)])
     assert tally(outcomes) == {"won": 1, "Conflict": WRITERS - 1}
     winner = next(outcome for outcome in outcomes if isinstance(outcome, User))
     credentials = await nodes[1].credentials.find_credentials("ada@example.com")
@@ -83,7 +83,7 @@ async def test_exactly_one_of_many_sign_ups_with_one_email_key_succeeds(nodes: l
 
 
 async def test_all_sign_ups_with_different_email_keys_succeed(nodes: list[Node]) -> None:
-    outcomes = await race(*[add_user(node) for node in takes_turns(nodes, 3 * WRITERS)])
+    outcomes = await race(*[add_user(node) for node in nodes_in_turn(nodes, 3 * WRITERS)])
     assert tally(outcomes) == {"won": 3 * WRITERS}
 
 
@@ -206,7 +206,7 @@ async def test_exactly_one_of_many_changes_of_one_version_succeeds(nodes: list[N
     outcomes = await race(
         *[
             node.users.change(user.id, UserChange(name=f"writer {number}"), AT, (1,))
-            for number, node in enumerate(takes_turns(nodes))
+            for number, node in enumerate(nodes_in_turn(nodes))
         ]
     )
     assert tally(outcomes) == {"won": 1, "VersionMismatch": WRITERS - 1}
@@ -217,7 +217,9 @@ async def test_exactly_one_of_many_changes_of_one_version_succeeds(nodes: list[N
 
 async def test_all_unconditional_changes_take_effect(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
-    outcomes = await race(*[node.users.change(user.id, UserChange(name="x"), AT, None) for node in takes_turns(nodes)])
+    outcomes = await race(
+        *[node.users.change(user.id, UserChange(name="x"), AT, None) for node in nodes_in_turn(nodes)]
+    )
     assert sorted(outcome[0].version for outcome in outcomes) == list(range(2, WRITERS + 2))
 
 
@@ -236,7 +238,7 @@ async def test_exactly_one_of_many_changes_to_one_address_succeeds(nodes: list[N
     users = [await add_user(nodes[0]) for _ in range(WRITERS)]
     change = UserChange(email="one@example.com", email_key="one@example.com")
     outcomes = await race(
-        *[node.users.change(user.id, change, AT, None) for user, node in zip(users, takes_turns(nodes), strict=True)]
+        *[node.users.change(user.id, change, AT, None) for user, node in zip(users, nodes_in_turn(nodes), strict=True)]
     )
     assert tally(outcomes) == {"won": 1, "Conflict": WRITERS - 1}
 
@@ -260,7 +262,7 @@ async def test_a_suspension_ends_all_sessions_of_the_account_and_no_others(nodes
 
 async def test_no_session_started_during_a_suspension_stays_active(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
-    starts = [node.sessions.create(new_session(user.id), b"hash") for node in takes_turns(nodes)]
+    starts = [node.sessions.create(new_session(user.id), b"hash") for node in nodes_in_turn(nodes)]
     half = len(starts) // 2
     outcomes = await race(*starts[:half], nodes[1].users.change(user.id, SUSPEND, AT, None), *starts[half:])
     assert set(tally(outcomes)) <= {"won", "Unauthenticated"}
@@ -313,7 +315,7 @@ async def test_exactly_one_administrator_remains_when_all_are_removed_concurrent
         else:
             await node.users.change(user_id, SUSPEND if way == "suspend" else DEMOTE, AT, None)
 
-    parts = zip(takes_turns(nodes), admins, itertools.cycle(ways), strict=False)
+    parts = zip(nodes_in_turn(nodes), admins, itertools.cycle(ways), strict=False)
     outcomes = await race(*[go(node, admin.id, way) for node, admin, way in parts])
     assert tally(outcomes) == {"won": WRITERS - 1, "Conflict": 1}
     page = await nodes[1].users.list(Listing((SortKey("id"),), 100))
@@ -392,7 +394,7 @@ async def test_a_deletion_checks_the_version(storage: Node) -> None:
 
 async def test_exactly_one_of_many_concurrent_deletions_succeeds(nodes: list[Node]) -> None:
     user = await add_user(nodes[0])
-    outcomes = await race(*[node.users.delete(user.id, (1,)) for node in takes_turns(nodes)])
+    outcomes = await race(*[node.users.delete(user.id, (1,)) for node in nodes_in_turn(nodes)])
     assert tally(outcomes) == {"won": 1, "NotFound": WRITERS - 1}
 
 
@@ -409,7 +411,7 @@ async def test_everything_created_during_a_deletion_is_deleted(nodes: list[Node]
     user = await add_user(nodes[0])
     documents = [new_resource(user.id) for _ in range(WRITERS)]
     sessions = [new_session(user.id) for _ in range(WRITERS)]
-    writers = takes_turns(nodes)
+    writers = nodes_in_turn(nodes)
     creations = [create_resource(node, document) for node, document in zip(writers, documents, strict=True)]
     logins = [node.sessions.create(session, b"hash") for node, session in zip(writers, sessions, strict=True)]
     half = WRITERS // 2
@@ -424,7 +426,8 @@ async def test_everything_created_during_a_deletion_is_deleted(nodes: list[Node]
 async def test_the_address_of_a_deleted_account_can_be_used_again_immediately(nodes: list[Node]) -> None:
     user = await add_user(nodes[0], email="ada@example.com")
     outcomes = await race(
-        nodes[0].users.delete(user.id, None), *[add_user(node, email="ada@example.com") for node in takes_turns(nodes)]
+        nodes[0].users.delete(user.id, None),
+        *[add_user(node, email="ada@example.com") for node in nodes_in_turn(nodes)],
     )
     assert set(tally(outcomes[1:])) <= {"won", "Conflict"}
     assert tally(outcomes[1:]).get("won", 0) <= 1

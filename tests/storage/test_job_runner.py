@@ -230,12 +230,12 @@ async def test_a_crashing_handler_affects_no_other_job_and_its_message_is_not_st
     async with running(storage, {"note": work, "other": others}, RetryPolicy(first_delay=3600)):
         await eventually(lambda: has_failed(waiting))
         await eventually(lambda: len(others.done) == 3)
-    ((attempts, told, is_given_up),) = [msgspec.structs.astuple(job) for job in await waiting()]
+    ((attempts, error, is_given_up),) = [msgspec.structs.astuple(job) for job in await waiting()]
     assert (attempts, is_given_up) == (1, False)
-    assert told is not None
-    assert "ValueError, raised at test_job_runner.py:" in told
-    assert "ada" not in told + caplog.text
-    assert "0123456789" not in told + caplog.text
+    assert error is not None
+    assert "ValueError, raised at test_job_runner.py:" in error
+    assert "ada" not in error + caplog.text
+    assert "0123456789" not in error + caplog.text
     assert "ValueError" in caplog.text
 
 
@@ -268,8 +268,8 @@ async def test_a_job_sealed_with_another_secret_waits_for_a_node_with_that_secre
     await nodes[0].jobs.add(theirs.seal("note", Note("a secret"), None))
     async with running(nodes[0], reading(mine), RetryPolicy(first_delay=1)):
         await eventually(lambda: has_failed(waiting))
-    ((told,),) = [[job.last_error] for job in await waiting()]
-    assert told == "it was sealed under another master secret, or by another release"
+    ((error,),) = [[job.last_error] for job in await waiting()]
+    assert error == "it was sealed under another master secret, or by another release"
     async with running(nodes[1], reading(theirs)):
         await eventually(lambda: is_done(waiting))
     assert opened == [Note("a secret")]

@@ -29,7 +29,7 @@ documents = st.recursive(leaves, lambda v: st.lists(v, max_size=5) | st.dictiona
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, and a float where the other is a float."""
+    """Return whether two values are equal and of the same number type."""
     if isinstance(one, dict):
         return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
     if isinstance(one, list):

@@ -262,7 +262,7 @@ async def postgresql_plan(database: Database, query: Query) -> tuple[str, int]:
     rows = await database.read(Query(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {query.text}", query.parameters))
     plan = "\n".join(str(row[0]) for row in rows)
     run = plan.partition("Planning")[0]
-    # The first node's numbers hold those of the nodes below it.
+    # The numbers of the first plan node include those of the nodes below it.
     buffers = next(line for line in run.splitlines() if "Buffers:" in line)
     return run, sum(int(number) for number in re.findall(r"(?:hit|read)=(\d+)", buffers))
 

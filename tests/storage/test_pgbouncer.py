@@ -20,7 +20,7 @@ from tests.storage.notes import Notes
 
 @pytest.fixture
 async def clients(pgbouncer: PgBouncer, fresh_postgresql_name: str) -> AsyncGenerator[list[Notes]]:
-    """Two nodes, each with a pool of its own."""
+    """Two nodes, each with its own pool."""
     url = pgbouncer.url(fresh_postgresql_name)
     databases = [await PostgreSQLDatabase.open(url, query_timeout=3) for _ in range(2)]
     nodes = [Notes(database) for database in databases]

@@ -18,7 +18,7 @@ from tests.storage.notes import Notes
 
 QUERY_TIMEOUT = 1.0
 IN_TIME = 10 * QUERY_TIMEOUT
-"""Seconds that what is given up after `QUERY_TIMEOUT` may take on a busy machine. Otherwise it would take a minute."""
+"""Seconds that a call with `QUERY_TIMEOUT` may take on a busy machine. Without the time-out it takes a minute."""
 
 type Attempt = Callable[[], Coroutine[Any, Any, Any]]
 

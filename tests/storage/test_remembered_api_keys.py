@@ -245,8 +245,8 @@ async def test_a_key_is_accepted_even_if_its_use_cannot_be_recorded(world: World
 
 async def test_the_database_stores_neither_the_key_nor_an_unkeyed_hash(world: World) -> None:
     _, text = await world.make()
-    elsewhere = World(world.storage, world.user)
-    assert await elsewhere.is_good(text)
+    other_world = World(world.storage, world.user)
+    assert await other_world.is_good(text)
     another = MasterSecret("another secret, just as long as the first")
     other = APIKeys(world.storage.api_keys, world.storage.users, Messages(JobSealer(another)), another)
     with pytest.raises(Unauthenticated):

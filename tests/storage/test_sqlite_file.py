@@ -1,4 +1,4 @@
-"""SQLite files that cannot be opened, go away, come back, or are replaced while they are open."""
+"""SQLite files that cannot be opened, or are removed, restored or replaced while they are open."""
 
 import os
 from collections.abc import AsyncGenerator

@@ -29,7 +29,6 @@ from tests.storage.ledger import (
     Receipt,
     Replace,
     UsedTicket,
-    along,
     documents,
     gates,
     history,
@@ -37,11 +36,12 @@ from tests.storage.ledger import (
     outbox,
     receipts,
     tickets,
+    typical_effects,
 )
 from tests.storage.samples import race, tally
 
 CALLERS = 64
-NOTHING = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
+UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])
@@ -84,7 +84,7 @@ def replacing(document_id: str, versions: tuple[int, ...]) -> Replace:
 
 async def test_a_write_is_stored_with_its_history_and_effects(nodes: list[Ledger]) -> None:
     created = [new_document(f'{{"n": {n}}}') for n in range(CALLERS)]
-    units = [(document, along(document.id, f"key {n}")) for n, document in enumerate(created)]
+    units = [(document, typical_effects(document.id, f"key {n}")) for n, document in enumerate(created)]
     outcomes = await race(*[nodes[0].writes.commit([write], effects) for write, effects in units])
     assert [list(outcome) for outcome in outcomes] == [[None]] * CALLERS
     assert await nodes[1].rows(documents) == [(d.id, None, d.data, 1) for d in created]
@@ -98,7 +98,7 @@ async def test_the_history_has_every_version_of_a_document(ledger: Ledger) -> No
     for version in range(1, 4):
         data = f'{{"n": {version + 1}}}'
         writes = [Replace(first, data, (version,)), Replace(second, data)]
-        outcomes = await race(*[ledger.writes.commit([write], along(write.id)) for write in writes])
+        outcomes = await race(*[ledger.writes.commit([write], typical_effects(write.id)) for write in writes])
         assert [tuple(row) for (row,) in outcomes] == [(i, None, data, version + 1) for i in (first, second)]
     expected = [(i, version, f'{{"n": {version}}}') for i in (first, second) for version in range(1, 5)]
     assert await ledger.rows(history) == sorted(expected)
@@ -111,7 +111,7 @@ async def test_a_write_that_finds_no_row_stores_nothing(
 ) -> None:
     document = await nodes[0].create()
     before = await nodes[1].counts()
-    for effects in ((), along(document)):
+    for effects in ((), typical_effects(document)):
         with pytest.raises(Refused) as caught:
             await nodes[0].writes.commit([write(document, versions)], effects)
         assert (caught.value.index, caught.value.reason) == (0, None)
@@ -129,26 +129,28 @@ async def test_several_versions_can_be_expected(ledger: Ledger) -> None:
 
 async def test_a_guard_allows_or_prevents_the_whole_unit(nodes: list[Ledger]) -> None:
     open_gate, closed, document = await nodes[0].gate(), await nodes[0].gate(closed=1), await nodes[0].create()
-    for gate in (closed, NOTHING):
+    for gate in (closed, UNKNOWN_ID):
         for write in (new_document(), Replace(document, "[]", (1,)), Delete(document)):
             with pytest.raises(Closed):
-                await nodes[0].writes.commit([write], [*along(document), OpenGate(gate)])
+                await nodes[0].writes.commit([write], [*typical_effects(document), OpenGate(gate)])
     assert await nodes[1].counts() == {"documents": 1, "history": 1, "gates": 2}
     for write in (new_document(), Replace(document, "[]", (1,))):
-        await nodes[0].writes.commit([write], [*along(document), OpenGate(open_gate)])
+        await nodes[0].writes.commit([write], [*typical_effects(document), OpenGate(open_gate)])
     assert await nodes[1].counts() == {"documents": 2, "history": 3, "receipts": 2, "outbox": 2, "gates": 2}
 
 
 async def test_a_version_and_a_condition_apply_together_or_not_at_all(nodes: list[Ledger]) -> None:
     document, ticket = await nodes[0].create(), await nodes[0].ticket()
     with pytest.raises(Refused) as caught:
-        await nodes[0].writes.commit([Replace(document, "[]", (2,))], [*along(document), UsedTicket(ticket, 1)])
+        await nodes[0].writes.commit(
+            [Replace(document, "[]", (2,))], [*typical_effects(document), UsedTicket(ticket, 1)]
+        )
     assert caught.value.index == 0
-    for wrong in (UsedTicket(ticket, 2), UsedTicket(NOTHING, 1)):
+    for wrong in (UsedTicket(ticket, 2), UsedTicket(UNKNOWN_ID, 1)):
         with pytest.raises(NoTicket):
-            await nodes[0].writes.commit([Replace(document, "[]", (1,))], [*along(document), wrong])
+            await nodes[0].writes.commit([Replace(document, "[]", (1,))], [*typical_effects(document), wrong])
     assert await nodes[1].counts() == {"documents": 1, "history": 1, "tickets": 1}
-    await nodes[0].writes.commit([Replace(document, "[]", (1,))], [*along(document), UsedTicket(ticket, 1)])
+    await nodes[0].writes.commit([Replace(document, "[]", (1,))], [*typical_effects(document), UsedTicket(ticket, 1)])
     assert await nodes[1].counts() == {"documents": 1, "history": 2, "receipts": 1, "outbox": 1}
 
 
@@ -158,13 +160,13 @@ async def test_a_constraint_violation_in_the_last_effect_rolls_back_the_write(no
     await nodes[0].writes.commit([Replace(document, "[]")], [message])
     before = await nodes[1].counts()
     for write in (new_document(), Replace(document, "[2]", (2,)), Delete(document)):
-        for effects in ([Note("k", "t"), message], [*along(document), Message(new_id()[0], "new"), message]):
+        for effects in ([Note("k", "t"), message], [*typical_effects(document), Message(new_id()[0], "new"), message]):
             with pytest.raises(Refused) as caught:
                 await nodes[0].writes.commit([write], effects)
             assert caught.value.index == len(effects)
             assert isinstance(caught.value.reason, UniqueViolation)
     with pytest.raises(Refused) as caught:
-        await nodes[0].writes.commit([new_document()], [Link(new_id()[0], document), Link(new_id()[0], NOTHING)])
+        await nodes[0].writes.commit([new_document()], [Link(new_id()[0], document), Link(new_id()[0], UNKNOWN_ID)])
     assert caught.value.index == 2
     assert isinstance(caught.value.reason, ForeignKeyViolation)
     assert await nodes[1].counts() == before
@@ -210,7 +212,7 @@ async def test_a_batch_runs_writes_of_all_kinds_in_order(nodes: list[Ledger]) ->
         Replace(new.id, "[4]"),
         new_document(),
     ]
-    rows = await nodes[0].writes.commit(writes, along(kept))
+    rows = await nodes[0].writes.commit(writes, typical_effects(kept))
     assert [None if row is None else (row[0], *row[2:]) for row in rows if row is None or len(row) > 1] == [
         (kept, "[1]", 2),
         None,
@@ -234,15 +236,15 @@ async def test_a_batch_is_atomic_and_reports_the_index_of_the_failed_write(nodes
     bad: list[tuple[Any, type[Exception] | None]] = [
         (Replace(stored[0], "[1]", (2,)), None),
         (Delete(stored[0], (2,)), None),
-        (Delete(NOTHING), None),
+        (Delete(UNKNOWN_ID), None),
         (new_document(name="taken"), UniqueViolation),
-        (Link(new_id()[0], NOTHING), ForeignKeyViolation),
+        (Link(new_id()[0], UNKNOWN_ID), ForeignKeyViolation),
     ]
     for wrong, reason in bad:
         for index in (0, 4, 9):
             writes = [*good[:index], wrong, *good[index:], new_document()]
             with pytest.raises(Refused) as caught:
-                await nodes[0].writes.commit(writes, along(stored[0]))
+                await nodes[0].writes.commit(writes, typical_effects(stored[0]))
             assert caught.value.index == index
             assert type(caught.value.reason) is (reason or type(None))
     assert await nodes[1].counts() == before
@@ -251,7 +253,7 @@ async def test_a_batch_is_atomic_and_reports_the_index_of_the_failed_write(nodes
 
 async def test_a_batch_can_have_many_writes(nodes: list[Ledger]) -> None:
     created = [new_document() for _ in range(300)]
-    await nodes[0].writes.commit(created, [*along(created[0].id), Note("k", "t")])
+    await nodes[0].writes.commit(created, [*typical_effects(created[0].id), Note("k", "t")])
     assert await nodes[1].counts() == {"documents": 300, "history": 300, "receipts": 1, "outbox": 1, "notes": 1}
     rows = await nodes[0].writes.commit([Replace(document.id, "[]", (1,)) for document in created])
     assert [row and (row[0], row[3]) for row in rows] == [(document.id, 2) for document in created]
@@ -267,13 +269,13 @@ async def test_a_dry_run_returns_the_result_and_stores_nothing(nodes: list[Ledge
     before = await nodes[1].counts()
     units: list[tuple[list[Any], Sequence[Any]]] = [
         ([Replace(document, "[]", (1,))], ()),
-        ([Replace(document, "[]", (1,))], [*along(document), UsedTicket(ticket, 1)]),
-        ([Replace(document, "[]"), new_document(), Replace(document, "[]", (2,))], along(document)),
+        ([Replace(document, "[]", (1,))], [*typical_effects(document), UsedTicket(ticket, 1)]),
+        ([Replace(document, "[]"), new_document(), Replace(document, "[]", (2,))], typical_effects(document)),
     ]
     for writes, effects in units:
         rows = await nodes[0].writes.commit(writes, effects, dry_run=True)
         assert [row and tuple(row)[3] for row in rows] == ([2] if len(writes) == 1 else [2, None, 3])
-    assert list(await nodes[0].writes.commit([new_document()], along(document), dry_run=True)) == [None]
+    assert list(await nodes[0].writes.commit([new_document()], typical_effects(document), dry_run=True)) == [None]
     with pytest.raises(Refused):
         await nodes[0].writes.commit([Replace(document, "[]", (2,))], dry_run=True)
     with pytest.raises(Refused) as caught:
@@ -287,7 +289,7 @@ async def test_dry_runs_and_writes_run_concurrently(nodes: list[Ledger]) -> None
     calls = []
     for n in range(CALLERS):
         write = new_document(f"[{n}]")
-        calls.append(nodes[n // 2 % 2].writes.commit([write], along(write.id), dry_run=n % 2 == 0))
+        calls.append(nodes[n // 2 % 2].writes.commit([write], typical_effects(write.id), dry_run=n % 2 == 0))
     assert tally(await race(*calls)) == {"won": CALLERS}
     assert {int(row[2][1:-1]) % 2 for row in await nodes[0].rows(documents)} == {1}
     assert await nodes[0].counts() == dict.fromkeys(("documents", "history", "receipts", "outbox"), CALLERS // 2)
@@ -299,19 +301,19 @@ async def test_dry_runs_and_writes_run_concurrently(nodes: list[Ledger]) -> None
 async def test_a_failing_write_does_not_affect_other_writes(nodes: list[Ledger]) -> None:
     ledger = nodes[0]
     stored = [await ledger.create() for _ in range(CALLERS)]
-    await ledger.writes.commit([new_document(name="taken")], [Receipt("used", NOTHING)])
+    await ledger.writes.commit([new_document(name="taken")], [Receipt("used", UNKNOWN_ID)])
     closed = await ledger.gate(closed=1)
     calls, expected = [], []
     for n, document in enumerate(stored):
         match n % 8:
             case 0:
-                calls.append(ledger.writes.commit([Replace(document, "[]", (1,))], along(document)))
+                calls.append(ledger.writes.commit([Replace(document, "[]", (1,))], typical_effects(document)))
             case 1:
-                calls.append(ledger.writes.commit([Replace(document, "[]", (2,))], along(document)))
+                calls.append(ledger.writes.commit([Replace(document, "[]", (2,))], typical_effects(document)))
             case 2:
-                calls.append(ledger.writes.commit([new_document()], along(document)))
+                calls.append(ledger.writes.commit([new_document()], typical_effects(document)))
             case 3:
-                calls.append(ledger.writes.commit([new_document()], along(document, "used")))
+                calls.append(ledger.writes.commit([new_document()], typical_effects(document, "used")))
             case 4:
                 calls.append(ledger.writes.commit([new_document()]))
             case 5:
@@ -336,7 +338,7 @@ async def test_exactly_one_of_many_writers_of_one_version_succeeds(nodes: list[L
     for version in range(1, 5):
         calls = []
         for n in range(CALLERS):
-            effects = along(document) if n % 3 else ()
+            effects = typical_effects(document) if n % 3 else ()
             write = Replace(document, f"[{n}]", (version,)) if n % 4 else Replace(document, f"[{n}]", (version, 99))
             writes = [write] if n % 5 else [new_document(), write]
             calls.append(nodes[n % 2].writes.commit(writes, effects))
@@ -350,7 +352,9 @@ async def test_exactly_one_of_many_writers_of_one_version_succeeds(nodes: list[L
 
 async def test_all_unconditional_writes_take_effect(nodes: list[Ledger]) -> None:
     document = await nodes[0].create()
-    calls = [nodes[n % 2].writes.commit([Replace(document, f"[{n}]")], along(document)) for n in range(CALLERS)]
+    calls = [
+        nodes[n % 2].writes.commit([Replace(document, f"[{n}]")], typical_effects(document)) for n in range(CALLERS)
+    ]
     outcomes = await race(*calls)
     assert sorted(row[3] for (row,) in outcomes) == list(range(2, CALLERS + 2))
     assert await nodes[0].counts() == {
@@ -362,7 +366,7 @@ async def test_all_unconditional_writes_take_effect(nodes: list[Ledger]) -> None
 
 
 async def test_exactly_one_of_many_writes_with_one_receipt_takes_effect(nodes: list[Ledger]) -> None:
-    calls = [nodes[n % 2].writes.commit([new_document()], [Receipt("one", NOTHING)]) for n in range(CALLERS)]
+    calls = [nodes[n % 2].writes.commit([new_document()], [Receipt("one", UNKNOWN_ID)]) for n in range(CALLERS)]
     outcomes = await race(*calls)
     assert tally(outcomes) == {"won": 1, "Refused": CALLERS - 1}
     assert {(o.index, type(o.reason)) for o in outcomes if isinstance(o, Refused)} == {(1, UniqueViolation)}
@@ -379,8 +383,8 @@ async def test_overlapping_batches_in_any_order_all_take_effect(nodes: list[Ledg
         writes: list[Any] = [Replace(document, f"[{n}]") for document in order]
         if n % 3 == 0:  # A version is named, so that the batch has two shapes: rows are locked by several statements.
             writes[::2] = [Replace(document, f"[{n}]", tuple(range(1, 100))) for document in order[::2]]
-        calls.append(nodes[n % 2].writes.commit(writes, along(stored[0])))
-        calls.append(nodes[n % 2].writes.commit([Replace(order[0], "[]")], along(stored[0])))
+        calls.append(nodes[n % 2].writes.commit(writes, typical_effects(stored[0])))
+        calls.append(nodes[n % 2].writes.commit([Replace(order[0], "[]")], typical_effects(stored[0])))
     outcomes = await race(*calls)
     assert tally(outcomes) == {"won": 2 * CALLERS}
     assert sum(row[3] - 1 for row in await nodes[0].rows(documents)) == CALLERS * 11
@@ -396,7 +400,7 @@ async def test_overlapping_receipts_in_opposite_order_do_not_deadlock(fresh_post
         await nodes[0].prepare()
 
         def in_the_middle() -> Script[None]:
-            yield from nodes[2].writes.steps([Receipt("key 20", NOTHING)])
+            yield from nodes[2].writes.steps([Receipt("key 20", UNKNOWN_ID)])
             yield Query("SELECT pg_sleep(0.5)::text", ())
             raise Closed
 
@@ -405,7 +409,7 @@ async def test_overlapping_receipts_in_opposite_order_do_not_deadlock(fresh_post
         await asyncio.sleep(0.2)
         calls = []
         for node, order in ((nodes[0], range(10, 30)), (nodes[1], range(29, 9, -1))):
-            calls += [node.writes.commit([new_document()], [Receipt(f"key {n}", NOTHING)]) for n in order]
+            calls += [node.writes.commit([new_document()], [Receipt(f"key {n}", UNKNOWN_ID)]) for n in order]
         assert tally(await race(*calls)) == {"won": 20, "Refused": 20}
         with pytest.raises(Closed):
             await held
@@ -415,7 +419,7 @@ async def test_overlapping_receipts_in_opposite_order_do_not_deadlock(fresh_post
 async def test_a_cancelled_call_does_not_affect_other_calls(nodes: list[Ledger]) -> None:
     created = [new_document() for _ in range(4 * CALLERS)]
     tasks = [
-        asyncio.ensure_future(_commit(nodes[0], [d] if n % 5 else [d, new_document()], along(d.id)))
+        asyncio.ensure_future(_commit(nodes[0], [d] if n % 5 else [d, new_document()], typical_effects(d.id)))
         for n, d in enumerate(created)
     ]
     for turn in range(0, CALLERS, 2):
@@ -437,7 +441,10 @@ async def _commit(ledger: Ledger, writes: Sequence[Any], effects: Sequence[Any])
 
 
 async def test_closing_the_database_stores_waiting_writes(nodes: list[Ledger]) -> None:
-    tasks = [asyncio.ensure_future(_commit(nodes[0], [d], along(d.id))) for d in [new_document() for _ in range(100)]]
+    tasks = [
+        asyncio.ensure_future(_commit(nodes[0], [d], typical_effects(d.id)))
+        for d in [new_document() for _ in range(100)]
+    ]
     await asyncio.sleep(0)
     await nodes[0].database.close()
     assert tally(await race(*tasks)) == {"won": 100}
@@ -494,16 +501,18 @@ async def test_writes_of_the_same_shape_share_a_statement(
     stored = [await ledger.create() for _ in range(10)]
     gate = await ledger.gate()
     shared.clear()
-    await race(*[ledger.writes.commit([Replace(document, "[]", (1,))], along(document)) for document in stored])
+    await race(
+        *[ledger.writes.commit([Replace(document, "[]", (1,))], typical_effects(document)) for document in stored]
+    )
     assert shared == [10]
     shared.clear()
     await race(*[ledger.writes.commit([Replace(document, "[]")], [OpenGate(gate)]) for document in stored])
     assert shared == [1] * 10
     shared.clear()
-    await race(*[ledger.writes.commit([Replace(stored[0], "[]")], along(stored[0])) for _ in range(10)])
+    await race(*[ledger.writes.commit([Replace(stored[0], "[]")], typical_effects(stored[0])) for _ in range(10)])
     assert shared == [1] * 10
     shared.clear()
-    await ledger.writes.commit([Replace(document, "[]") for document in stored], along(stored[0]))
+    await ledger.writes.commit([Replace(document, "[]") for document in stored], typical_effects(stored[0]))
     assert shared == [1]
     await database.close()
 
@@ -514,11 +523,11 @@ async def test_only_calls_that_could_leave_partial_writes_use_a_transaction(ledg
         return len(division.layouts), division.leaves_traces
 
     one, two = new_id()[0], new_id()[0]
-    assert traces([Create(one, "{}")], [*along(one), OpenGate(NOTHING)]) == (1, False)
-    assert traces([Create(one, "{}"), Create(two, "{}")], [*along(one), Note("a", "b")]) == (1, False)
-    assert traces([Replace(one, "{}", (1,))], [*along(one), OpenGate(NOTHING)]) == (1, False)
-    assert traces([Create(one, "{}")], [UsedTicket(NOTHING, 1)]) == (1, False)
+    assert traces([Create(one, "{}")], [*typical_effects(one), OpenGate(UNKNOWN_ID)]) == (1, False)
+    assert traces([Create(one, "{}"), Create(two, "{}")], [*typical_effects(one), Note("a", "b")]) == (1, False)
+    assert traces([Replace(one, "{}", (1,))], [*typical_effects(one), OpenGate(UNKNOWN_ID)]) == (1, False)
+    assert traces([Create(one, "{}")], [UsedTicket(UNKNOWN_ID, 1)]) == (1, False)
     assert traces([Replace(one, "{}"), Replace(two, "{}")]) == (1, True)
-    assert traces([Replace(one, "{}")], [UsedTicket(NOTHING, 1)]) == (2, True)
+    assert traces([Replace(one, "{}")], [UsedTicket(UNKNOWN_ID, 1)]) == (2, True)
     assert traces([Replace(one, "{}"), Delete(two)]) == (2, True)
     assert traces([Replace(one, "{}"), Replace(one, "{}")]) == (2, True)

@@ -12,12 +12,12 @@ from kingpost.storage.database import Database, Query, Statement
 POINTERS = frozenset({"user_id", "owner_id", "actor_id", "target_id"})
 """The columns that say which account a row is about."""
 TABLES_OF_ACCOUNTS = [t for t in metadata.sorted_tables if t.name != "users" and POINTERS & {*t.columns.keys()}]
-"""The tables that hold something about accounts, but for the accounts' own."""
+"""The tables that have data about accounts, except the table of accounts itself."""
 REMAINS = {"audit.actor_id", "audit.target_id", "sessions.user_id"}
-"""Where the id of a deleted account may stand."""
+"""The columns that may have the id of a deleted account."""
 LISTS = frozenset({"scopes"})
 IMPERSONAL = frozenset({"action", "actor_type", "target_type", "purpose", "kind", "type", "algorithm", "request_id"})
-"""Columns of words that are ours, not the account's."""
+"""Columns with constants of Kingpost, without personal data."""
 
 
 def unclassified_columns() -> list[str]:

@@ -24,7 +24,7 @@ from tests.system.forking import Forker
 KINGPOST = Path(sys.executable).with_name("kingpost")
 PASSWORD = "correct horse battery"
 TIMEOUT = 40.0
-"""Seconds after which a test gives up waiting. Nothing should take nearly as long."""
+"""Seconds after which a test stops waiting. No call should take nearly as long."""
 
 
 def eventually[T](what: Callable[[], T], timeout: float = TIMEOUT) -> T:

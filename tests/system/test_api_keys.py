@@ -12,7 +12,7 @@ from tests.system.conftest import SECRET_OF_BOTH, Serve
 from tests.system.running import PASSWORD, Client, Server, eventually, kingpost
 
 WITHIN = 1.0
-"""Seconds in which every node has heard of what ended."""
+"""Seconds within which the end of a key takes effect on every node."""
 SETTINGS = {"SECRET": SECRET_OF_BOTH}
 KEYS = "/api/v1/api-keys"
 ALL_ACCOUNTS = "/api/v1/users"

@@ -19,7 +19,7 @@ from tests.system.running import Client, Server, eventually, kingpost, sentences
 
 SECRET = "the secret that all nodes share, long enough"
 WITHIN = 1.0
-"""Seconds in which every node knows of a key that is new or retired."""
+"""Seconds within which every node knows of a new or retired key."""
 PUBLISHED = 10 * 60
 KEPT = 15 * 60
 
@@ -135,7 +135,7 @@ def within(seconds: float, what: Callable[[], bool]) -> bool:
 
 def test_keys_rotate_without_a_failed_request(cluster: Cluster) -> None:
     client = cluster.nodes[0].client().sign_up()
-    elsewhere = cluster.nodes[1].client(client.tokens["access_token"])
+    other_client = cluster.nodes[1].client(client.tokens["access_token"])
     old = key_of(client)
     with traffic(cluster):
         assert "published now, and signs from" in cluster.command("rotate")
@@ -148,7 +148,7 @@ def test_keys_rotate_without_a_failed_request(cluster: Cluster) -> None:
         assert cluster.states() == ["verifying", "signing"]
         for node in cluster.nodes:
             eventually(lambda node=node: key_of(node.client().log_in()) == new)  # type: ignore[misc]
-        assert [client.status(), elsewhere.status()] == [200, 200]
+        assert [client.status(), other_client.status()] == [200, 200]
 
         # By now every client in the traffic has refreshed; its tokens of the old key would have expired.
         time.sleep(WITHIN)
@@ -157,7 +157,7 @@ def test_keys_rotate_without_a_failed_request(cluster: Cluster) -> None:
         eventually(lambda: [key["id"] for key in cluster.listed()] == [new])
         eventually(lambda: cluster.published() == [[new], [new]])
         assert "removed signing key" in third.log
-    assert [client.status(), elsewhere.status()] == [401, 401]
+    assert [client.status(), other_client.status()] == [401, 401]
     assert client.refresh().status() == 200
 
 

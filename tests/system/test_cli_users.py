@@ -21,7 +21,7 @@ from tests.system.conftest import Serve
 from tests.system.running import KINGPOST, PASSWORD, TIMEOUT, Client, environment, eventually, kingpost, sentences
 
 WITHIN = 1.0
-"""Seconds in which running servers have heard of what a command did."""
+"""Seconds within which a command takes effect on running servers."""
 OTHER_PASSWORD = "staple battery horse"
 UNKNOWN_ID = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6a"
 FIELDS = {"id", "email", "email_verified", "name", "metadata", "roles", "status", "created_at", "updated_at"}

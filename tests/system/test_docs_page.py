@@ -16,7 +16,7 @@ from tests.system.running import Server
 
 ASSETS = ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
 EMAIL, PASSWORD = "ada@example.com", "correct horse battery"
-"""The ones of the document's examples, which the page fills in."""
+"""The values of the examples in the document, which the page fills in."""
 FOR_MS = 20_000
 
 

@@ -15,7 +15,7 @@ from tests.system.running import PASSWORD, Server, eventually, kingpost
 
 EMAIL = "ada@example.com"
 SHARED = {"SECRET": "the master secret of two nodes, long enough", "RATE_LIMIT_LOGIN": "10/hour"}
-"""Ten failures are free, and no delay ends before the test does: the first one takes six minutes."""
+"""Ten failures are free, and no delay ends during the test: the first delay is six minutes."""
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.system.running import PASSWORD, Server, eventually, kingpost, sentenc
 
 PEOPLE = [f"person{number}@example.com" for number in range(6)]
 AT_MOST = 5.0
-"""Seconds after which an answer would not be "as ever". Hashing six passwords takes most of it on a slow machine."""
+"""The longest acceptable response time in seconds. On a slow machine, hashing six passwords takes most of it."""
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from tests.system.running import (
 )
 
 WITHIN = 1.0
-"""Seconds in which every node has heard of a logout."""
+"""Seconds within which a logout takes effect on every node."""
 
 
 def test_concurrent_migrations_all_succeed(tmp_path: Path, serve: Serve, database_of_both_kinds: str) -> None:
@@ -115,8 +115,8 @@ def refused_within(client: Client, end: Callable[[], httpx.Response]) -> None:
 def test_a_logout_on_one_node_takes_effect_on_the_other(two: tuple[Server, Server]) -> None:
     for here, there in (two, two[::-1]):
         client = here.client().sign_up(fresh_email())
-        elsewhere = there.client(client.tokens["access_token"])
-        refused_within(elsewhere, lambda client=client: client.post("/api/v1/auth/logout"))  # type: ignore[misc]
+        other_client = there.client(client.tokens["access_token"])
+        refused_within(other_client, lambda client=client: client.post("/api/v1/auth/logout"))  # type: ignore[misc]
         assert client.status() == 401
 
 
@@ -129,29 +129,29 @@ def test_every_end_of_a_session_takes_effect_on_the_other_node(
     assert kingpost(first.directory, *command, stdin=PASSWORD, **variables).returncode == 0
     admin = first.client().log_in("root@example.com")
 
-    def elsewhere(email: str, *, is_new: bool = True) -> tuple[Client, Client, str]:
+    def clients_on_both_nodes(email: str, *, is_new: bool = True) -> tuple[Client, Client, str]:
         client = first.client()
         client.sign_up(email) if is_new else client.log_in(email)
         return client, second.client(client.tokens["access_token"]), client.tokens["user"]["id"]
 
-    client, other, user_id = elsewhere("everywhere@example.com")
+    client, other, user_id = clients_on_both_nodes("everywhere@example.com")
     refused_within(other, lambda: client.post("/api/v1/auth/logout", json={"everywhere": True}))
-    _, other, user_id = elsewhere("suspended@example.com")
+    _, other, user_id = clients_on_both_nodes("suspended@example.com")
     refused_within(other, lambda: admin.patch(f"/api/v1/users/{user_id}", json={"status": "suspended"}))
-    _, other, user_id = elsewhere("deleted@example.com")
+    _, other, user_id = clients_on_both_nodes("deleted@example.com")
     refused_within(other, lambda: admin.delete(f"/api/v1/users/{user_id}"))
-    client, _, user_id = elsewhere("changed@example.com")
-    _, other, _ = elsewhere("changed@example.com", is_new=False)
+    client, _, user_id = clients_on_both_nodes("changed@example.com")
+    _, other, _ = clients_on_both_nodes("changed@example.com", is_new=False)
     passwords = {"current_password": PASSWORD, "new_password": "another long password"}
     refused_within(other, lambda: client.put(f"/api/v1/users/{user_id}/password", json=passwords))
     assert client.status() == 200
-    client, _, _ = elsewhere("others@example.com")
-    _, other, _ = elsewhere("others@example.com", is_new=False)
+    client, _, _ = clients_on_both_nodes("others@example.com")
+    _, other, _ = clients_on_both_nodes("others@example.com", is_new=False)
     refused_within(other, lambda: client.delete("/api/v1/auth/sessions"))
     assert client.status() == 200
-    client, other, user_id = elsewhere("ended@example.com")
+    client, other, user_id = clients_on_both_nodes("ended@example.com")
     refused_within(other, lambda: admin.delete(f"/api/v1/auth/sessions/{client.tokens['session_id']}"))
-    _, other, user_id = elsewhere("all@example.com")
+    _, other, user_id = clients_on_both_nodes("all@example.com")
     refused_within(other, lambda: admin.delete(f"/api/v1/users/{user_id}/sessions"))
     assert admin.status() == 200
 

@@ -20,7 +20,7 @@ from tests.system.searching import Secrets
 SECRET = "the master secret " + secrets.token_urlsafe(24)
 ADMIN = "admin@example.com"
 PRIVATE_KEY = bytes.fromhex("020100301306072a8648ce3d0201")
-"""What every private key for P-256 starts with in PKCS #8, after its length."""
+"""The first bytes of every private key for P-256 in PKCS #8, after its length."""
 
 
 def administer(run: Run) -> None:

@@ -16,7 +16,7 @@ from tests.system.conftest import Serve
 from tests.system.running import PASSWORD, Client, Server, eventually, kingpost, sentences
 
 HANG = 25.0
-"""Seconds in which a database that does not answer must have become a 503."""
+"""Seconds within which a hanging database must lead to a 503."""
 
 
 def request_everything(client: Client, path: str) -> dict[str, httpx.Response]:
@@ -106,15 +106,15 @@ def test_a_logout_during_an_outage_takes_effect_on_the_other_node_afterwards(
     (tmp_path / "other").mkdir()
     here, there = serve(settings=shared), serve(directory=tmp_path / "other", settings=shared)
     client = here.client().sign_up()
-    elsewhere = there.client(client.tokens["access_token"])
-    assert elsewhere.status() == 200
+    other_client = there.client(client.tokens["access_token"])
+    assert other_client.status() == 200
     assert client.post("/api/v1/auth/logout").status_code == 204
     with stopped(postgresql_server):
         # Within the second until the node knows of the logout, the token might still be accepted.
         time.sleep(1.0)
-        assert elsewhere.status() in (401, 503)
-    eventually(lambda: elsewhere.status("/readyz") == 200)
-    assert elsewhere.status() == 401
+        assert other_client.status() in (401, 503)
+    eventually(lambda: other_client.status("/readyz") == 200)
+    assert other_client.status() == 401
 
 
 def test_an_admin_command_without_a_database_fails_in_one_sentence(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_sqlite_file_is_moved_away_and_back(serve: Serve, tmp_path: Path) ->
     answers = request_everything(client, path)
     all_unavailable({name: answers[name] for name in ("create", "change", "login", "refresh", "sign up", "readyz")})
     assert client.status("/livez") == 200
-    assert not file.exists(), "nothing may be written to a new file in its place"
+    assert not file.exists(), "no data may be written to a new file in its place"
     away.rename(file)
     recovers(server, client, path)
 

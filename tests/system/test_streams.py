@@ -19,7 +19,7 @@ from tests.system.conftest import Serve, factory
 from tests.system.running import TIMEOUT, Client, Server, eventually
 
 ENTRIES = 40_000
-"""More than the buffers of two sockets hold."""
+"""More than the buffers of two sockets can store."""
 EMAIL = "ada@example.com"
 
 

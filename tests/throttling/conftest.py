@@ -11,7 +11,7 @@ from kingpost.auth.throttling.valkey import TIMEOUT, ValkeyCounters
 from tests.servers import ValkeyServer
 
 LONG_TIMEOUT = 30.0
-"""A time-out, in seconds, that no answer exceeds, however busy the machine is."""
+"""A time-out in seconds that no reply exceeds, even on a busy machine."""
 
 
 async def two_nodes(valkey_server: ValkeyServer, time_out: float) -> AsyncGenerator[list[ValkeyCounters]]:

@@ -23,7 +23,7 @@ from tests.nodes import Node, open_node
 SECRET = MasterSecret("one secret")
 LIFETIME = 600
 OVER = PUBLISHED_BEFORE_USE + LIFETIME + SLACK
-"""Seconds after which a key's predecessor is of no use any more."""
+"""Seconds after which the predecessor of a key is no longer needed."""
 
 
 @pytest.fixture

@@ -97,8 +97,8 @@ def test_the_successor_depends_on_the_master_secret() -> None:
 
 def test_the_successor_is_bound_to_its_session() -> None:
     token = TOKENS.first(clock.new_id()[0])
-    elsewhere = RefreshToken(str(uuid.uuid4()), token.secret, "")
-    assert TOKENS.successor(elsewhere).secret != TOKENS.successor(token).secret
+    in_other_session = RefreshToken(str(uuid.uuid4()), token.secret, "")
+    assert TOKENS.successor(in_other_session).secret != TOKENS.successor(token).secret
 
 
 def test_only_a_hash_of_the_secret_is_stored() -> None:

@@ -112,7 +112,7 @@ def test_another_library_verifies_the_signature_of_a_key() -> None:
 
 
 def test_a_key_verifies_the_signature_of_another_library() -> None:
-    """Otherwise the refusals below would prove nothing."""
+    """Without this test, the refusals below would be meaningless."""
     key = SigningKey.generate()
     assert verifies(key, signature_by(key))
 
@@ -319,7 +319,7 @@ async def test_a_key_that_another_node_added_is_found() -> None:
     assert await ring.find(known.id) is known
 
 
-async def test_a_key_that_was_removed_is_forgotten() -> None:
+async def test_a_removed_key_is_removed_from_the_ring() -> None:
     removed, kept = key_of_age(30_000), key_of_age(20_000)
     stored = Stored()
     stored.keys = [removed.seal(SECRET), kept.seal(SECRET)]

@@ -128,7 +128,7 @@ def test_an_issued_token_is_verified(node: Node) -> None:
 
 
 def test_the_forging_helpers_can_create_valid_tokens(node: Node) -> None:
-    """Otherwise the refusals below would prove nothing."""
+    """Without this test, the refusals below would be meaningless."""
     assert node.verify(node.signed(node.header(), node.claims())).principal.user_id == USER
 
 
@@ -182,7 +182,7 @@ def test_the_lifetime_is_configurable(node: Node) -> None:
 
 
 def test_unknown_claims_are_ignored(node: Node) -> None:
-    """RFC 7519, section 4: what is not understood is ignored. Nodes of two versions run side by side."""
+    """RFC 7519, section 4: what is not understood is ignored. Nodes of two versions can run at the same time."""
     assert node.verify(node.signed(node.header(), node.claims(acr="mfa"))).principal.user_id == USER
 
 
@@ -503,4 +503,4 @@ def test_the_check_of_a_cached_token_takes_microseconds() -> None:
 
 
 SHARED = Node()
-"""For hypothesis, which wants one node for all its examples."""
+"""For hypothesis, which needs one node for all its examples."""
