@@ -1,7 +1,7 @@
 """Run commands of Kingpost in separate processes, forked from a process that has imported it.
 
-Starting Python and importing takes longer than most commands do. All else is as for users: arguments, environment,
-directory, streams, signals and exit code. How a program starts is tested with `kingpost serve`.
+Starting Python and importing takes longer than most commands do. Everything else works as for users: arguments,
+environment, directory, streams, signals and exit code. The start of a program is tested with `kingpost serve`.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ class Forker:
         """Run a command to its end in a directory; `arguments` begin with the program's path.
 
         Raises:
-        subprocess.TimeoutExpired: the command took longer, and was killed with its children.
+            subprocess.TimeoutExpired: the command took longer, and was killed with its children.
         """
         request = json.dumps([str(directory), arguments, dict(environment)]).encode()
         assert len(request) < LONGEST

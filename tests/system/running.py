@@ -43,8 +43,8 @@ def eventually[T](what: Callable[[], T], timeout: float = TIMEOUT) -> T:
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of this process without a developer's Kingpost settings, and with `variables`.
 
-    Names are written without `KINGPOST_`. Neither draining nor slowing guesses down is a test's subject,
-    unless it says so. Modules are compiled once, not by every process, as wherever Kingpost is installed.
+    Names are written without `KINGPOST_`. Draining and limits on guessing are off, unless a test sets
+    them. Modules are compiled once, not by every process, as in any installation.
     """
     defaults = {"DRAIN_SECONDS": "0", "RATE_LIMIT_LOGIN": "off"}
     left_out = re.compile(r"KINGPOST_|PYTHONDONTWRITEBYTECODE$")
