@@ -93,18 +93,19 @@ async def users_table_hidden(stack: Stack) -> AsyncGenerator[None]:
 
 async def test_no_request_queries_the_accounts(serve: Serve) -> None:
     stack = await serve(SIGNUP="verified")
-    known, unknown = (await verified_user(stack)).email, fresh_email()
+    known = (await verified_user(stack)).email
+    unknown = {send: fresh_email() for send in (forgot, resend, sign_up)}
     async with users_table_hidden(stack):
-        for send in (forgot, resend, sign_up):
-            for email in (known, unknown):
-                assert (await send(stack, email)).status_code == 202
+        for send, email in unknown.items():
+            assert (await send(stack, known)).status_code == 202
+            assert (await send(stack, email)).status_code == 202
         client = stack.client()
         client.event_hooks = {}  # The hooks forbid status 500, which is expected below.
         body = {"email": known, "password": PASSWORD}
         assert (await client.post("/api/v1/auth/login", json=body)).status_code == 500
     # The stored jobs run as soon as the table is back.
     assert sorted(await subjects(stack, known)) == sorted([VERIFY, RESET, SET_PASSWORD])
-    assert (await subjects(stack, unknown)).count(VERIFY) == 1
+    assert [await subjects(stack, email) for email in unknown.values()] == [[], [], [VERIFY]]
 
 
 async def test_a_request_stores_one_job_that_looks_the_same_for_every_address(tmp_path: Path) -> None:
