@@ -60,7 +60,7 @@ async def test_a_key_added_elsewhere_is_published_and_a_key_removed_elsewhere_is
 async def test_a_server_with_stale_revocations_looks_up_the_key_of_each_token(serve: Serve, tmp_path: Path) -> None:
     stack = await serve()
     caller = await stack.sign_up()
-    await stack.kingpost.auth.sessions._revocations.stop()
+    await stack.kingpost.auth.revocations.stop()
     await asyncio.sleep(TRUSTED_FOR)
     assert await status(caller) == 200
     storage = await open_node(f"sqlite:///{tmp_path}/kingpost.db")
