@@ -212,7 +212,7 @@ def assert_export_is_aborted(ask: Ask, server: Server, admin: Client, home: Path
         (home / "moved.db").rename(home / "kingpost.db")
     assert not reader.received.endswith(b"\r\n0\r\n\r\n")
     assert reader.received.count(b'"bulk"') < ENTRIES
-    assert "breaks off: The database is not available" in server.log
+    assert "aborted: The database is not available" in server.log
     eventually(lambda: server.client().status("/readyz") == 200)
 
 

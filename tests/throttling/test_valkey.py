@@ -34,6 +34,18 @@ async def until_shared(valkey_server: ValkeyServer, *nodes: ValkeyCounters) -> N
                 await asyncio.sleep(0.05)
 
 
+async def passing_while_shared(nodes: list[ValkeyCounters], caplog: pytest.LogCaptureFixture) -> int:
+    """Count the attempts that pass on two nodes in turns. Try again if Valkey timed out on a slow machine."""
+    async with asyncio.timeout(60):
+        while True:
+            caplog.clear()
+            key = uuid.uuid4().hex
+            waits = await asyncio.gather(*[attempt(nodes[n % 2], key, FIVE) for n in range(50)])
+            if "cannot be used" not in caplog.text:
+                return waits.count(0)
+            await asyncio.sleep(RETRY_EVERY)
+
+
 async def test_counters_survive_a_restart_of_the_node(
     valkey_server: ValkeyServer, unhurried_nodes: list[ValkeyCounters]
 ) -> None:
@@ -81,9 +93,8 @@ async def test_each_node_continues_with_its_own_counts_without_valkey(
     finally:
         valkey_server.start()
     await until_shared(valkey_server, *valkey_nodes)
-    waits = await asyncio.gather(*[attempt(valkey_nodes[n % 2], "b", FIVE) for n in range(50)])
-    assert waits.count(0) == 5
     assert "answers again" in caplog.text
+    assert await passing_while_shared(valkey_nodes, caplog) == 5
 
 
 async def test_a_freeze_during_many_attempts_allows_no_more_of_them(
