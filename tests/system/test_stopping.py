@@ -16,7 +16,7 @@ WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
 def refuses(server: Server) -> bool:
     """Return whether the server no longer listens: a connection is refused, not accepted without a response."""
     try:
-        httpx.get(f"{server.url}/livez", timeout=1)
+        httpx.get(f"{server.url}/livez", verify=False, timeout=1)
     except httpx.ConnectError:
         return True
     except httpx.TransportError:
@@ -42,11 +42,11 @@ def test_a_draining_server_says_so_and_keeps_serving(serve: Serve, workers: str)
     kept = server.client().sign_up()
     signalled_at = time.monotonic()
     server.signal(signal.SIGTERM)
-    eventually(lambda: all(httpx.get(f"{server.url}/readyz").status_code == 503 for _ in range(5)))
-    draining = httpx.get(f"{server.url}/readyz")
+    eventually(lambda: all(httpx.get(f"{server.url}/readyz", verify=False).status_code == 503 for _ in range(5)))
+    draining = httpx.get(f"{server.url}/readyz", verify=False)
     assert draining.headers["retry-after"]
     assert draining.json()["type"] == "/problems/unavailable"
-    assert httpx.get(f"{server.url}/livez").status_code == 200
+    assert httpx.get(f"{server.url}/livez", verify=False).status_code == 200
     kept.create(title="on an old connection")
     server.client().log_in().create(title="on a new connection")
     assert time.monotonic() - signalled_at < 5, "this machine is too slow for this test"
@@ -108,7 +108,7 @@ def test_a_second_signal_does_not_wait_for_requests_in_progress(serve: Serve) ->
 def test_a_second_signal_ends_the_drain(serve: Serve) -> None:
     server = serve(DRAIN_SECONDS="60")
     server.signal(signal.SIGTERM)
-    eventually(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
+    eventually(lambda: httpx.get(f"{server.url}/readyz", verify=False).status_code == 503)
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
 
