@@ -6,10 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from kingpost.storage.opening import migrate
 from tests import servers
 from tests.programs import need
+
+# How long one example takes depends on the other load of the machine. Tests of speed compare two sizes instead.
+settings.register_profile("kingpost", deadline=None)
+settings.load_profile("kingpost")
 
 
 @pytest.fixture(scope="session")

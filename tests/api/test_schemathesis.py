@@ -148,13 +148,13 @@ def check(case: Case, api_user: ApiUser, server: str) -> None:
 
 @pytest.mark.timeout(900)
 @SCHEMA.parametrize()
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 def test_the_server_behaves_as_documented_for_a_user(case: Case, user: ApiUser, server: str) -> None:
     check(case, user, server)
 
 
 @pytest.mark.timeout(900)
 @SCHEMA.parametrize()
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 def test_the_server_behaves_as_documented_for_an_administrator(case: Case, admin: ApiUser, server: str) -> None:
     check(case, admin, server)

@@ -44,7 +44,7 @@ async def database(postgresql_url: str) -> AsyncGenerator[PostgreSQLDatabase]:
     await database.close()
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=documents)
 @pytest.mark.asyncio(loop_scope="module")
 async def test_the_server_returns_a_document_unchanged(database: PostgreSQLDatabase, value: Any) -> None:
