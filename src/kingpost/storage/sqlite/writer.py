@@ -135,12 +135,15 @@ def _commit(connection: apsw.Connection, group: Sequence[Task], *, apart: bool =
     connection.set_busy_timeout(int(time_limit * 1000))
     try:
         connection.execute("BEGIN IMMEDIATE")
-        schema = _schema_version(connection)
+        # Only a script can fail half-way: SQLite undoes a statement that fails.
+        has_scripts = any(type(task.work) is not Query for task in group)
+        schema = _schema_version(connection) if has_scripts else None
         step = _step_apart if apart else _step
         cursor = connection.cursor()  # One for all statements: creating a cursor takes as long as a short statement.
         outcomes = [step(cursor, task) for task in group if not task.future.cancelled()]
         # `_step` does not count changes of the schema, which a migration makes.
-        if not apart and any(outcome.error for outcome in outcomes) and schema != _schema_version(connection):
+        has_failed = has_scripts and any(outcome.error for outcome in outcomes)
+        if has_failed and not apart and schema != _schema_version(connection):
             raise LeftChanges
         connection.execute("COMMIT")
     except BaseException:
