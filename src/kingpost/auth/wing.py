@@ -146,16 +146,7 @@ async def open_auth(
     password_rules = PasswordRules()
     throttle = Throttle(counters, settings.rate_limit_login, secret)
     reauthentication = Reauthentication(stores.credentials, stores.sessions, stores.audit, hasher, throttle)
-    second_factors = SecondFactors(
-        stores.second_factors,
-        stores.users,
-        TOTPSealer(secret),
-        RecoveryCodes(secret),
-        reauthentication,
-        throttle,
-        messages,
-        settings.service_name,
-    )
+    second_factors = _second_factors(settings, secret, stores, messages, reauthentication, throttle)
     sessions = Sessions(
         stores.credentials,
         stores.users,
@@ -182,18 +173,44 @@ async def open_auth(
         second_factors=second_factors,
         api_keys=api_keys,
         keys=keys,
-        key_rotation=KeyRotation(
-            stores.signing_keys,
-            keys,
-            secret,
-            token_lifetime=access_tokens.lifetime,
-            rotation_days=settings.key_rotation_days,
-        ),
+        key_rotation=_key_rotation(settings, secret, stores, keys, access_tokens),
         exports={
             "sessions": stores.sessions.export,
             "api_keys": api_keys.export,
             "second_factor": stores.second_factors.export,
         },
+    )
+
+
+def _second_factors(
+    settings: Settings,
+    secret: MasterSecret,
+    stores: AuthStores,
+    messages: Messages,
+    reauthentication: Reauthentication,
+    throttle: Throttle,
+) -> SecondFactors:
+    return SecondFactors(
+        stores.second_factors,
+        stores.users,
+        TOTPSealer(secret),
+        RecoveryCodes(secret),
+        reauthentication,
+        throttle,
+        messages,
+        settings.service_name,
+    )
+
+
+def _key_rotation(
+    settings: Settings, secret: MasterSecret, stores: AuthStores, keys: KeyRing, access_tokens: AccessTokens
+) -> KeyRotation:
+    return KeyRotation(
+        stores.signing_keys,
+        keys,
+        secret,
+        token_lifetime=access_tokens.lifetime,
+        rotation_days=settings.key_rotation_days,
     )
 
 

@@ -1,4 +1,4 @@
-"""The throttle of attempts at passwords and codes. It slows attackers down and locks nobody out.
+"""The throttle of attempts at passwords and codes. It slows attackers down, and never locks an account.
 
 An attempt is counted as a failure before the password is checked, and taken back if it succeeds, so that
 concurrent attempts get no further than sequential ones. A number of failures is free for each account and for

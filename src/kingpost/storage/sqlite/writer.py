@@ -136,7 +136,7 @@ def _commit(connection: apsw.Connection, group: Sequence[Task], *, apart: bool =
     try:
         connection.execute("BEGIN IMMEDIATE")
         # Only a script can fail half-way: SQLite undoes a statement that fails.
-        has_scripts = any(type(task.work) is not Query for task in group)
+        has_scripts = not all(isinstance(task.work, Query) for task in group)
         schema = _schema_version(connection) if has_scripts else None
         step = _step_apart if apart else _step
         cursor = connection.cursor()  # One for all statements: creating a cursor takes as long as a short statement.
@@ -196,9 +196,9 @@ def _step_apart(cursor: apsw.Cursor, task: Task) -> Outcome:
 
 
 def _do(cursor: apsw.Cursor, work: Work) -> Any:
-    if type(work) is Query:
+    if isinstance(work, Query):
         return cursor.execute(*work).fetchall()
-    return _play(cursor, work())  # type: ignore[operator]
+    return _play(cursor, work())
 
 
 def _play[T](cursor: apsw.Cursor, script: Script[T]) -> T:
