@@ -177,15 +177,17 @@ class Conflict(Problem):
 class VersionMismatch(Problem):
     status = 412
     slug = "version-mismatch"
-    title = "The version does not match If-Match"
+    title = "The stored version does not meet If-Match or If-None-Match"
     explanation = (
-        "`If-Match` does not name the stored version: it has changed since you read it. The field `current` contains "
-        "the current representation. Apply your change to that, and send the request again with its `ETag`."
+        "`If-Match` does not name the stored version, or `If-None-Match` names it: it has changed since you read it. "
+        "The field `current` contains the current representation. Apply your change to that, and send the request "
+        'again with its version in quotes: `If-Match: "3"`. An entity tag that a proxy has made weak (`W/"3"`) never '
+        "matches in `If-Match`."
     )
 
-    def __init__(self, current: Any) -> None:
+    def __init__(self, current: Any, detail: str | None = None) -> None:
         """Report the stored value: `current` is encoded as the field of that name."""
-        super().__init__()
+        super().__init__(detail)
         self.current = current
 
 

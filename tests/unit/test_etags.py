@@ -1,4 +1,4 @@
-"""Entity tags and conditions of RFC 9110, section 13.1."""
+"""Entity tags, and the preconditions of RFC 9110, section 13.1."""
 
 import contextlib
 
@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kingpost.http.app.etags import format_etag, if_match, if_none_match
-from kingpost.problems import InvalidRequest
+from kingpost.http.app.etags import format_etag, version_of
+from kingpost.http.app.preconditions import Preconditions
+from kingpost.problems import InvalidRequest, VersionMismatch
 from tests.timing import assert_linear
 
 MALFORMED = [
@@ -16,15 +17,44 @@ MALFORMED = [
 ]  # fmt: skip
 
 
-@given(st.integers(0, 10**18 - 1))
-def test_round_trip(version: int) -> None:
-    assert if_match(format_etag(version)) == (version,)
-    assert if_none_match(format_etag(version), version)
-    assert not if_none_match(format_etag(version + 1), version)
+def if_match(header: str | None) -> tuple[int, ...] | None:
+    """Return the versions that a write may change with this `If-Match`."""
+    headers = {} if header is None else {b"if-match": header.encode("latin-1", "replace")}
+    return Preconditions(headers).versions(3)
+
+
+def if_none_match(header: str | None, version: int) -> bool:
+    """Return whether this `If-None-Match` names the version."""
+    headers = {} if header is None else {b"if-none-match": header.encode("latin-1", "replace")}
+    return Preconditions(headers).not_modified(version) is not None
+
+
+@given(st.integers(0, 10**18 - 1), st.sampled_from([None, "gzip", "zstd"]))
+def test_round_trip(version: int, coding: str | None) -> None:
+    assert version_of(format_etag(version, coding)) == version
+    assert if_match(format_etag(version, coding)) == (version,)
+    assert if_none_match(format_etag(version, coding), version)
+    assert not if_none_match(format_etag(version + 1, coding), version)
 
 
 def test_format() -> None:
     assert format_etag(3) == '"3"'
+    assert format_etag(3, "zstd") == '"3-zstd"'
+
+
+def test_a_write_with_if_none_match_changes_only_the_version_that_was_checked() -> None:
+    assert Preconditions({b"if-none-match": b'"2"'}).versions(3) == (3,)
+    assert Preconditions({b"if-match": b'"2", "3"', b"if-none-match": b'"2"'}).versions(3) == (3,)
+
+
+@pytest.mark.parametrize(
+    ("header", "advises"),
+    [('W/"3"', True), ('"2", W/"3-gzip"', True), ('W/"2"', False), ('"2"', False), ('W/"x"', False)],
+)
+def test_a_mismatch_that_only_weakness_causes_says_what_to_send(header: str, advises: bool) -> None:
+    with pytest.raises(VersionMismatch) as caught:
+        Preconditions({b"if-match": header.encode()}).check_match(3, None)
+    assert caught.value.detail.endswith('Send the `version` in quotes instead: "3"') is advises
 
 
 @pytest.mark.parametrize(
@@ -42,7 +72,12 @@ def test_format() -> None:
         ('W/"3", "4"', (4,)),
         ('"abc"', ()),
         ('""', ()),
-        ('"3-gzip"', ()),
+        ('"3-gzip"', (3,)),
+        ('"3-zstd", "4-gzip"', (3, 4)),
+        ('"3-br"', ()),
+        ('"3-"', ()),
+        ('"3-gzip-gzip"', ()),
+        ('W/"3-gzip"', ()),
         ('"a,b", "5"', (5,)),
         ('"\xe9\xff"', ()),
         ('"03"', ()),
@@ -68,6 +103,9 @@ def test_if_match(header: str | None, versions: tuple[int, ...] | None) -> None:
         ('W/"3"', True),
         ('"2", W/"3"', True),
         ('"2", "4"', False),
+        ('"3-gzip"', True),
+        ('W/"3-zstd"', True),
+        ('"4-gzip"', False),
         ('"a,b","3"', True),
         ('"W/"', False),
         ('"03"', False),

@@ -6,17 +6,16 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from kingpost.audit.entries import Action
-from kingpost.http.app.fields import END, Cursor, Id, Time
+from kingpost.http.app.fields import Cursor, Id, QueryId, Time
 from kingpost.http.app.lists import ListQuery, sorting
 from kingpost.model import ActorType, TargetType
 
 AUDIT_SORT_FIELDS = frozenset({"id", "created_at"})
 
-_ID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}" + END
 _MOMENT = Meta(max_length=64, examples=["2026-11-22T10:15:30.123Z"], extra_json_schema={"format": "date-time"})
 
-OfActor = Annotated[str, Meta(pattern=_ID, description="Only actions of this account.")]
-OfTarget = Annotated[str, Meta(pattern=_ID, description="Only actions on this account or key.")]
+OfActor = Annotated[QueryId, Meta(description="Only actions of this account.")]
+OfTarget = Annotated[QueryId, Meta(description="Only actions on this account or key.")]
 OfAction = Annotated[Action, Meta(description="Only actions of this kind.")]
 Since = Annotated[str, _MOMENT, Meta(description="Only actions at or after this time: RFC 3339, with any offset.")]
 Until = Annotated[str, _MOMENT, Meta(description="Only actions before this time: RFC 3339, with any offset.")]

@@ -1,5 +1,6 @@
 """Resources over HTTP."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import cast
 
@@ -7,13 +8,13 @@ import msgspec
 
 from kingpost.http.app.answers import PRIVATE, Answer, answer
 from kingpost.http.app.call import Call
-from kingpost.http.app.etags import format_etag, if_match, if_none_match
 from kingpost.http.app.pages import listing, next_page
 from kingpost.http.app.router import Route, Tag, Who
 from kingpost.http.app.schemas import JSONPatch
 from kingpost.jsontools import json_patch, merge_patch
 from kingpost.model import Resource
 from kingpost.problems import Conflict, Forbidden, NotFound
+from kingpost.resources.access import Action
 from kingpost.resources.schemas import (
     CreateResource,
     PatchResource,
@@ -32,15 +33,21 @@ async def create_resource(call: Call, resources: Resources) -> Answer:
     body: CreateResource = call.body
     resource = await resources.create(call.context, body.type, body.data)
     location = (b"location", f"/api/v1/resources/{resource.id}".encode())
-    return answer(resource, PRIVATE, location, _etag(resource), status=201)
+    return answer(resource, PRIVATE, location, status=201, version=resource.version)
+
+
+def _to(action: Action) -> Callable[[Call, Resources], Awaitable[Resource]]:
+    """Return the function that finds the resource of a call, to do this action with it."""
+
+    async def find(call: Call, resources: Resources) -> Resource:
+        return await resources.find(call.caller, action, call.path["id"])
+
+    return find
 
 
 async def get_resource(call: Call, resources: Resources) -> Answer:
-    resource = await resources.read(call.caller, call.path["id"])
-    condition = call.headers.get(b"if-none-match")
-    if condition is not None and if_none_match(condition.decode("latin-1"), resource.version):
-        return Answer(304, b"", [PRIVATE, _etag(resource)])
-    return answer(resource, PRIVATE, _etag(resource))
+    resource: Resource = call.target
+    return answer(resource, PRIVATE, version=resource.version)
 
 
 async def list_resources(call: Call, resources: Resources) -> Answer:
@@ -57,30 +64,24 @@ async def list_resources(call: Call, resources: Resources) -> Answer:
 
 async def replace_resource(call: Call, resources: Resources) -> Answer:
     body: ReplaceResource = call.body
-    versions = if_match(call.header(b"if-match"))
-    resource = await resources.replace(call.context, call.path["id"], body.data, body.type, versions)
-    return answer(resource, PRIVATE, _etag(resource))
+    resource = await resources.replace(call.context, call.target, body.data, body.type, call.versions)
+    return answer(resource, PRIVATE, version=resource.version)
 
 
 async def patch_resource(call: Call, resources: Resources) -> Answer:
     body: PatchResource | JSONPatch = call.body
-    versions = if_match(call.header(b"if-match"))
     if isinstance(body, JSONPatch):
         limit = call.machine.body_limit
         patch = partial(json_patch.apply, operations=body.operations, size_limit=limit)
     else:
         patch = partial(merge_patch.apply, patch={} if body.data is msgspec.UNSET else {"data": body.data})
-    resource = await resources.patch(call.context, call.path["id"], patch, versions)
-    return answer(resource, PRIVATE, _etag(resource))
+    resource = await resources.patch(call.context, call.target, patch, call.versions)
+    return answer(resource, PRIVATE, version=resource.version)
 
 
 async def delete_resource(call: Call, resources: Resources) -> Answer:
-    await resources.delete(call.context, call.path["id"], if_match(call.header(b"if-match")))
+    await resources.delete(call.context, call.target, call.versions)
     return Answer(204, b"", [PRIVATE])
-
-
-def _etag(resource: Resource) -> tuple[bytes, bytes]:
-    return b"etag", format_etag(resource.version).encode()
 
 
 _JSON_PATCH = (
@@ -118,6 +119,7 @@ ROUTES: tuple[Route[Resources], ...] = (
         method="GET",
         path="/api/resources/{id}",
         handler=get_resource,
+        target=_to("read"),
         who=Who.CALLER,
         scope="resources:read",
         tag=RESOURCES,
@@ -130,6 +132,7 @@ ROUTES: tuple[Route[Resources], ...] = (
         method="PUT",
         path="/api/resources/{id}",
         handler=replace_resource,
+        target=_to("update"),
         who=Who.CALLER,
         scope="resources:write",
         tag=RESOURCES,
@@ -137,13 +140,13 @@ ROUTES: tuple[Route[Resources], ...] = (
         body=ReplaceResource,
         result=ResourceBody,
         headers=("ETag",),
-        preconditions=True,
         problems=(Forbidden, NotFound),
     ),
     Route(
         method="PATCH",
         path="/api/resources/{id}",
         handler=patch_resource,
+        target=_to("update"),
         who=Who.CALLER,
         scope="resources:write",
         tag=RESOURCES,
@@ -152,19 +155,18 @@ ROUTES: tuple[Route[Resources], ...] = (
         json_patch_example=_JSON_PATCH,
         result=ResourceBody,
         headers=("ETag",),
-        preconditions=True,
         problems=(Conflict, Forbidden, NotFound),
     ),
     Route(
         method="DELETE",
         path="/api/resources/{id}",
         handler=delete_resource,
+        target=_to("delete"),
         who=Who.CALLER,
         scope="resources:write",
         tag=RESOURCES,
         summary="Delete a resource",
         status=204,
-        preconditions=True,
         problems=(Forbidden, NotFound),
     ),
 )

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from kingpost.http.app.fields import END, Cursor, Id, Time
+from kingpost.http.app.fields import END, ID_PATTERN, LOWERED, Cursor, Id, Time
 from kingpost.http.app.lists import ListQuery, sorting
 
 TypeName = Annotated[
@@ -76,7 +76,8 @@ class ResourceQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
         Annotated[
             str,
             Meta(
-                pattern="^(me|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})" + END,
+                pattern=f"^(me|{ID_PATTERN}){END}",
+                extra={LOWERED: "be `me` or a UUID"},
                 description="Only resources of this account; `me` means the caller's own.",
             ),
         ]

@@ -1,6 +1,6 @@
 """Reading, writing and patching resources on behalf of callers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -48,14 +48,19 @@ class Resources:
         await self._resources.commit([CreateResource(resource)])
         return resource
 
-    async def read(self, principal: Principal, resource_id: str) -> Resource:
-        """Return a resource.
+    async def find(self, principal: Principal, action: Action, resource_id: str) -> Resource:
+        """Return the resource with an id, for a caller who wants to do an action with it.
 
         Raises:
             NotFound: no resource has this id.
-            Forbidden: the caller may not read the resource.
+            Forbidden: the caller may not do this.
         """
-        return await self._permitted(principal, "read", resource_id)
+        resource = await self._resources.find(resource_id)
+        if resource is None:
+            raise NotFound()
+        if not may(principal, action, resource):
+            raise Forbidden()
+        return resource
 
     async def list(self, principal: Principal, listing: ResourceListing) -> Page[Resource]:
         """Return one page of the resources that match the listing and that the caller may read."""
@@ -68,60 +73,59 @@ class Resources:
     async def replace(
         self,
         context: Context,
-        resource_id: str,
+        resource: Resource,
         data: dict[str, Any],
         type_name: str | None,
-        versions: Sequence[int] | None,
+        versions: tuple[int, ...] | None,
     ) -> Resource:
-        """Replace a resource's data. `versions` are those that `If-Match` names; None allows any.
+        """Replace the data of a resource, which `find` has returned to the caller.
+
+        `versions` are those that may be replaced; None allows any.
 
         Raises:
-            NotFound, Forbidden: as for `read`.
+            NotFound: the resource is gone.
             InvalidRequest: `type_name` is not the type of the resource.
             VersionMismatch: the resource has another version.
         """
-        resource = await self._permitted(context.caller, "update", resource_id)
         if type_name not in (None, resource.type):
             raise InvalidRequest.of(Fault("The type of a resource cannot be changed", "immutable", pointer="/type"))
-        return await self._replace(resource_id, _encode(data), versions)
+        return await self._replace(resource.id, _encode(data), versions)
 
-    async def patch(self, context: Context, resource_id: str, patch: Patch, versions: Sequence[int] | None) -> Resource:
-        """Apply a patch to the document `{"data": …}`.
+    async def patch(
+        self, context: Context, resource: Resource, patch: Patch, versions: tuple[int, ...] | None
+    ) -> Resource:
+        """Apply a patch to the document `{"data": …}` of a resource, which `find` has returned to the caller.
 
         The result is written only if the resource still has the version that the patch was applied to. After a
         concurrent write the patch is applied to the new version, so that neither write is lost. With `versions`, a
         concurrent write raises `VersionMismatch` instead.
 
         Raises:
-            NotFound, Forbidden, VersionMismatch: as for `replace`.
+            NotFound, VersionMismatch: as for `replace`.
             TooLarge: the patched document is too large.
             InvalidRequest: the patched document is nested too deep, or is not an object with only `data`.
             Unavailable: `MAX_ATTEMPTS` concurrent writes came first.
         """
-        resource = await self._permitted(context.caller, "update", resource_id)
-        if versions is not None and resource.version not in versions:
-            raise VersionMismatch(resource)
         for _ in range(MAX_ATTEMPTS):
             data = self._patched(resource, patch)
             try:
-                return await self._replace(resource_id, data, (resource.version,))
+                return await self._replace(resource.id, data, (resource.version,))
             except VersionMismatch as mismatch:
                 if versions is not None:
                     raise
                 resource = mismatch.current
         raise Unavailable("Too many concurrent changes of this resource")
 
-    async def delete(self, context: Context, resource_id: str, versions: Sequence[int] | None) -> None:
-        """Delete a resource.
+    async def delete(self, context: Context, resource: Resource, versions: tuple[int, ...] | None) -> None:
+        """Delete a resource, which `find` has returned to the caller.
 
         Raises:
-            NotFound, Forbidden, VersionMismatch: as for `replace`.
+            NotFound, VersionMismatch: as for `replace`.
         """
-        await self._permitted(context.caller, "delete", resource_id)
-        await self._resources.commit([DeleteResource(resource_id, None if versions is None else tuple(versions))])
+        await self._resources.commit([DeleteResource(resource.id, versions)])
 
-    async def _replace(self, resource_id: str, data: msgspec.Raw, versions: Sequence[int] | None) -> Resource:
-        write = ReplaceResource(resource_id, data, clock.now(), None if versions is None else tuple(versions))
+    async def _replace(self, resource_id: str, data: msgspec.Raw, versions: tuple[int, ...] | None) -> Resource:
+        write = ReplaceResource(resource_id, data, clock.now(), versions)
         (replaced,) = await self._resources.commit([write])
         assert replaced is not None
         return replaced
@@ -136,14 +140,6 @@ class Resources:
                 return _encode(data)
         detail = "The patched document must have only the field `data`, which must be an object"
         raise InvalidRequest.of(Fault(detail, "type", pointer=""))
-
-    async def _permitted(self, principal: Principal, action: Action, resource_id: str) -> Resource:
-        resource = await self._resources.find(resource_id)
-        if resource is None:
-            raise NotFound()
-        if not may(principal, action, resource):
-            raise Forbidden()
-        return resource
 
 
 def _encode(data: dict[str, Any]) -> msgspec.Raw:

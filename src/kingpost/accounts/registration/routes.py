@@ -12,7 +12,6 @@ from kingpost.accounts.users.service import metadata_faults
 from kingpost.emails import email_faults
 from kingpost.http.app.answers import NO_STORE, Answer, answer
 from kingpost.http.app.call import Call
-from kingpost.http.app.etags import format_etag
 from kingpost.http.app.input import Rules
 from kingpost.http.app.router import Route, Who
 from kingpost.problems import Conflict, Fault, Forbidden
@@ -28,8 +27,7 @@ async def create_user(call: Call, registration: Registration) -> Answer:
     if user is None:
         return accepted()
     location = (b"location", f"/api/v1/users/{user.id}".encode())
-    etag = (b"etag", format_etag(user.version).encode())
-    return answer(UserBody.of(user), NO_STORE, location, etag, status=201)
+    return answer(UserBody.of(user), NO_STORE, location, status=201, version=user.version)
 
 
 def sign_up_rules(registration: Registration) -> Rules:

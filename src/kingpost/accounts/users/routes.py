@@ -1,7 +1,6 @@
 """Accounts over HTTP."""
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -12,14 +11,13 @@ from kingpost.accounts.users.service import AccountChange, Users, metadata_fault
 from kingpost.emails import email_faults
 from kingpost.http.app.answers import NO_STORE, PRIVATE, Answer, answer
 from kingpost.http.app.call import Call, Machine
-from kingpost.http.app.etags import format_etag, if_match, if_none_match
 from kingpost.http.app.input import Rules, parse_body
 from kingpost.http.app.pages import listing, next_page
 from kingpost.http.app.router import Route, Who
 from kingpost.http.app.schemas import JSONPatch
 from kingpost.jsontools import json_patch, merge_patch, strict
 from kingpost.model import User
-from kingpost.problems import Conflict, Fault, Forbidden, NotFound, RateLimited, VersionMismatch
+from kingpost.problems import Conflict, Fault, Forbidden, NotFound, RateLimited
 from kingpost.tags import USERS
 
 
@@ -36,19 +34,26 @@ def account_rules(users: Users) -> Rules:
     return rules
 
 
+async def _find(call: Call, users: Users) -> User:
+    """Find the account of the path, for a caller who may read and change it."""
+    return await users.read(call.caller, call.path["id"])
+
+
+async def _find_me(call: Call, users: Users) -> User:
+    return await users.read(call.caller, call.caller.user_id)
+
+
+def _body(call: Call, user: User) -> UserBody:
+    """Return what the caller sees of an account."""
+    return UserBody.of(user)
+
+
 async def get_me(call: Call, users: Users) -> Answer:
-    return await _get(call, users, call.caller.user_id)
+    return await get_user(call, users)
 
 
 async def get_user(call: Call, users: Users) -> Answer:
-    return await _get(call, users, call.path["id"])
-
-
-async def _get(call: Call, users: Users, user_id: str) -> Answer:
-    user = await users.read(call.caller, user_id)
-    if if_none_match(call.header(b"if-none-match"), user.version):
-        return Answer(304, b"", [PRIVATE, _etag(user)])
-    return answer(UserBody.of(user), PRIVATE, _etag(user))
+    return _answer(call, call.target)
 
 
 async def list_users(call: Call, users: Users) -> Answer:
@@ -62,20 +67,16 @@ async def list_users(call: Call, users: Users) -> Answer:
 async def replace_user(call: Call, users: Users) -> Answer:
     body: ReplaceUser = call.body
     change = AccountChange(body.email, body.name, body.metadata, body.roles, body.status, body.current_password)
-    versions = if_match(call.header(b"if-match"))
-    with _current_as_body():
-        return _changed(await users.replace(call.context, call.path["id"], change, versions))
+    return _answer(call, await users.replace(call.context, call.target, change, call.versions))
 
 
 async def patch_user(call: Call, users: Users) -> Answer:
     body: ChangeUser | JSONPatch = call.body
-    versions = if_match(call.header(b"if-match"))
 
     def patch(user: User) -> AccountChange:
         return _json_patched(user, body, call.machine) if isinstance(body, JSONPatch) else _merged(user, body)
 
-    with _current_as_body():
-        return _changed(await users.patch(call.context, call.path["id"], patch, versions))
+    return _answer(call, await users.patch(call.context, call.target, patch, call.versions))
 
 
 def _merged(user: User, body: ChangeUser) -> AccountChange:
@@ -107,28 +108,13 @@ def _json_patched(user: User, patch: JSONPatch, machine: Machine) -> AccountChan
     )
 
 
-def _changed(user: User) -> Answer:
-    return answer(UserBody.of(user), PRIVATE, _etag(user))
+def _answer(call: Call, user: User) -> Answer:
+    return answer(_body(call, user), PRIVATE, version=user.version)
 
 
 async def delete_user(call: Call, users: Users) -> Answer:
-    versions = if_match(call.header(b"if-match"))
-    with _current_as_body():
-        await users.delete(call.context, call.path["id"], versions)
+    await users.delete(call.context, call.target, call.versions)
     return Answer(204, b"", [NO_STORE])
-
-
-@contextlib.contextmanager
-def _current_as_body() -> Iterator[None]:
-    """Replace the current account in a `VersionMismatch` by its response body."""
-    try:
-        yield
-    except VersionMismatch as mismatch:
-        raise VersionMismatch(UserBody.of(mismatch.current)) from None
-
-
-def _etag(user: User) -> tuple[bytes, bytes]:
-    return b"etag", format_etag(user.version).encode()
 
 
 _JSON_PATCH = (
@@ -153,6 +139,8 @@ ROUTES: tuple[Route[Users], ...] = (
         method="GET",
         path="/api/users/me",
         handler=get_me,
+        target=_find_me,
+        representation=_body,
         who=Who.CALLER,
         scope="users:read",
         tag=USERS,
@@ -165,6 +153,8 @@ ROUTES: tuple[Route[Users], ...] = (
         method="GET",
         path="/api/users/{id}",
         handler=get_user,
+        target=_find,
+        representation=_body,
         who=Who.CALLER,
         scope="users:read",
         tag=USERS,
@@ -177,6 +167,8 @@ ROUTES: tuple[Route[Users], ...] = (
         method="PUT",
         path="/api/users/{id}",
         handler=replace_user,
+        target=_find,
+        representation=_body,
         who=Who.CALLER,
         scope="users:write",
         tag=USERS,
@@ -185,13 +177,14 @@ ROUTES: tuple[Route[Users], ...] = (
         rules=account_rules,
         result=UserBody,
         headers=("ETag",),
-        preconditions=True,
         problems=(Conflict, Forbidden, NotFound, RateLimited),
     ),
     Route(
         method="PATCH",
         path="/api/users/{id}",
         handler=patch_user,
+        target=_find,
+        representation=_body,
         who=Who.CALLER,
         scope="users:write",
         tag=USERS,
@@ -201,19 +194,19 @@ ROUTES: tuple[Route[Users], ...] = (
         rules=account_rules,
         result=UserBody,
         headers=("ETag",),
-        preconditions=True,
         problems=(Conflict, Forbidden, NotFound, RateLimited),
     ),
     Route(
         method="DELETE",
         path="/api/users/{id}",
         handler=delete_user,
+        target=_find,
+        representation=_body,
         who=Who.CALLER,
         scope="users:write",
         tag=USERS,
         summary="Delete an account and everything it owns",
         status=204,
-        preconditions=True,
         problems=(Conflict, Forbidden, NotFound),
     ),
 )

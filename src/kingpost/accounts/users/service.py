@@ -71,30 +71,31 @@ class Users:
         return await self._users.list(listing)
 
     async def replace(
-        self, context: Context, user_id: str, change: AccountChange, versions: Sequence[int] | None
+        self, context: Context, user: User, change: AccountChange, versions: tuple[int, ...] | None
     ) -> User:
-        """Change an account. `versions` are those that `If-Match` names; None allows any.
+        """Change an account, which `read` has returned to the caller.
+
+        `versions` are those that may be changed; None allows any.
 
         If addresses must be verified, a new address from the account's owner is not stored yet. A link is sent to
         it, and the account gets the address when the link is used.
 
         Raises:
-            Forbidden: the account is not the caller's own; roles or status are set by a caller who is not an
-                administrator; or `current_password` is wrong.
+            Forbidden: roles or status are set by a caller who is not an administrator, or `current_password` is wrong.
             RateLimited: `current_password` was wrong too many times.
             InvalidRequest: a new value breaks a rule, or `current_password` is missing for a new address.
             NotFound, VersionMismatch, Conflict: as for `UserStore.change`.
         """
-        return await self._change(context, await self.read(context.caller, user_id), change, versions)
+        return await self._change(context, user, change, versions)
 
     async def patch(
         self,
         context: Context,
-        user_id: str,
+        user: User,
         patch: Callable[[User], AccountChange],
-        versions: Sequence[int] | None,
+        versions: tuple[int, ...] | None,
     ) -> User:
-        """Change an account with a pure function from the account to its change.
+        """Change an account, which `read` has returned to the caller, with a pure function from it to its change.
 
         The change is written only if the account still has the version that the function was applied to. After a
         concurrent write the function is applied to the new version, so that neither write is lost. With `versions`,
@@ -104,9 +105,6 @@ class Users:
             Forbidden, InvalidRequest, NotFound, VersionMismatch, Conflict: as for `replace`.
             Unavailable: `MAX_ATTEMPTS` concurrent writes came first.
         """
-        user = await self.read(context.caller, user_id)
-        if versions is not None and user.version not in versions:
-            raise VersionMismatch(user)
         for _ in range(MAX_ATTEMPTS):
             try:
                 return await self._change(context, user, patch(user), (user.version,))
@@ -117,7 +115,7 @@ class Users:
         raise Unavailable("Too many concurrent changes of this account")
 
     async def _change(
-        self, context: Context, user: User, change: AccountChange, versions: Sequence[int] | None
+        self, context: Context, user: User, change: AccountChange, versions: tuple[int, ...] | None
     ) -> User:
         principal = context.caller
         changes_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
@@ -156,17 +154,15 @@ class Users:
         change_at_once = UserChange(email=email.address, email_key=email.key, email_verified=False)
         return change_at_once, self._verification.move(user, email)
 
-    async def delete(self, context: Context, user_id: str, versions: Sequence[int] | None) -> None:
-        """Delete an account and everything it owns.
+    async def delete(self, context: Context, user: User, versions: tuple[int, ...] | None) -> None:
+        """Delete an account, which `read` has returned to the caller, and everything it owns.
 
         Raises:
-            Forbidden, NotFound: as for `read`.
-            VersionMismatch, Conflict: as for `UserStore.delete`.
+            NotFound, VersionMismatch, Conflict: as for `UserStore.delete`.
         """
-        await self.read(context.caller, user_id)
-        entry = audit.entry(context, "user.deleted", "user", user_id)
-        self._revocations.add(await self._users.delete(user_id, versions, [entry]))
-        self._revocations.account_changed(user_id)
+        entry = audit.entry(context, "user.deleted", "user", user.id)
+        self._revocations.add(await self._users.delete(user.id, versions, [entry]))
+        self._revocations.account_changed(user.id)
 
 
 def _details(change: UserChange, *, email_waits: bool) -> dict[str, Any]:

@@ -23,10 +23,11 @@ STRICT_CSP: Header = (b"content-security-policy", b"default-src 'none'; frame-an
 class Answer:
     """A response. `headers` are sent in addition to those of every response.
 
-    `content_security_policy` is separate from them, so that pages can replace the strict default.
+    `content_security_policy` is separate from them, so that pages can replace the strict default. `version` becomes
+    the entity tag, which depends on the content coding. With status 304 the body is not sent.
     """
 
-    __slots__ = ("body", "content_security_policy", "headers", "media_type", "status")
+    __slots__ = ("body", "content_security_policy", "headers", "media_type", "status", "tag", "version")
 
     def __init__(
         self,
@@ -35,12 +36,16 @@ class Answer:
         headers: Iterable[Header] = (),
         media_type: str = JSON,
         content_security_policy: Header = STRICT_CSP,
+        version: int | None = None,
     ) -> None:
         self.status = status
         self.body = body
         self.headers = headers
         self.media_type = media_type
         self.content_security_policy = content_security_policy
+        self.version = version
+        self.tag: str | None = None
+        """The entity tag of a 304 response, if it is not the one of `version` in the negotiated content coding."""
 
 
 class StreamedAnswer(Answer):
@@ -57,6 +62,6 @@ class StreamedAnswer(Answer):
         self.chunks = chunks
 
 
-def answer(value: Any, *headers: Header, status: int = 200) -> Answer:
-    """Return a value as a JSON response."""
-    return Answer(status, msgspec.json.encode(value), headers)
+def answer(value: Any, *headers: Header, status: int = 200, version: int | None = None) -> Answer:
+    """Return a value as a JSON response. `version` becomes its entity tag."""
+    return Answer(status, msgspec.json.encode(value), headers, version=version)

@@ -16,10 +16,13 @@ from kingpost import clock
 from kingpost.http.app import body, compression, cors
 from kingpost.http.app.answers import Answer, Header, StreamedAnswer
 from kingpost.http.app.call import Call, Machine
+from kingpost.http.app.etags import format_etag
+from kingpost.http.app.fields import ID_PATTERN
 from kingpost.http.app.input import Rules, parse_body, parse_query
 from kingpost.http.app.media_types import accepts
+from kingpost.http.app.preconditions import IF_MATCH, IF_NONE_MATCH, Preconditions
 from kingpost.http.app.problems import problem_answer
-from kingpost.http.app.router import Endpoint, Router, Who
+from kingpost.http.app.router import OWN_ID, Endpoint, Route, Router, Who
 from kingpost.http.app.schemas import JSONPatch, JSONPatchOperation
 from kingpost.problems import (
     Fault,
@@ -32,6 +35,7 @@ from kingpost.problems import (
     NotAcceptable,
     NotFound,
     Problem,
+    VersionMismatch,
 )
 from kingpost.settings import Settings, is_loopback
 
@@ -39,10 +43,11 @@ type Scope = dict[str, Any]
 type Receive = Callable[[], Awaitable[dict[str, Any]]]
 type Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+UUID = re.compile(ID_PATTERN)
 VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
 IDS = frozenset({"id"})
 """The path parameters that must be UUIDs."""
+ANY_MEDIA_TYPE = "*/*"
 PROBES = frozenset({"/livez", "/readyz"})
 """Health checks. Orchestrators may send them over plain HTTP, because they reveal nothing."""
 
@@ -90,9 +95,9 @@ class Application:
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Receive) -> Answer:
         self._check_transport(scope, headers)
-        match = self._router.match(scope["path"])
+        match = self._router.match(scope["raw_path"].decode("latin-1"))
         if match is None:
-            raise NotFound()
+            raise NotFound(self._with_a_slash_less(scope["path"]))
         endpoints, path = match
         endpoint = endpoints.get(scope["method"])
         if endpoint is None:
@@ -100,21 +105,34 @@ class Application:
                 return cors.preflight(endpoints)
             raise MethodNotAllowed(tuple(endpoints))
         route = endpoint.route
-        accept = headers.get(b"accept")
-        if accept is not None and not accepts(accept.decode("latin-1"), route.media_type):
-            raise NotAcceptable(f"This path only produces {route.media_type}")
+        if route.status != 204 and route.media_type != ANY_MEDIA_TYPE:
+            _check_accept(headers, route.media_type)
         call = Call(self._machine, route, scope, headers, request_id)
         if route.who is Who.CALLER or route.who is Who.ADMIN:
             principal = await call.authenticate()
             if route.who is Who.ADMIN and not principal.is_admin:
                 raise Forbidden("This requires the role admin")
         if path:
-            call.path = _path_parameters(path)
+            call.path = _path_parameters(path, call)
+        not_modified = None if route.target is None else await _find_target(call, endpoint)
         call.query = parse_query(scope["query_string"], route.query)
         if route.body is not None:
             await self._read_body(call, endpoint.rules, receive)
-        answer: Answer = await route.handler(call, endpoint.service)
+        try:
+            answer: Answer = await route.handler(call, endpoint.service)
+        except VersionMismatch as mismatch:  # A concurrent write came after the preconditions were evaluated.
+            raise VersionMismatch(route.representation(call, mismatch.current)) from mismatch
+        if not_modified is not None:
+            answer.status, answer.tag = 304, None if not_modified == "*" else not_modified
+        elif route.media_type == ANY_MEDIA_TYPE:
+            _check_accept(headers, answer.media_type.partition(";")[0])
         return answer
+
+    def _with_a_slash_less(self, path: str) -> str | None:
+        """Return a hint if the path exists without the slash at its end."""
+        if path.endswith("/") and self._router.match(path.rstrip("/")) is not None:
+            return f"Nothing is at this path. Send the request without the slash at its end: {path.rstrip('/')}"
+        return None
 
     def _check_transport(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         if scope["scheme"] == "http" and scope["path"] not in PROBES:
@@ -149,10 +167,15 @@ class Application:
         content = answer.body
         content_headers: list[Header] = []
         encoding = compression.choose(headers, answer)
-        if encoding is not None:
-            content = await compression.compress(encoding, content)
-            content_headers.append((b"content-encoding", encoding.encode()))
-        if answer.status not in (204, 304):
+        if answer.version is not None:
+            tag = answer.tag or format_etag(answer.version, encoding)
+            content_headers.append((b"etag", tag.encode()))
+        if answer.status == 304:
+            content = b""
+        elif answer.status != 204:
+            if encoding is not None:
+                content = await compression.compress(encoding, content)
+                content_headers.append((b"content-encoding", encoding.encode()))
             content_headers.append((b"content-type", answer.media_type.encode()))
             content_headers.append((b"content-length", str(len(content)).encode()))
         await send(self._start(scope, headers, answer, request_id, content_headers))
@@ -212,12 +235,16 @@ async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
 
 
 def _headers(lines: list[Header]) -> dict[bytes, bytes]:
-    """Return the headers by name. Values of repeated headers are joined by commas (RFC 9110, section 5.2)."""
+    """Return the headers by name. Values of repeated headers are joined by commas (RFC 9110, section 5.2).
+
+    A header without a value counts as absent.
+    """
     headers = dict(lines)
-    if len(headers) < len(lines):
+    if len(headers) < len(lines) or b"" in headers.values():
         headers = {}
         for name, value in lines:
-            headers[name] = headers[name] + b", " + value if name in headers else value
+            if value:
+                headers[name] = headers[name] + b", " + value if name in headers else value
     return headers
 
 
@@ -228,9 +255,44 @@ def _request_id(headers: Mapping[bytes, bytes]) -> str:
     return clock.unique()
 
 
-def _path_parameters(parameters: dict[str, str]) -> dict[str, str]:
+def _check_accept(headers: Mapping[bytes, bytes], media_type: str) -> None:
+    accept = headers.get(b"accept")
+    if accept is not None and not accepts(accept.decode("latin-1"), media_type):
+        raise NotAcceptable(f"This path only produces {media_type}")
+
+
+async def _find_target(call: Call, endpoint: Endpoint) -> str | None:
+    """Find the target of a call and evaluate the preconditions of the request (RFC 9110, section 13.2.2).
+
+    Return None if the request is to be processed. Otherwise the response to a GET is 304: return the tag that the
+    client named, or "*".
+
+    Raises:
+        VersionMismatch: a precondition does not hold.
+    """
+    route: Route[Any] = call.route
+    assert route.target is not None
+    call.target = await route.target(call, endpoint.service)
+    if IF_MATCH not in call.headers and IF_NONE_MATCH not in call.headers:
+        return None
+    preconditions = Preconditions(call.headers)
+    version = call.target.version
+    preconditions.check_match(version, route.representation(call, call.target))
+    named = preconditions.not_modified(version)
+    if route.method == "GET":
+        return named
+    if named is not None:
+        detail = f"If-None-Match names the stored version: {named}"
+        raise VersionMismatch(route.representation(call, call.target), detail)
+    call.versions = preconditions.versions(version)
+    return None
+
+
+def _path_parameters(parameters: dict[str, str], call: Call) -> dict[str, str]:
     for name, value in parameters.items():
-        if name in IDS:
+        if value == OWN_ID:
+            parameters[name] = call.caller.user_id
+        elif name in IDS:
             if not UUID.fullmatch(value):
                 raise InvalidRequest.of(Fault(f"The path parameter {name} must be a UUID", "uuid", parameter=name))
             parameters[name] = value.lower()

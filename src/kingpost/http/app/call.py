@@ -54,7 +54,9 @@ class Call:
     """A request that matches a route.
 
     The application sets the attributes while it validates the request. When the handler is called, `path` contains
-    the path parameters, and `query` and `body` have the types that the route declares.
+    the path parameters, and `query` and `body` have the types that the route declares. `target` is what the route's
+    function of that name has found. `versions` are those that the preconditions allow a write to change; None allows
+    any.
     """
 
     __slots__ = (
@@ -70,6 +72,8 @@ class Call:
         "raw_path",
         "request_id",
         "route",
+        "target",
+        "versions",
     )
 
     def __init__(
@@ -92,6 +96,8 @@ class Call:
         self.path: dict[str, str] = {}
         self.query: Any = None
         self.body: Any = None
+        self.target: Any = None
+        self.versions: tuple[int, ...] | None = None
         self._context: Context | None = None
 
     def header(self, name: bytes) -> str | None:

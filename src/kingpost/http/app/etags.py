@@ -1,4 +1,8 @@
-"""Entity tags and conditional requests (RFC 9110, sections 8.8.3 and 13.1)."""
+"""Entity tags (RFC 9110, section 8.8.3).
+
+A tag is the version in quotes, `"3"`. A compressed representation has a tag of its own with the name of the coding,
+`"3-gzip"`, because strong tags of different bytes must differ. In a precondition all of them name version 3.
+"""
 
 import re
 from typing import Final
@@ -9,52 +13,32 @@ from kingpost.problems import Fault, InvalidRequest
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*+"'
 _LIST: Final = re.compile(rf"[ \t,]*+{_TAG}(?:[ \t]*+,[ \t,]*+{_TAG})*+[ \t,]*+")
 _ONE_TAG: Final = re.compile(_TAG)
-_OURS: Final = re.compile(r'"(0|[1-9][0-9]{0,17})"', re.ASCII)
+_OURS: Final = re.compile(r'"(0|[1-9][0-9]{0,17})(?:-gzip|-zstd)?"', re.ASCII)
+
+type Tags = list[str] | None
+"""The tags of a precondition, with their quotes and `W/`. None stands for `*`."""
 
 
-def format_etag(version: int) -> str:
-    """Return the strong entity tag of a version, including the quotes: `"3"`."""
-    return f'"{version}"'
+def format_etag(version: int, coding: str | None = None) -> str:
+    """Return the strong entity tag of a version, in a content coding or without one: `"3"`, `"3-gzip"`."""
+    return f'"{version}"' if coding is None else f'"{version}-{coding}"'
 
 
-def if_match(header: str | None) -> tuple[int, ...] | None:
-    """Return the versions that an `If-Match` header allows (RFC 9110, section 13.1.1). None allows any version.
-
-    The comparison is strong: weak tags, and tags that this server did not issue, match no version. A header with only
-    such tags gives an empty tuple.
-
-    Args:
-        header: the value of the header, or None if it is absent. Repeated headers are joined by commas.
+def parse_tags(name: str, header: str) -> Tags:
+    """Parse the value of `If-Match` or `If-None-Match`, whose lines are joined by commas.
 
     Raises:
-        InvalidRequest: the header is malformed.
+        InvalidRequest: the header is malformed. `name` is its name in the fault.
     """
-    if header is None or header.strip(" \t") == "*":
+    if header.strip(" \t") == "*":
         return None
-    matches = [_OURS.fullmatch(tag) for tag in _parse("If-Match", header)]
-    return tuple(int(match[1]) for match in matches if match)
-
-
-def if_none_match(header: str | None, version: int) -> bool:
-    """Return whether an `If-None-Match` header contains this version (RFC 9110, section 13.1.2).
-
-    If it does, the response to a GET is 304. The comparison is weak, and `*` matches any version. An absent header
-    matches none.
-
-    Raises:
-        InvalidRequest: the header is malformed.
-    """
-    if header is None:
-        return False
-    tag = format_etag(version)
-    if header == tag or header.strip(" \t") == "*":
-        return True
-    return any(candidate.removeprefix("W/") == tag for candidate in _parse("If-None-Match", header))
-
-
-def _parse(name: str, header: str) -> list[str]:
-    """Return the entity tags of a list without decoding them."""
     if not _LIST.fullmatch(header):
         detail = f'{name} must be * or a list of entity tags such as "3", including the quotes'
         raise InvalidRequest.of(Fault(detail, "etag", header=name))
     return _ONE_TAG.findall(header)
+
+
+def version_of(tag: str) -> int | None:
+    """Return the version that a strong tag names; None for a weak tag and for one that this server did not issue."""
+    match = _OURS.fullmatch(tag)
+    return None if match is None else int(match[1])

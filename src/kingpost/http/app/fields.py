@@ -17,6 +17,14 @@ Id = Annotated[
     ),
 ]
 
+ID_PATTERN = "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
+"""An id in a query or a path, where capitals are accepted (RFC 9562, section 4)."""
+LOWERED = "lowered"
+"""The key in the `Meta.extra` of a query parameter whose value is converted to lower case. Its value describes the
+parameter, as the end of "The parameter must …"."""
+
+QueryId = Annotated[str, Meta(pattern=f"^{ID_PATTERN}{END}", extra={LOWERED: "be a UUID"})]
+
 Time = Annotated[
     str,
     Meta(

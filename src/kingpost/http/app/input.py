@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec.inspect import IntType, LiteralType, Metadata, StrType
 
-from kingpost.http.app.fields import END
+from kingpost.http.app.fields import END, LOWERED
 from kingpost.jsontools.faults import MAX_FAULTS, pointer
 from kingpost.problems import Fault, InvalidRequest
 
@@ -55,7 +55,8 @@ def parse_query[T: msgspec.Struct](query_string: bytes, query_type: type[T]) -> 
             faults.append(Fault(f"The parameter `{name}` must not be repeated", "repeated", parameter=name))
         else:
             try:
-                values[name] = msgspec.convert(text, _without_none(fields[name]), strict=False)
+                value = msgspec.convert(text, _without_none(fields[name]), strict=False)
+                values[name] = value.lower() if LOWERED in _extra(fields[name]) else value
             except msgspec.ValidationError:
                 values[name] = None
                 detail = f"The parameter `{name}` must {_parameter_requirement(fields[name])}"
@@ -159,6 +160,8 @@ def _requirement(error: Any) -> str:
 def _parameter_requirement(annotation: Any) -> str:
     """Describe the values that a query parameter allows, as the end of "The parameter must …"."""
     info = msgspec.inspect.type_info(_without_none(annotation))
+    if LOWERED in (extra := _extra(annotation)):
+        return str(extra[LOWERED])
     match info.type if isinstance(info, Metadata) else info:
         case LiteralType(values=values):
             return f"be one of: {', '.join(map(str, values))}"
@@ -173,6 +176,12 @@ def _parameter_requirement(annotation: Any) -> str:
         case StrType(max_length=int(length), pattern=str(pattern)):
             return f"have {length} or fewer characters and match the pattern {pattern.replace(END, '$')}"
     return DOCUMENTED_FORM
+
+
+def _extra(annotation: Any) -> dict[str, Any]:
+    """Return the `Meta.extra` of the type of a parameter."""
+    info = msgspec.inspect.type_info(_without_none(annotation))
+    return (info.extra or {}) if isinstance(info, Metadata) else {}
 
 
 def _without_none(annotation: Any) -> Any:

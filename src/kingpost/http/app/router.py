@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote
 
 import msgspec
 
@@ -13,6 +14,10 @@ from kingpost.http.app.lists import NoQuery
 from kingpost.problems import Problem
 
 VERSION = "v1"
+ME = "me"
+"""The path segment that stands for the id of the caller's account, in every path below `/users/`."""
+OWN_ID = ""
+"""The value of a path parameter that is to become the id of the caller's account. No segment is empty."""
 
 
 class Who(Enum):
@@ -30,6 +35,13 @@ class Tag(NamedTuple):
     name: str
     description: str
     place: int
+
+
+class Versioned(Protocol):
+    """A stored thing that counts its changes."""
+
+    @property
+    def version(self) -> int: ...
 
 
 class Route[S](msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +63,12 @@ class Route[S](msgspec.Struct, frozen=True, kw_only=True):
         result: the struct of the response; None if the response is empty.
         status: the status of a successful response.
         accepted: the struct of a response with status 202, if the work can be deferred.
-        media_type: the media type of the response.
+        media_type: the media type of the response; `*/*` if it depends on the path.
         headers: names of response headers in addition to those of every response.
-        preconditions: whether `If-Match` is evaluated.
+        target: finds what the path names, with its `version`, and checks that the caller may do this with it. It runs
+            before the query and the body are parsed, and preconditions are evaluated against its result. A response
+            to GET gets the entity tag of that version.
+        representation: what a client sees of a target.
         problems: the problems that the other attributes do not imply.
         tag: the group of the documentation.
         is_hidden: whether the OpenAPI document omits the route.
@@ -77,7 +92,8 @@ class Route[S](msgspec.Struct, frozen=True, kw_only=True):
     accepted: type[msgspec.Struct] | None = None
     media_type: str = JSON
     headers: Sequence[str] = ()
-    preconditions: bool = False
+    target: Callable[[Call, S], Awaitable[Versioned]] | None = None
+    representation: Callable[[Call, Any], Any] = lambda call, target: target
     problems: Sequence[type[Problem]] = ()
     is_hidden: bool = False
 
@@ -98,13 +114,15 @@ def bind[S](routes: Iterable[Route[S]], service: S) -> Sequence[Endpoint]:
 class _Node:
     """A node in the tree of path segments."""
 
-    __slots__ = ("children", "endpoints", "parameter", "parameter_name")
+    __slots__ = ("children", "endpoints", "parameter", "parameter_name", "stands_for")
 
     def __init__(self) -> None:
         self.children: dict[str, _Node] = {}
         self.parameter: _Node | None = None
         self.parameter_name = ""
         self.endpoints: dict[str, Endpoint] = {}
+        self.stands_for: str | None = None
+        """The parameter whose value is `OWN_ID` if a path leads through this node."""
 
     def step(self, segment: str) -> "_Node":
         """Return the child node for a segment of a route's path. Create it if necessary."""
@@ -131,17 +149,33 @@ class Router:
         api, versioned = self._root.children["api"], _Node()
         versioned.children = dict(api.children)
         api.children[VERSION] = versioned
+        _let_me_stand_for_an_id(api.children["users"])
 
     def match(self, path: str) -> tuple[Mapping[str, Endpoint], dict[str, str]] | None:
-        """Return the endpoints of a path by method, and the path's parameters; None if the path is unknown."""
+        """Return the endpoints of a path by method, and the path's parameters; None if the path is unknown.
+
+        The path is encoded as in the request, so `%2F` does not separate segments (RFC 3986, section 2.2).
+        """
         node = self._root
         parameters: dict[str, str] = {}
-        for segment in path.split("/")[1:]:
+        for encoded in path.split("/")[1:]:
+            segment = unquote(encoded) if "%" in encoded else encoded
             child = node.children.get(segment)
             if child is None:
                 child = node.parameter
-                if child is None:
+                if child is None or not segment:
                     return None
                 parameters[node.parameter_name] = segment
+            elif child.stands_for is not None:
+                parameters[child.stands_for] = OWN_ID
             node = child
         return (node.endpoints, parameters) if node.endpoints else None
+
+
+def _let_me_stand_for_an_id(users: _Node) -> None:
+    """Give `/users/me` all endpoints of `/users/{id}`, and of the paths below it."""
+    ids, me = users.parameter, users.children[ME]
+    assert ids is not None
+    me.stands_for = users.parameter_name
+    me.endpoints = ids.endpoints | me.endpoints
+    me.children = ids.children

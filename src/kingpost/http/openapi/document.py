@@ -88,7 +88,7 @@ def problems_of(route: Route[Any]) -> dict[int, tuple[type[Problem], ...]]:
         problems |= {Unauthenticated, Forbidden}  # An API key may lack the scope, or be excluded from the route.
     if route.body is not None:
         problems |= {TooLarge, UnsupportedMediaType}
-    if route.preconditions:
+    if route.target is not None:
         problems.add(VersionMismatch)
     by_status: dict[int, tuple[type[Problem], ...]] = {}
     for problem in sorted(problems, key=lambda problem: (problem.status, problem.slug)):
@@ -133,17 +133,8 @@ def _path_parameters(route: Route[Any]) -> list[Schema]:
 
 
 def _header_parameters(route: Route[Any]) -> list[Schema]:
-    names = ["X-Request-ID"]
-    if route.preconditions:
-        names.append("If-Match")
-    if _is_conditional(route):
-        names.append("If-None-Match")
+    names = ["X-Request-ID"] if route.target is None else ["X-Request-ID", "If-Match", "If-None-Match"]
     return [parts.parameter(name) for name in names]
-
-
-def _is_conditional(route: Route[Any]) -> bool:
-    """Return whether the route answers 304 to a matching `If-None-Match`."""
-    return route.method == "GET" and "ETag" in route.headers
 
 
 def _responses(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
@@ -158,7 +149,7 @@ def _responses(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
     responses = {str(route.status): success}
     if route.accepted is not None:
         responses["202"] = _accepted(route.accepted, components)
-    if _is_conditional(route):
+    if route.target is not None and route.method == "GET":
         responses["304"] = {"$ref": "#/components/responses/not-modified"}
     for status, problems in problems_of(route).items():
         responses[str(status)] = {"$ref": f"#/components/responses/{_name(problems)}"}

@@ -33,9 +33,9 @@ lists the faults of the request with their locations.
 **Lists** contain `items` and `next_cursor`. Send that as `cursor` to get the next page, or follow the `Link` header. \
 `count=exact` adds `total`.
 
-**Versions.** An `ETag` identifies the version that you read. Send it as `If-Match` with a change: if the version has \
-changed since, the response is 412, and nothing is overwritten. Send it as `If-None-Match` with a read: if nothing has \
-changed, the response is 304.\
+**Versions.** An `ETag` identifies the version that you read: it is the version in quotes, `"3"`, or `"3-gzip"` if the \
+response was compressed. Send it as `If-Match` with a change: if the version has changed since, the response is 412, \
+and nothing is overwritten. Send it as `If-None-Match` with a read: if nothing has changed, the response is 304.\
 """,
     "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
 }
@@ -61,13 +61,15 @@ PARAMETERS: Mapping[str, Schema] = {
     "If-Match": {
         "name": "If-Match",
         "in": "header",
-        "description": "The `ETag` that you read. The change fails with 412 if the version is no longer the same.",
+        "description": "The `ETag` that you read, or the `version` in quotes. If the version is no longer the same, "
+        "the response is 412 and nothing changes. Weak tags (`W/`) never match.",
         "schema": ETAG_SCHEMA,
     },
     "If-None-Match": {
         "name": "If-None-Match",
         "in": "header",
-        "description": "The `ETag` that you read before. The response is 304 if the version is still the same.",
+        "description": "The `ETag` that you read before. If the version is still the same, a read is answered with "
+        "304, and a write with 412. `*` names every version.",
         "schema": ETAG_SCHEMA,
     },
     "X-Request-ID": {
@@ -92,9 +94,9 @@ HEADERS: Mapping[str, Schema] = {
         "example": "no-store",
     },
     "ETag": {
-        "description": "The version, in quotes.",
+        "description": "The version in quotes. If the response is compressed, the content coding follows the version.",
         "required": True,
-        "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
+        "schema": {"type": "string", "pattern": '^"[0-9]+(-gzip|-zstd)?"$'},
         "example": '"3"',
     },
     "Location": {
