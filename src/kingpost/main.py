@@ -226,13 +226,14 @@ async def _attempt_counters(settings: Settings, stack: contextlib.AsyncExitStack
 
 
 async def _run_housekeeping(kingpost: Running) -> None:
-    """Rotate keys and delete expired rows periodically. Each step is idempotent."""
+    """Rotate keys, delete expired rows and refresh statistics periodically. Each step is idempotent."""
     while True:
         try:
             await kingpost.auth.run_housekeeping()
             await kingpost.accounts.run_housekeeping()
             await kingpost.jobs.sweep()
             await kingpost.audit_log.sweep()
+            await kingpost.database.refresh_statistics()
         except Unavailable:
             logger.warning("housekeeping is postponed: the database is not available")
         except Exception:

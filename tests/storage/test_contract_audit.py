@@ -20,7 +20,7 @@ from kingpost.storage.opening import open_database
 from kingpost.storage.writes import Writes
 from tests.nodes import Node
 from tests.storage.samples import effects_of, entries_of, id_and_time, new_entry, nodes_in_turn, plain, raw
-from tests.storage.test_migration import Recorder, plan_and_cost
+from tests.storage.test_migration import Recorder, analyse_as_autovacuum_does, plan_and_cost
 
 ACTIONS = ("user.created", "user.changed", "session.ended")
 OLDEST_FIRST = (SortKey("id"),)
@@ -196,7 +196,7 @@ async def test_a_page_is_read_through_an_index(migrated_url: str, nodes: list[No
     }
     database = await open_database(migrated_url)
     try:
-        await database.write(Query("ANALYZE", ()))
+        await analyse_as_autovacuum_does(database)
         recorder = Recorder(database)
         log = SQLAuditLog(recorder, Writes(recorder, KINDS))
         for down in (False, True):

@@ -16,6 +16,7 @@ import pytest
 
 from kingpost.problems import Conflict, Unavailable
 from kingpost.storage.database import Query, Script, UniqueViolation
+from kingpost.storage.opening import migrate, open_database
 from kingpost.storage.sqlite import database as sqlite_module
 from kingpost.storage.sqlite import file as sqlite_file
 from kingpost.storage.sqlite import writer as sqlite_writer
@@ -245,3 +246,28 @@ async def test_the_durability_settings_are_set(notes: Notes) -> None:
         rows = await notes.database.write(Query(f"PRAGMA {name}", ()))
         settings[name] = rows[0][0]
     assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+async def test_statistics_are_made_at_opening_and_by_housekeeping(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/statistics.db"
+    await migrate(url)
+    database = await open_database(url)
+    try:
+        for statement in (
+            "CREATE TABLE numbers (n INTEGER, kind TEXT)",
+            "CREATE INDEX numbers_kind ON numbers (kind, n)",
+            "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 2000) "
+            "INSERT INTO numbers SELECT i, 'a' FROM n",
+        ):
+            await database.write(Query(statement, ()))
+        counted = Query("SELECT count(*) FROM sqlite_stat1 WHERE tbl = 'numbers'", ())
+        await database.refresh_statistics()
+        assert (await database.read(counted))[0][0] == 1
+        await database.write(Query("DELETE FROM sqlite_stat1", ()))
+    finally:
+        await database.close()
+    database = await open_database(url)
+    try:
+        assert (await database.read(counted))[0][0] == 1
+    finally:
+        await database.close()

@@ -71,7 +71,9 @@ class SQLResources:
             self._lookup = Lookup(self._find.text, Statement(some, dialect).text)
         else:
             self._lookup = Lookup(self._find.text, "")
-        self._pages = Pages(database, RESOURCE, resource_of, filters=FILTERS, aliases=SORTED_BY)
+        self._pages = Pages(
+            database, RESOURCE, resource_of, filters=FILTERS, aliases=SORTED_BY, document=resources.c.data
+        )
 
     async def commit(
         self, writes: Sequence[ResourceWrite], effects: Sequence[Any] = (), *, dry_run: bool = False

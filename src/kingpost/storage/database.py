@@ -140,6 +140,10 @@ class Database(Protocol):
         """
         ...
 
+    async def refresh_statistics(self) -> None:
+        """Update the statistics by which the database plans its reads, if the tables have changed much."""
+        ...
+
     async def ping(self) -> None:
         """Return if the database answers and appears to be writable. This does not write."""
         ...

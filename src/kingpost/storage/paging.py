@@ -1,6 +1,8 @@
 """Keyset pagination: a page starts after the last row of the page before, which an index finds.
 
 The id carries the time of creation and is unique, so the default order by `created_at` needs only the primary key.
+
+A page is bounded in bytes, too, because it is put together in memory.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +13,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     Column,
     ColumnElement,
+    FromClause,
+    Integer,
     Select,
     Table,
     UniqueConstraint,
     and_,
     bindparam,
+    case,
     func,
     or_,
     select,
@@ -25,6 +30,9 @@ from sqlalchemy import (
 from kingpost.model import Page, Position, SortKey
 from kingpost.storage.database import Database, Row, Statement
 from kingpost.storage.listing import Listing
+
+MAX_PAGE_BYTES = 8 * 1024 * 1024
+"""Maximum size of the documents in a page, unless the first one alone is larger."""
 
 
 class Filter(NamedTuple):
@@ -42,10 +50,14 @@ class Filter(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """A compiled page: the positions of its sort columns in a row, and whether an index seek finds it."""
+    """A compiled page: the positions of its sort columns in a row, and whether an index seek finds it.
+
+    `bounded` is the statement for pages with large documents, if the table has documents.
+    """
 
     order: "Order"
     statement: Statement
+    bounded: Statement | None
     key: Sequence[int]
     is_seek: bool
 
@@ -61,6 +73,8 @@ class Pages[T]:
         *,
         filters: Mapping[str, Filter],
         aliases: Mapping[str, str],
+        document: Column[str] | None = None,
+        max_bytes: int = MAX_PAGE_BYTES,
     ) -> None:
         """Prepare to read pages.
 
@@ -69,8 +83,13 @@ class Pages[T]:
             value_of: makes an item of a row that starts with these columns.
             filters: the conditions that a list may have.
             aliases: fields that are sorted by a column of another name.
+            document: the column that may be large. A page ends early before its documents exceed `max_bytes` in total.
+            max_bytes: the maximum size of a page; a single document may be larger.
         """
         self._database = database
+        self._document = document
+        self._document_place = 0 if document is None else [*columns].index(document)
+        self._max_bytes = max_bytes
         self._columns = columns
         self._value_of = value_of
         self._filters = filters
@@ -86,12 +105,15 @@ class Pages[T]:
         parameters = {"limit": listing.limit + 1, "offset": listing.offset, **plan.order.parameters(listing.after)}
         # A page that may have to read or sort a whole table must not delay short reads.
         fetch = self._database.read if plan.is_seek and not listing.offset else self._database.scan
-        rows = await fetch(plan.statement(**given, **parameters))
+        rows = await fetch(plan.statement(**given, **parameters, share=self._max_bytes // (listing.limit + 1)))
+        if plan.bounded is not None and self._is_cut(rows):
+            rows = await self._database.scan(plan.bounded(**given, **parameters))
         total = (await self._database.scan(self._count(names)(**given)))[0][0] if listing.count else None
-        items = [self._value_of(row) for row in rows[: listing.limit]]
-        if len(rows) <= listing.limit:
+        whole = self._whole(rows[: listing.limit])
+        items = [self._value_of(row) for row in whole]
+        if len(rows) == len(whole):
             return Page(items, None, total)
-        last = rows[listing.limit - 1]
+        last = whole[-1]
         return Page(items, tuple([last[place] for place in plan.key]), total)
 
     def _make_plan(self, names: tuple[str, ...], sort: tuple[SortKey, ...], is_continued: bool) -> _Plan:
@@ -103,8 +125,42 @@ class Pages[T]:
         wanted = select(*columns).where(*[self._filters[name].clause for name in names])
         statement: Select[Any] = order.apply(wanted, is_continued)
         paged = statement.limit(bindparam("limit")).offset(bindparam("offset"))
+        dialect = self._database.dialect
+        bounded = None if self._document is None else Statement(self._bounded(paged, order, self._document), dialect)
+        if self._document is not None:
+            paged = self._without_large(paged, columns, self._document)
         key = [[*stored, *more].index(name) for name in order.columns]
-        return _Plan(order, Statement(paged, self._database.dialect), key, self._is_seek(names, order))
+        return _Plan(order, Statement(paged, dialect), bounded, key, self._is_seek(names, order))
+
+    def _without_large(self, page: Select[Any], columns: Sequence[Column[Any]], document: Column[str]) -> Select[Any]:
+        """Return the statement with NULL instead of each document that is larger than its share of a page.
+
+        Both databases know the length of a stored text without reading it. Nearly all pages have no such document, and
+        adding up lengths would cost as much as the rest of the page.
+        """
+        is_small = func.octet_length(document) <= bindparam("share", type_=Integer)
+        shown = case((is_small, document)).label(document.name)
+        return page.with_only_columns(*[shown if column is document else column for column in columns])
+
+    def _bounded(self, page: Select[Any], order: "Order", stored: Column[str]) -> Select[Any]:
+        """Return the statement with NULL instead of the documents that would make the page too large."""
+        rows = page.subquery("page")
+        document = rows.c[stored.name]
+        length = func.octet_length(document)
+        up_to_here = func.sum(length).over(order_by=order.terms(rows), rows=(None, 0))
+        fits = or_(up_to_here <= self._max_bytes, up_to_here == length)  # The first one always fits.
+        columns = [case((fits, document)).label(c.name) if c is document else c for c in rows.c]
+        return select(*columns).order_by(*order.terms(rows))
+
+    def _is_cut(self, rows: Sequence[Row]) -> bool:
+        """Return whether a statement has left out a document."""
+        return None in [row[self._document_place] for row in rows]
+
+    def _whole(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return the rows before the first one whose document a statement has left out."""
+        if self._document is None or not self._is_cut(rows):
+            return rows
+        return rows[: [row[self._document_place] for row in rows].index(None)]
 
     def _make_count(self, names: tuple[str, ...]) -> Statement:
         clauses = [self._filters[name].clause for name in names]
@@ -175,6 +231,11 @@ class Order:
         if behind:
             statement = statement.where(self._behind())
         return statement.order_by(*[column.desc() if down else column.asc() for column, down in self._terms])
+
+    def terms(self, rows: FromClause) -> Sequence[ColumnElement[Any]]:
+        """Return the same order over the result of a statement that has the sort columns."""
+        columns = [(rows.c[column.name], down) for column, down in self._terms]
+        return [column.desc() if down else column.asc() for column, down in columns]
 
     def parameters(self, position: Position | None) -> dict[str, str | int]:
         """Return the parameters that a statement of `apply(behind=True)` needs."""

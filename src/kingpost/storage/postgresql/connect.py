@@ -10,7 +10,6 @@ import asyncpg
 
 from kingpost.clock import timestamp
 from kingpost.storage import CannotOpen
-from kingpost.storage.postgresql.jsonb import jsonb_text
 
 type PostgreSQL = asyncpg.Connection[asyncpg.Record]
 
@@ -45,7 +44,7 @@ class Connector(NamedTuple):
         return "; ".join([begin, *[f"SET LOCAL {name} = '{value}'" for name, value in SETTINGS.items()]])
 
     async def connect(self) -> PostgreSQL:
-        """Open a connection that returns ids, times and documents as text."""
+        """Open a connection that returns ids and times as text."""
         connection = await asyncpg.connect(
             self.url,
             timeout=CONNECT_TIMEOUT,
@@ -101,7 +100,6 @@ async def _set_codecs(connection: PostgreSQL) -> None:
         await connection.set_type_codec(name, schema="pg_catalog", encoder=encoder, decoder=decoder, format=form)
 
     await codec("uuid", str, str, "text")
-    await codec("jsonb", jsonb_text, str, "text")
     await codec("timestamptz", _encode_time, _decode_time, "tuple")
 
 

@@ -85,6 +85,9 @@ class PostgreSQLDatabase:
 
         return await self._use(play, time_limit and min(time_limit, self._query_timeout))
 
+    async def refresh_statistics(self) -> None:
+        """Do nothing: PostgreSQL's autovacuum does this."""
+
     async def ping(self) -> None:
         rows = await self.read(Query("SELECT current_setting('transaction_read_only')", ()))
         if rows[0][0] != "off":

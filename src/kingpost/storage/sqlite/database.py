@@ -17,7 +17,13 @@ from sqlalchemy.engine import Dialect
 
 from kingpost.problems import Unavailable
 from kingpost.storage.database import QUERY_TIMEOUT, ForeignKeyViolation, Lookup, Query, Row, Script, UniqueViolation
-from kingpost.storage.sqlite.file import SCANNERS, STEPS_BETWEEN_CHECKS, SQLiteFile, translated
+from kingpost.storage.sqlite.file import (
+    REFRESH_STATISTICS,
+    SCANNERS,
+    STEPS_BETWEEN_CHECKS,
+    SQLiteFile,
+    translated,
+)
 from kingpost.storage.sqlite.writer import Writer
 from kingpost.storage.writes import Refused, Unit
 
@@ -92,6 +98,9 @@ class SQLiteDatabase:
 
     async def transact[T](self, script: Callable[[], Script[T]], time_limit: float | None = QUERY_TIMEOUT) -> T:
         return cast(T, await self._writer.submit(script, time_limit))
+
+    async def refresh_statistics(self) -> None:
+        await self.write(Query(REFRESH_STATISTICS, ()))
 
     async def ping(self) -> None:
         await asyncio.to_thread(self._file.connections)

@@ -28,6 +28,8 @@ MAX_READ_TIME = 0.002
 """Seconds after which a read on the event loop is interrupted."""
 STEPS_BETWEEN_CHECKS = 10_000
 """Instructions of SQLite's virtual machine between two looks at the clock: less than a millisecond."""
+REFRESH_STATISTICS = "PRAGMA optimize = 0x10002"
+"""Analyze the tables whose size has changed much since the last time, without reading all of their rows."""
 MAX_JOURNAL_SIZE = 64 * 1024 * 1024
 UNAVAILABLE = "The database is not available right now"
 
@@ -61,6 +63,8 @@ class Connections:
             f"PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {MAX_JOURNAL_SIZE}"
         ).fetchall()
         self._tables()  # A damaged file raises here, rather than in the first request.
+        with contextlib.suppress(apsw.BusyError):  # Another process is writing, and housekeeping tries again.
+            self.writer.execute(REFRESH_STATISTICS).fetchall()
         self._reader = _connect_to_read(path)
         # Waiting for a lock would block the event loop.
         self._reader.set_busy_timeout(0)
