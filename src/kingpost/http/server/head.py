@@ -20,6 +20,7 @@ HEAD_SLACK: Final = 4096
 and line ends, and answers with the request's id and path."""
 METHODS: Final = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT".split())
 """The methods of RFC 9110 and RFC 5789."""
+_VERSIONS: Final = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) (HTTP/1\.[01])")
 _BEGINNING: Final = re.compile(_TOKEN + rb"(?: [\x21-\x7e]*(?: [HTP/0-9.]*\r?)?)?")
@@ -59,25 +60,28 @@ class Head:
             MethodNotAllowed: the method is CONNECT, which has no path.
             NotImplementedByServer: the body has a transfer coding that is not known.
         """
-        match = _REQUEST_LINE.fullmatch(line)
-        if match is None:
+        parts = line.split(b" ")
+        version = _VERSIONS.get(parts[-1])
+        if len(parts) != 3 or version is None:
             raise InvalidRequest("This is not a valid HTTP request")
-        method, target, version = match.groups()
-        self.method = method.decode()
-        self.http_version = "1.1" if version == b"HTTP/1.1" else "1.0"
+        self.method = parts[0].decode()
+        self.http_version = version
         self.headers = headers
-        if method == b"CONNECT":
+        if self.method == "CONNECT":
             raise MethodNotAllowed(())
-        self.raw_path, self.query_string = _split(target, method)
+        self.raw_path, self.query_string = _split(parts[1], self.method)
         path = self.raw_path.decode()
         self.path = unquote(path) if "%" in path else path
         known = dict(headers)
-        _check_host(headers, known, is_required=self.http_version == "1.1")
-        self.keep_alive = keep_alive and self.http_version == "1.1"
-        self.length = _body_length(headers, known, self.http_version)
-        self.expects_continue = (
-            b"expect" in known and known[b"expect"].lower() == b"100-continue" and self.http_version == "1.1"
-        )
+        is_1_1 = version == "1.1"
+        host = known.get(b"host")
+        if host is None or len(known) < len(headers) or not _HOST.fullmatch(host):
+            _check_host([value for name, value in headers if name == b"host"], is_required=is_1_1)
+        self.keep_alive = keep_alive and is_1_1
+        self.length: int | None = 0
+        if b"content-length" in known or b"transfer-encoding" in known:
+            self.length = _body_length(headers, known, is_1_1=is_1_1)
+        self.expects_continue = is_1_1 and known.get(b"expect", b"").lower() == b"100-continue"
 
 
 class HeadReader:
@@ -108,29 +112,31 @@ class HeadReader:
         Raises:
             Problem: these bytes are not the beginning of a request that this server reads.
         """
-        end = buffer.find(b"\r\n\r\n", max(self._fed - 3, 0))
+        end = buffer.find(b"\r\n\r\n", self._fed - 3 if self._fed > 3 else 0)
         size = len(buffer) if end < 0 else end + 4
         if size > self._limit:
             raise HeadersTooLarge()
-        if buffer.count(b"\n", self._fed, size) + len(self.headers) > HEADER_LINES + 2:
+        if buffer.count(b"\n", 0, size) > HEADER_LINES + 2:
             raise HeadersTooLarge(f"A request must not have more than {HEADER_LINES} header lines")
         if not self._is_refused:
-            try:
-                self._parser.feed_data(buffer[self._fed : size] if self._fed or size < len(buffer) else buffer)
-            except HttpParserUpgrade:
-                pass  # A server that does not upgrade answers as if nothing had been offered (RFC 9110, section 7.8).
-            except HttpParserError:
-                self._is_refused = True
-        self._fed = size
+            self._feed(buffer if size - self._fed == len(buffer) else buffer[self._fed : size])
+            self._fed = size
         if self._is_refused:
-            # Nothing but the request line tells an unknown method from something that is not HTTP.
+            # Only the whole request line tells an unknown method from something that is not HTTP.
             if end < 0 and b"\n" not in buffer and _BEGINNING.fullmatch(buffer):
                 return None
             raise _refusal(buffer[:size])
         if end < 0:
             return None
-        line = buffer[: buffer.index(b"\r\n")]
-        return Head(line, self.headers, keep_alive=self._keep_alive), size
+        return Head(buffer[: buffer.index(b"\r\n")], self.headers, keep_alive=self._keep_alive), size
+
+    def _feed(self, part: bytes) -> None:
+        try:
+            self._parser.feed_data(part)
+        except HttpParserUpgrade:
+            pass  # A server that does not upgrade answers as if nothing had been offered (RFC 9110, section 7.8).
+        except HttpParserError:
+            self._is_refused = True
 
 
 def _refusal(head: bytes) -> Problem:
@@ -146,14 +152,14 @@ def _refusal(head: bytes) -> Problem:
     return InvalidRequest("This is not a valid HTTP request")
 
 
-def _split(target: bytes, method: bytes) -> tuple[bytes, bytes]:
+def _split(target: bytes, method: str) -> tuple[bytes, bytes]:
     """Return the path and the query string of a request target (RFC 9112, section 3.2)."""
     if b"#" in target:
         raise InvalidRequest("The request target must not have a fragment")
     if target.startswith(b"/"):
         path, _, query = target.partition(b"?")
         return path, query
-    if target == b"*" and method == b"OPTIONS":
+    if target == b"*" and method == "OPTIONS":
         return target, b""
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
@@ -161,33 +167,27 @@ def _split(target: bytes, method: bytes) -> tuple[bytes, bytes]:
     return absolute[1] or b"/", absolute[2] or b""
 
 
-def _check_host(headers: list[HeaderLine], known: dict[bytes, bytes], *, is_required: bool) -> None:
+def _check_host(hosts: list[bytes], *, is_required: bool) -> None:
     """Demand one valid Host (RFC 9112, section 3.2)."""
-    host = known.get(b"host")
-    if host is None:
-        if is_required:
-            raise InvalidRequest.of(Fault("HTTP/1.1 requires the Host header", "required", header="Host"))
-        return
-    if len(known) < len(headers) and sum(name == b"host" for name, _ in headers) > 1:
+    if not hosts and is_required:
+        raise InvalidRequest.of(Fault("HTTP/1.1 requires the Host header", "required", header="Host"))
+    if len(hosts) > 1:
         raise InvalidRequest.of(Fault("A request must have one Host header", "duplicate", header="Host"))
-    if not _HOST.fullmatch(host):
+    if hosts and not _HOST.fullmatch(hosts[0]):
         raise InvalidRequest.of(
             Fault("Host must be a host name or an IP address, with an optional port", "format", header="Host")
         )
 
 
-def _body_length(headers: list[HeaderLine], known: dict[bytes, bytes], version: str) -> int | None:
+def _body_length(headers: list[HeaderLine], known: dict[bytes, bytes], *, is_1_1: bool) -> int | None:
     """Return the size of the body, or None if it is chunked (RFC 9112, section 6.3)."""
     length, encoding = known.get(b"content-length"), known.get(b"transfer-encoding")
     if encoding is None:
-        if length is None:
-            return 0
-        if len(length) > _MAX_DIGITS or not length.isdigit():
-            raise InvalidRequest.of(
-                Fault("Content-Length must be a number of bytes", "format", header="Content-Length")
-            )
+        if length is None or len(length) > _MAX_DIGITS or not length.isdigit():
+            fault = Fault("Content-Length must be a number of bytes", "format", header="Content-Length")
+            raise InvalidRequest.of(fault)
         return int(length)
-    if length is not None or version == "1.0":
+    if length is not None or not is_1_1:
         raise InvalidRequest("Transfer-Encoding must not be used with Content-Length or with HTTP/1.0")
     if encoding.lower() != b"chunked":
         raise _refused_encoding([value for name, value in headers if name == b"transfer-encoding"])
