@@ -103,9 +103,9 @@ def scheme_of(own: str, forwarded_proto: bytes) -> str:
 
 
 class Peer:
-    """The other end of a connection. `server` is this end."""
+    """The other end of a connection. `server` is this end. `described` is for messages to the operator."""
 
-    __slots__ = ("_proxies", "address", "client", "is_trusted", "key", "scheme", "server")
+    __slots__ = ("_proxies", "address", "client", "described", "is_trusted", "key", "scheme", "server")
 
     def __init__(self, peername: Any, sockname: Any, scheme: str, proxies: Proxies) -> None:
         """Describe a connection by its socket names, which are None for a socket that is no longer connected."""
@@ -116,6 +116,7 @@ class Peer:
         self.client = None if self.address is None else (str(self.address), int(peername[1]))
         server = _socket_address(sockname)
         self.server = None if server is None else (str(server), int(sockname[1]))
+        self.described = (None if self.address is None else str(self.address), self.is_trusted)
         self.key = None if self.address is None or self.is_trusted else _key(self.address)
 
     def describe(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, tuple[str, int] | None]:

@@ -79,6 +79,7 @@ class Exchange:
             "headers": head.headers,
             "client": client,
             "server": connection.peer.server,
+            "kingpost.peer": connection.peer.described,
         }
 
     async def run(self, app: Application) -> None:
