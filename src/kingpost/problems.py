@@ -251,6 +251,16 @@ class InternalError(Problem):
     )
 
 
+class NotImplementedByServer(Problem):
+    status = 501
+    slug = "not-implemented"
+    title = "The server does not implement this"
+    explanation = (
+        "The request has a method that HTTP does not know, or a body with a transfer coding other than `chunked`. "
+        "Check the method, which is case-sensitive, and send the body with `Content-Length` or as `chunked`."
+    )
+
+
 class Unavailable(Problem):
     status = 503
     slug = "unavailable"

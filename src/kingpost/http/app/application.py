@@ -20,6 +20,7 @@ from kingpost.http.app.etags import format_etag
 from kingpost.http.app.fields import ID_PATTERN
 from kingpost.http.app.input import Rules, parse_body, parse_query
 from kingpost.http.app.media_types import accepts
+from kingpost.http.app.plain_http import PlainHTTP
 from kingpost.http.app.preconditions import IF_MATCH, IF_NONE_MATCH, Preconditions
 from kingpost.http.app.problems import problem_answer
 from kingpost.http.app.router import OWN_ID, Endpoint, Route, Router, Who
@@ -28,7 +29,6 @@ from kingpost.problems import (
     Fault,
     Forbidden,
     HeadersTooLarge,
-    HttpsRequired,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
@@ -73,6 +73,7 @@ class Application:
         self._machine = machine
         self._router = Router(endpoints)
         self._origins = settings.cors_origins
+        self._plain_http = PlainHTTP()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -138,7 +139,7 @@ class Application:
         if scope["scheme"] == "http" and scope["path"] not in PROBES:
             server = scope.get("server")
             if self._settings.environment != "development" or not (server and is_local(server[0])):
-                raise HttpsRequired()
+                raise self._plain_http.refuse(scope, headers)
         size = len(scope["path"]) + len(scope["query_string"])
         for name, value in scope["headers"]:
             size += len(name) + len(value) + 4
@@ -150,11 +151,13 @@ class Application:
     async def _read_body(self, call: Call, rules: Rules | None, receive: Receive) -> None:
         route, machine = call.route, self._machine
         assert route.body is not None
+        if not route.body_optional or body.is_announced(call.headers):
+            # What the head decides is decided before the client is asked for the body.
+            body.check_media_type(route.method, call.headers)
         text = await body.read(call.headers, receive, machine.body_limit)
         if not text and route.body_optional:
             return
-        content_type = call.header(b"content-type")
-        media_type, document = body.decode(route.method, content_type, call.headers, text, machine.json_limits)
+        media_type, document = body.decode(route.method, call.headers, text, machine.json_limits)
         if media_type == body.JSON_PATCH:
             parse_body(document, list[JSONPatchOperation], None)
             call.body = JSONPatch(document)

@@ -138,8 +138,7 @@ class Call:
     def context(self) -> Context:
         """The actor and origin of this request. Created on first use, because most reads do not need it."""
         if self._context is None:
-            agent = self.header(b"user-agent")
-            origin = Origin(self.client_address, agent and agent[:DEVICE_LENGTH], self.request_id)
+            origin = Origin(self.client_address, _device(self.headers.get(b"user-agent")), self.request_id)
             self._context = Context(self.principal, origin)
         return self._context
 
@@ -153,3 +152,14 @@ class Call:
         if self.principal is None:
             raise Unauthenticated()
         return self.principal
+
+
+def _device(agent: bytes | None) -> str | None:
+    """Return a user agent as it was sent. Without control and formatting characters, which could disguise it."""
+    if not agent:
+        return None
+    try:
+        text = agent.decode()
+    except UnicodeDecodeError:
+        text = agent.decode("latin-1")
+    return "".join(character for character in text if character.isprintable())[:DEVICE_LENGTH] or None
