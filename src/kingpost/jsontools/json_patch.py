@@ -13,6 +13,8 @@ import msgspec
 from kingpost.problems import Conflict, Fault, InvalidRequest, TooLarge
 
 MAX_OPERATIONS: Final = 100
+MAX_STEPS: Final = 1000
+"""Maximum number of steps of a path. Documents are never nested as deep."""
 
 type Container = dict[str, Any] | list[Any]
 
@@ -197,6 +199,8 @@ def _steps(path: Any) -> list[str]:
     """Return the steps of a JSON Pointer (RFC 6901)."""
     if not isinstance(path, str) or not _POINTER.fullmatch(path):
         raise _InvalidOperationError
+    if path.count("/") > MAX_STEPS:
+        raise _PathError
     return [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:]]
 
 

@@ -70,7 +70,7 @@ async def patch_resource(call: Call, resources: Resources) -> Answer:
         patch = partial(json_patch.apply, operations=body.operations, size_limit=limit)
     else:
         patch = partial(merge_patch.apply, patch={} if body.data is msgspec.UNSET else {"data": body.data})
-    resource = await resources.patch(call.context, call.path["id"], patch, versions)
+    resource = await resources.patch(call.context, call.path["id"], patch, call.body_size, versions)
     return answer(resource, PRIVATE, _etag(resource))
 
 

@@ -49,27 +49,33 @@ async def read(headers: Mapping[bytes, bytes], receive: Callable[[], Awaitable[d
         message = await receive()
 
 
-def decode(
-    method: str, content_type: str | None, headers: Mapping[bytes, bytes], text: bytes, limits: JSONLimits
-) -> tuple[str, Any]:
-    """Return the media type of a body and the decoded JSON: a list for a JSON Patch, otherwise a dict.
+def media_type(method: str, content_type: str | None, headers: Mapping[bytes, bytes]) -> str:
+    """Return the media type of a body.
 
     Raises:
         UnsupportedMediaType: the body is compressed, is not JSON, or has a charset other than UTF-8.
-        InvalidRequest: the JSON has faults.
     """
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise UnsupportedMediaType(
             "Compressed request bodies are not supported. Send the body without Content-Encoding"
         )
-    media_type, parameters = parse_content_type(content_type)
+    name, parameters = parse_content_type(content_type)
     known = (JSON, MERGE_PATCH, JSON_PATCH) if method == "PATCH" else (JSON,)
-    if media_type not in known:
+    if name not in known:
         raise UnsupportedMediaType(f"The Content-Type of the body must be {' or '.join(known)}")
     if parameters.get("charset", "utf-8").lower() not in UTF_8:
         raise UnsupportedMediaType("The charset of the body must be UTF-8")
+    return name
+
+
+def decode(media_type: str, text: bytes, limits: JSONLimits) -> Any:
+    """Return the decoded JSON of a body: a list for a JSON Patch, otherwise a dict.
+
+    Raises:
+        InvalidRequest: the JSON has faults.
+    """
     document = strict.decode(text, limits)
     expected, name = (list, "array") if media_type == JSON_PATCH else (dict, "object")
     if not isinstance(document, expected):
         raise InvalidRequest.of(Fault(f"The body must be a JSON {name}", "type", pointer=""))
-    return media_type, document
+    return document

@@ -14,6 +14,9 @@ from kingpost.problems import Problem
 
 VERSION = "v1"
 
+ANONYMOUS_BODY_LIMIT = 16 * 1024
+"""Maximum number of bytes of a body that anyone may send."""
+
 
 class Who(Enum):
     """The clients that may call a route. Features check further permissions themselves."""
@@ -80,6 +83,12 @@ class Route[S](msgspec.Struct, frozen=True, kw_only=True):
     preconditions: bool = False
     problems: Sequence[type[Problem]] = ()
     is_hidden: bool = False
+
+    def body_limit(self, configured: int) -> int:
+        """Return the maximum size of a body in bytes, given the configured one."""
+        if self.who is Who.ANYONE or self.who is Who.ANYONE_OR_CALLER:
+            return min(configured, ANONYMOUS_BODY_LIMIT)
+        return configured
 
 
 class Endpoint(msgspec.Struct, frozen=True):
