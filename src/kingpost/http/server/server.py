@@ -1,7 +1,6 @@
 """The HTTP server: uvicorn with a custom protocol (`protocol.py`) and a custom shutdown."""
 
 import asyncio
-import gc
 import logging
 import signal
 import socket
@@ -14,6 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from kingpost.http.app.application import Application
 from kingpost.http.app.operations import Readiness
+from kingpost.http.server import collection
 from kingpost.http.server.protocol import Protocol, ServerConfig
 from kingpost.settings import Settings
 
@@ -54,7 +54,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        _exempt_from_collection()
+        collection.start(self._loop)
         # Signal handlers are installed, so Ctrl-C from here on shuts down cleanly.
         self._when_ready()
 
@@ -74,15 +74,6 @@ class Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
-
-
-def _exempt_from_collection() -> None:
-    """Exempt everything that exists from garbage collection.
-
-    It exists until the end, and to visit it in each full collection would hold the event loop for 0.1 seconds.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 async def serve(
