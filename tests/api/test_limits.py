@@ -226,6 +226,35 @@ async def test_the_limits_apply_to_accounts_as_well(stack: Stack) -> None:
         assert faults_of(response) == ["/email"]
 
 
+async def test_a_json_patch_of_an_account_has_the_limits_of_an_account(alice: Caller) -> None:
+    headers = {"Content-Type": "application/json-patch+json"}
+    for size, status in ((4000, 200), (5000, 400), (20_000, 413), (500_000, 413)):
+        operations = [{"op": "add", "path": "/metadata/text", "value": "x" * size}]
+        response = await alice.http.patch(
+            f"/api/v1/users/{alice.id}", content=json.dumps(operations).encode(), headers=headers
+        )
+        assert response.status_code == status, response.text
+
+
+@pytest.mark.parametrize("part", ["1e308", "[]", '{"op": "test", "path": ""}'])
+async def test_patches_of_large_documents_are_applied(alice: Caller, part: str) -> None:
+    """They are decoded, patched and checked in a thread."""
+    items = ",".join([part] * 4_000)
+    created = await post(alice, f'{{"items": [{items}], "removed": 1}}')
+    path = created.headers["location"]
+
+    merged = await alice.http.patch(path, json={"data": {"removed": None, "merged": 2}})
+    operations = [{"op": "test", "path": "/data/merged", "value": 2}, {"op": "add", "path": "/data/added", "value": 3}]
+    headers = {"Content-Type": "application/json-patch+json"}
+    patched = await alice.http.patch(path, content=json.dumps(operations).encode(), headers=headers)
+    operations = [{"op": "test", "path": "", "value": 1}] * 4_000
+    refused = await alice.http.patch(path, content=json.dumps(operations).encode(), headers=headers)
+
+    assert (merged.status_code, patched.status_code) == (200, 200)
+    assert patched.json()["data"] == {"items": json.loads(f"[{items}]"), "merged": 2, "added": 3}
+    assert faults_of(refused) == [""]
+
+
 async def _chunks(content: bytes) -> Any:
     for start in range(0, len(content), 100_000):
         yield content[start : start + 100_000]

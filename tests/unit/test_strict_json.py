@@ -467,5 +467,5 @@ def test_hostile_bodies_are_processed_quickly(name: str) -> None:
         decode(HOSTILE[name])
     except InvalidRequest as problem:
         faults = problem.faults
-    assert time.process_time() - started < 2  # About 0.5 seconds at worst; quadratic time would take minutes.
+    assert time.process_time() - started < 5  # About a second at worst; quadratic time would take minutes.
     assert len(msgspec.json.encode(faults)) < 200_000
