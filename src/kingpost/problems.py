@@ -195,7 +195,10 @@ class TooLarge(Problem):
     status = 413
     slug = "too-large"
     title = "The body is too large"
-    explanation = "The request body exceeds the size limit of the server. Send a smaller body."
+    explanation = (
+        "The request body, or the document that a patch would create, exceeds a size limit. `detail` names it. Where "
+        "no credentials are needed, it is at most 16 KiB. Send a smaller body."
+    )
 
 
 class UnsupportedMediaType(Problem):

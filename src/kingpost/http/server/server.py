@@ -11,7 +11,7 @@ from types import FrameType
 
 from kingpost.http.app.application import Application
 from kingpost.http.app.operations import Readiness
-from kingpost.http.server import bounds
+from kingpost.http.server import bounds, collection
 from kingpost.http.server.acceptor import Acceptor
 from kingpost.http.server.client import Proxies
 from kingpost.http.server.connections import Connections
@@ -54,6 +54,7 @@ class Server:
         try:
             with self._handling_signals():
                 acceptor = Acceptor(self._service, listener, at_once)
+                collection.start(self._loop)
                 when_ready()
                 await self._stopping.wait()
                 self._connections.is_closing = True
