@@ -82,7 +82,7 @@ EXPECTED: Mapping[tuple[str, str], Entry] = {
     ("POST", "/api/auth/password/reset"):    Entry((400, 400, 400, 400, 400, 400),
                                                    fixed(token="unknown", new_password="staple battery horse")),
     ("GET", "/api/auth/totp"):               Entry((401, 401, 401, 200, 200, 200)),
-    ("POST", "/api/auth/totp"):              Entry((401, 401, 401, 200, 200, 200)),
+    ("POST", "/api/auth/totp"):              Entry((401, 401, 401, 200, 200, 200), fixed(password=PASSWORD)),
     # Too long for a valid code, so the answer does not depend on the state of the enrolment.
     ("POST", "/api/auth/totp/confirm"):      Entry((401, 401, 401, 400, 400, 400), fixed(otp="0" * 65)),
     # These accounts have no second factor; tests/api/test_second_factor.py tests accounts that have one.

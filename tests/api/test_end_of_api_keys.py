@@ -184,7 +184,7 @@ async def test_keys_from_before_the_verification_end_when_the_owner_of_the_addre
     stack: Stack,
 ) -> None:
     intruder = await stack.sign_up()
-    key = (await intruder.http.post(KEYS, json={"name": "Mine", "scopes": ["users:read"]})).json()["key"]
+    key = (await intruder.http.post(KEYS, json=NEW_KEY)).json()["key"]
     machine = stack.client(key)
     assert (await machine.get(ME)).status_code == 200
     await forgot(stack, intruder.email)
@@ -192,7 +192,7 @@ async def test_keys_from_before_the_verification_end_when_the_owner_of_the_addre
     assert_problem(await machine.get(ME), 401, "unauthenticated")
     # Now the address is verified: its owner made this key, so a password reset does not revoke it.
     owner = await stack.log_in(intruder.email, NEW_PASSWORD)
-    key = (await owner.http.post(KEYS, json={"name": "Mine", "scopes": ["users:read"]})).json()["key"]
+    key = (await owner.http.post(KEYS, json=NEW_KEY | {"password": NEW_PASSWORD})).json()["key"]
     await forgot(stack, intruder.email)
     token = await newest_token(stack, intruder.email, RESET)
     assert (await reset(stack, token, "another battery staple")).status_code == 204

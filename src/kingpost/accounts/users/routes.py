@@ -61,7 +61,8 @@ async def list_users(call: Call, users: Users) -> Answer:
 
 async def replace_user(call: Call, users: Users) -> Answer:
     body: ReplaceUser = call.body
-    change = AccountChange(body.email, body.name, body.metadata, body.roles, body.status, body.current_password)
+    proof = body.current_password, body.otp
+    change = AccountChange(body.email, body.name, body.metadata, body.roles, body.status, *proof)
     versions = if_match(call.header(b"if-match"))
     with _current_as_body():
         return _changed(await users.replace(call.context, call.path["id"], change, versions))
@@ -82,7 +83,7 @@ def _merged(user: User, body: ChangeUser) -> AccountChange:
     metadata: dict[str, Any] | UnsetType = UNSET
     if body.metadata is not UNSET:
         metadata = {} if body.metadata is None else merge_patch.apply(msgspec.json.decode(user.metadata), body.metadata)
-    return AccountChange(body.email, body.name, metadata, body.roles, body.status, body.current_password)
+    return AccountChange(body.email, body.name, metadata, body.roles, body.status, body.current_password, body.otp)
 
 
 def _json_patched(user: User, patch: JSONPatch, machine: Machine) -> AccountChange:
@@ -104,6 +105,7 @@ def _json_patched(user: User, patch: JSONPatch, machine: Machine) -> AccountChan
         UNSET if after.roles == user.roles else after.roles,
         UNSET if after.status == user.status else after.status,
         after.current_password,
+        after.otp,
     )
 
 

@@ -23,8 +23,12 @@ MAX_ATTEMPTS = 100
 """How often a patch is applied to a newer version after a concurrent write."""
 
 
+type Proof = list[msgspec.Struct]
+"""The effects of a proof of ownership; empty until there is one."""
+
+
 class AccountChange(msgspec.Struct, frozen=True):
-    """New values of fields; `UNSET` keeps a field. `current_password` proves that the owner changes the address."""
+    """New values of fields; `UNSET` keeps a field. `current_password` and `otp` prove ownership for a new address."""
 
     email: str | msgspec.UnsetType = msgspec.UNSET
     name: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -32,6 +36,7 @@ class AccountChange(msgspec.Struct, frozen=True):
     roles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     status: Literal["active", "suspended"] | msgspec.UnsetType = msgspec.UNSET
     current_password: str | None = None
+    otp: str | None = None
 
 
 class Users:
@@ -80,12 +85,13 @@ class Users:
 
         Raises:
             Forbidden: the account is not the caller's own; roles or status are set by a caller who is not an
-                administrator; or `current_password` is wrong.
-            RateLimited: `current_password` was wrong too many times.
-            InvalidRequest: a new value breaks a rule, or `current_password` is missing for a new address.
+                administrator; or `current_password` or `otp` is wrong, or has changed since it was checked.
+            RateLimited: there were too many wrong passwords or codes, or too many new addresses.
+            InvalidRequest: a new value breaks a rule, or `current_password` or `otp` is missing for a new address.
+            Unauthenticated: the session ended after the proof of a new address.
             NotFound, VersionMismatch, Conflict: as for `UserStore.change`.
         """
-        return await self._change(context, await self.read(context.caller, user_id), change, versions)
+        return await self._change(context, await self.read(context.caller, user_id), change, versions, [])
 
     async def patch(
         self,
@@ -107,9 +113,10 @@ class Users:
         user = await self.read(context.caller, user_id)
         if versions is not None and user.version not in versions:
             raise VersionMismatch(user)
+        proof: Proof = []
         for _ in range(MAX_ATTEMPTS):
             try:
-                return await self._change(context, user, patch(user), (user.version,))
+                return await self._change(context, user, patch(user), (user.version,), proof)
             except VersionMismatch as mismatch:
                 if versions is not None:
                     raise
@@ -117,8 +124,14 @@ class Users:
         raise Unavailable("Too many concurrent changes of this account")
 
     async def _change(
-        self, context: Context, user: User, change: AccountChange, versions: Sequence[int] | None
+        self,
+        context: Context,
+        user: User,
+        change: AccountChange,
+        versions: Sequence[int] | None,
+        proof: Proof,
     ) -> User:
+        """Check and write a change. `proof` keeps the proof of a new address for another attempt: a code works once."""
         principal = context.caller
         changes_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
         if changes_access and not principal.is_admin:
@@ -128,10 +141,12 @@ class Users:
         if needs_proof and change.current_password is None:
             detail = "Changing your own e-mail address requires your current password"
             faults.append(Fault(detail, "required", pointer="/current_password"))
+        if needs_proof and not proof:
+            faults += await self._reauthentication.faults(context, change.otp)
         if faults:
             raise InvalidRequest.of(*faults)
-        if needs_proof and change.current_password is not None:
-            await self._reauthentication.prove(context, change.current_password)
+        if needs_proof and not proof:
+            proof += await self._reauthentication.prove(context, change.current_password or "", change.otp)
             await self._throttle.count_mail(user.id)
         new, effects = self._address_change(principal, user, change)
         new = msgspec.structs.replace(new, name=change.name, roles=change.roles, status=change.status)
@@ -139,7 +154,8 @@ class Users:
             new = msgspec.structs.replace(new, metadata=msgspec.Raw(msgspec.json.encode(change.metadata)))
         waits = change.email not in (msgspec.UNSET, user.email) and new.email is msgspec.UNSET
         entry = audit.entry(context, "user.changed", "user", user.id, **_details(new, email_waits=waits))
-        changed, ended = await self._users.change(user.id, new, clock.now(), versions, [entry, *effects])
+        effects = [entry, *effects, *(proof if needs_proof else ())]
+        changed, ended = await self._users.change(user.id, new, clock.now(), versions, effects)
         self._revocations.add(ended)
         self._revocations.account_changed(user.id)
         if change.roles is not msgspec.UNSET:
