@@ -77,6 +77,7 @@ EXPECTED: Mapping[tuple[str, str], Entry] = {
     ("DELETE", "/api/users/{id}/sessions"):  Entry((401, 401, 401, 403, 204, 204), None, user_id),
     # These routes take a token or an address in the body; the access token matters only where there is no body.
     ("POST", "/api/auth/email/verify"):      Entry((400, 400, 400, 400, 400, 400), fixed(token="unknown")),
+    ("POST", "/api/auth/email/stop"):        Entry((400, 400, 400, 400, 400, 400), fixed(token="unknown")),
     ("POST", "/api/auth/email/resend"):      Entry((401, 401, 401, 202, 202, 202)),
     ("POST", "/api/auth/password/forgot"):   Entry((202, 202, 202, 202, 202, 202), fixed(email="who@example.com")),
     ("POST", "/api/auth/password/reset"):    Entry((400, 400, 400, 400, 400, 400),
@@ -99,6 +100,7 @@ EXPECTED: Mapping[tuple[str, str], Entry] = {
     ("PATCH", "/api/resources/{id}"):        Entry((401, 401, 401, 403, 200, 200), fixed(data={}), new_resource_id),
     ("DELETE", "/api/resources/{id}"):       Entry((401, 401, 401, 403, 204, 204), None, new_resource_id),
     ("GET", "/email/verify"):                Entry(PUBLIC),
+    ("GET", "/email/stop"):                  Entry(PUBLIC),
     ("GET", "/password/reset"):              Entry(PUBLIC),
     ("GET", "/mail/{asset}"):                Entry(PUBLIC, None, "page.js"),
     ("GET", "/api/audit"):                   Entry((401, 401, 401, 403, 403, 200)),

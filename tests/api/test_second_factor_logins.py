@@ -7,7 +7,7 @@ import httpx
 import msgspec
 import pytest
 
-from tests.api.emails import NEW_PASSWORD, RESET, forgot, newest_token, reset
+from tests.api.emails import NEW_PASSWORD, RESET, VERIFY, forgot, newest_token, reset, verify
 from tests.api.enrolling import CONFIRM, OtpClock, begin, disable, enrol, entries_about, log_in, state_of, stopped_clock
 from tests.api.stack import ORIGIN, PASSWORD, Caller, Serve, Stack, assert_problem
 
@@ -31,7 +31,9 @@ async def test_a_login_requires_a_code(stack: Stack, otp_clock: OtpClock) -> Non
 
 
 async def test_a_password_reset_does_not_bypass_the_second_factor(stack: Stack, otp_clock: OtpClock) -> None:
-    enrolled = await enrol(stack, otp_clock)
+    caller = await stack.sign_up()
+    assert (await verify(stack, await newest_token(stack, caller.email, VERIFY), caller)).status_code == 204
+    enrolled = await enrol(stack, otp_clock, caller)
     await forgot(stack, enrolled.caller.email)
     response = await reset(stack, await newest_token(stack, enrolled.caller.email, RESET))
     assert (response.status_code, response.content) == (204, b"")

@@ -164,6 +164,11 @@ async def confirm_taken_email(storage: Node, user: User) -> Write:
     return await confirm_email((await add_user(storage)).email)(storage, user)
 
 
+async def stop_change(storage: Node, user: User) -> Write:
+    token = await add_token(storage, user, "stop-email-change")
+    return lambda node, effects: node.one_time_tokens.stop_change(token.token_hash, AT, effects)
+
+
 async def reset_password(storage: Node, user: User) -> Write:
     token = await add_token(storage, user, "reset-password")
     return lambda node, effects: node.one_time_tokens.reset_password(token.token_hash, "new hash", AT, effects)
@@ -206,6 +211,7 @@ WRITES: Mapping[str, Given] = {
     "one_time_tokens.issue": plainly(lambda s, u, e: s.one_time_tokens.issue(new_token(u), e)),
     "one_time_tokens.renew": renew_token(),
     "one_time_tokens.confirm_email": confirm_email("new@example.com"),
+    "one_time_tokens.stop_change": stop_change,
     "one_time_tokens.reset_password": reset_password,
     "resources.commit": commit(),
 }
@@ -258,6 +264,10 @@ REFUSED: Mapping[str, tuple[object, Given]] = {
         plainly(lambda s, u, e: s.one_time_tokens.confirm_email(b"unknown", AT, e)),
     ),
     "one_time_tokens.confirm_email, the address is taken": (Conflict, confirm_taken_email),
+    "one_time_tokens.stop_change, no such token": (
+        None,
+        plainly(lambda s, u, e: s.one_time_tokens.stop_change(b"unknown", AT, e)),
+    ),
     "one_time_tokens.reset_password, no such token": (
         None,
         plainly(lambda s, u, e: s.one_time_tokens.reset_password(b"unknown", "hash", AT, e)),

@@ -48,7 +48,11 @@ async def _get(call: Call, users: Users, user_id: str) -> Answer:
     user = await users.read(call.caller, user_id)
     if if_none_match(call.header(b"if-none-match"), user.version):
         return Answer(304, b"", [PRIVATE, _etag(user)])
-    return answer(UserBody.of(user), PRIVATE, _etag(user))
+    return answer(_body(call, user), PRIVATE, _etag(user))
+
+
+def _body(call: Call, user: User) -> UserBody:
+    return UserBody.of(user, for_owner=call.caller.user_id == user.id)
 
 
 async def list_users(call: Call, users: Users) -> Answer:
@@ -64,8 +68,8 @@ async def replace_user(call: Call, users: Users) -> Answer:
     proof = body.current_password, body.otp
     change = AccountChange(body.email, body.name, body.metadata, body.roles, body.status, *proof)
     versions = if_match(call.header(b"if-match"))
-    with _current_as_body():
-        return _changed(await users.replace(call.context, call.path["id"], change, versions))
+    with _current_as_body(call):
+        return _changed(call, await users.replace(call.context, call.path["id"], change, versions))
 
 
 async def patch_user(call: Call, users: Users) -> Answer:
@@ -75,8 +79,8 @@ async def patch_user(call: Call, users: Users) -> Answer:
     def patch(user: User) -> AccountChange:
         return _json_patched(user, body, call.machine) if isinstance(body, JSONPatch) else _merged(user, body)
 
-    with _current_as_body():
-        return _changed(await users.patch(call.context, call.path["id"], patch, versions))
+    with _current_as_body(call):
+        return _changed(call, await users.patch(call.context, call.path["id"], patch, versions))
 
 
 def _merged(user: User, body: ChangeUser) -> AccountChange:
@@ -98,7 +102,8 @@ def _json_patched(user: User, patch: JSONPatch, machine: Machine) -> AccountChan
     # A patch can nest deeper than its input, so check the result again.
     after = parse_body(strict.decode(msgspec.json.encode(patched), machine.json_limits), ReplaceUser, None)
     return AccountChange(
-        after.email,
+        # Naming the present address withdraws a pending change, so an address that no operation names counts as absent.
+        after.email if after.email != user.email or _names_email(patch) else UNSET,
         after.name,
         after.metadata,
         # Unchanged values count as absent, so that callers other than administrators can patch their accounts.
@@ -109,24 +114,29 @@ def _json_patched(user: User, patch: JSONPatch, machine: Machine) -> AccountChan
     )
 
 
-def _changed(user: User) -> Answer:
-    return answer(UserBody.of(user), PRIVATE, _etag(user))
+def _names_email(patch: JSONPatch) -> bool:
+    """Return whether an operation writes the address."""
+    return any(step["op"] != "test" and step["path"] in ("", "/email") for step in patch.operations)
+
+
+def _changed(call: Call, user: User) -> Answer:
+    return answer(_body(call, user), PRIVATE, _etag(user))
 
 
 async def delete_user(call: Call, users: Users) -> Answer:
     versions = if_match(call.header(b"if-match"))
-    with _current_as_body():
+    with _current_as_body(call):
         await users.delete(call.context, call.path["id"], versions)
     return Answer(204, b"", [NO_STORE])
 
 
 @contextlib.contextmanager
-def _current_as_body() -> Iterator[None]:
+def _current_as_body(call: Call) -> Iterator[None]:
     """Replace the current account in a `VersionMismatch` by its response body."""
     try:
         yield
     except VersionMismatch as mismatch:
-        raise VersionMismatch(UserBody.of(mismatch.current)) from None
+        raise VersionMismatch(_body(call, mismatch.current)) from None
 
 
 def _etag(user: User) -> tuple[bytes, bytes]:

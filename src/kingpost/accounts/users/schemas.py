@@ -54,6 +54,16 @@ class ChangeUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     otp: CodeForEmail | None = None
 
 
+PendingEmail = Annotated[
+    Email,
+    Meta(
+        description="The address that waits for its confirmation; null if there is none. Only the owner of the account "
+        "sees this field. To withdraw the change, set `email` to the present address.",
+        examples=["countess@example.com"],
+    ),
+]
+
+
 class UserBody(msgspec.Struct, frozen=True):
     """An account."""
 
@@ -66,9 +76,11 @@ class UserBody(msgspec.Struct, frozen=True):
     status: Literal["active", "suspended"]
     created_at: Time
     updated_at: Time
+    pending_email: PendingEmail | UnsetType | None = UNSET
 
     @classmethod
-    def of(cls, user: User) -> "UserBody":
+    def of(cls, user: User, *, for_owner: bool = False) -> "UserBody":
+        """Return the body for an account. Only its owner sees `pending_email`."""
         return cls(
             user.id,
             user.email,
@@ -79,6 +91,7 @@ class UserBody(msgspec.Struct, frozen=True):
             user.status,
             user.created_at,
             user.updated_at,
+            user.pending_email if for_owner else UNSET,
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
+from msgspec import json
 
 from kingpost import audit, clock
 from kingpost.accounts.users.store import UserChange, UserStore
@@ -11,8 +12,8 @@ from kingpost.accounts.verification.service import Verification
 from kingpost.auth.passwords.proof import Reauthentication
 from kingpost.auth.revocations.service import Revocations
 from kingpost.auth.throttling.service import Throttle
-from kingpost.emails import address, email_faults
-from kingpost.model import Context, Page, Principal, User
+from kingpost.emails import InvalidEmail, address, email_faults
+from kingpost.model import AuditEntry, Context, Page, Principal, User
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unavailable, VersionMismatch
 from kingpost.storage.effects import NO_EFFECTS, Effects
 from kingpost.storage.listing import Listing
@@ -66,10 +67,18 @@ class Users:
         if not principal.may_manage(user_id):
             # Ids cannot be guessed, so telling 404 from 403 reveals nothing.
             raise NotFound() if await self._users.find(user_id) is None else Forbidden()
-        user = await self._users.find(user_id)
+        user, now = await self._users.find(user_id), clock.now()
+        # The expiry of a pending address changes the version, so it is stored before the version is told.
+        if user is not None and user.has_expired_change(now):
+            user = await self._users.end_expired_change(user_id, now)
         if user is None:
             raise NotFound()
         return user
+
+    async def end_expired_changes(self, at: str) -> None:
+        """End all pending changes of addresses that have expired at a time."""
+        for user_id in await self._users.with_expired_changes(at):
+            await self._users.end_expired_change(user_id, at)
 
     async def list(self, listing: Listing) -> Page[User]:
         """Return one page of accounts. The route allows only administrators."""
@@ -80,8 +89,9 @@ class Users:
     ) -> User:
         """Change an account. `versions` are those that `If-Match` names; None allows any.
 
-        If addresses must be verified, a new address from the account's owner is not stored yet. A link is sent to
-        it, and the account gets the address when the link is used.
+        If addresses must be verified, a new address from the account's owner is pending at first. A link is sent to
+        it, and the account gets the address when the link is used. Naming the present address, in any spelling,
+        withdraws a pending one. A change that changes nothing is not written.
 
         Raises:
             Forbidden: the account is not the caller's own; roles or status are set by a caller who is not an
@@ -136,7 +146,8 @@ class Users:
         changes_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
         if changes_access and not principal.is_admin:
             raise Forbidden("Only administrators can change roles and status")
-        needs_proof = principal.user_id == user.id and change.email not in (msgspec.UNSET, user.email)
+        is_new_address = _is_new_address(user, change)
+        needs_proof = principal.user_id == user.id and is_new_address
         faults = list(_change_faults(user, change))
         if needs_proof and change.current_password is None:
             detail = "Changing your own e-mail address requires your current password"
@@ -145,6 +156,10 @@ class Users:
             faults += await self._reauthentication.faults(context, change.otp)
         if faults:
             raise InvalidRequest.of(*faults)
+        if _changes_nothing(user, change):
+            if versions is not None and user.version not in versions:
+                raise VersionMismatch(user)
+            return user
         if needs_proof and not proof:
             proof += await self._reauthentication.prove(context, change.current_password or "", change.otp)
             await self._throttle.count_mail(user.id)
@@ -152,9 +167,7 @@ class Users:
         new = msgspec.structs.replace(new, name=change.name, roles=change.roles, status=change.status)
         if change.metadata is not msgspec.UNSET:
             new = msgspec.structs.replace(new, metadata=msgspec.Raw(msgspec.json.encode(change.metadata)))
-        waits = change.email not in (msgspec.UNSET, user.email) and new.email is msgspec.UNSET
-        entry = audit.entry(context, "user.changed", "user", user.id, **_details(new, email_waits=waits))
-        effects = [entry, *effects, *(proof if needs_proof else ())]
+        effects = [*_entries(context, user, new), *effects, *(proof if needs_proof else ())]
         changed, ended = await self._users.change(user.id, new, clock.now(), versions, effects)
         self._revocations.add(ended)
         self._revocations.account_changed(user.id)
@@ -164,11 +177,15 @@ class Users:
 
     def _address_change(self, principal: Principal, user: User, change: AccountChange) -> tuple[UserChange, Effects]:
         """Return the immediate change of the account, and the effects of a new address."""
-        if change.email is msgspec.UNSET or change.email == user.email:
+        if change.email is msgspec.UNSET:
             return UserChange(), NO_EFFECTS
+        if not _is_new_address(user, change):
+            withdrawn = UserChange(pending_email=None, pending_email_expires_at=None)
+            return UserChange() if user.pending_email is None else withdrawn, NO_EFFECTS
         email = address(change.email)
         if self._verification.waits_for(principal, user):
-            return UserChange(), self._verification.ask(user, email)
+            expires_at, effects = self._verification.ask(user, email)
+            return UserChange(pending_email=email.address, pending_email_expires_at=expires_at), effects
         change_at_once = UserChange(email=email.address, email_key=email.key, email_verified=False)
         return change_at_once, self._verification.move(user, email)
 
@@ -185,14 +202,43 @@ class Users:
         self._revocations.account_changed(user_id)
 
 
-def _details(change: UserChange, *, email_waits: bool) -> dict[str, Any]:
-    """Return the details of an audit entry: the names of the changed fields, and the new roles and status."""
+def _entries(context: Context, user: User, change: UserChange) -> Iterable[AuditEntry]:
+    """Yield the audit entries of a change: of the account, and of a pending address."""
     fields = [name for name in ("email", "name", "metadata") if getattr(change, name) is not msgspec.UNSET]
     access = {name: getattr(change, name) for name in ("roles", "status")}
-    details: dict[str, Any] = {name: value for name, value in access.items() if value is not msgspec.UNSET}
-    if email_waits:
-        details["asked_for"] = ["email"]
-    return {"fields": fields, **details}
+    details = {name: value for name, value in access.items() if value is not msgspec.UNSET}
+    if fields or details:
+        yield audit.entry(context, "user.changed", "user", user.id, fields=fields, **details)
+    if change.pending_email is None:
+        yield audit.entry(context, "user.email_change_withdrawn", "user", user.id)
+    elif change.pending_email is not msgspec.UNSET:
+        yield audit.entry(context, "user.email_change_requested", "user", user.id)
+
+
+def _is_new_address(user: User, change: AccountChange) -> bool:
+    """Return whether a change names another address than the present one, in whatever spelling."""
+    if change.email in (msgspec.UNSET, user.email):
+        return False
+    try:
+        return address(change.email).key != address(user.email).key
+    except InvalidEmail:
+        return True
+
+
+def _changes_nothing(user: User, change: AccountChange) -> bool:
+    """Return whether an account is already as a change would leave it."""
+    keeps_address = change.email is msgspec.UNSET or (user.pending_email is None and not _is_new_address(user, change))
+    present = {"name": user.name, "roles": user.roles, "status": user.status}
+    return (
+        keeps_address
+        and all(getattr(change, name) in (msgspec.UNSET, value) for name, value in present.items())
+        and (change.metadata is msgspec.UNSET or _sorted(change.metadata) == _sorted(json.decode(user.metadata)))
+    )
+
+
+def _sorted(document: Any) -> bytes:
+    # As JSON, because Python takes 1, 1.0 and true for equal.
+    return json.encode(document, order="sorted")
 
 
 def _change_faults(user: User, change: AccountChange) -> Iterable[Fault]:

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Text, bindparam, cast, delete, insert, literal, select, update
 
-from kingpost.accounts.one_time_tokens.tables import one_time_tokens
+from kingpost.accounts.one_time_tokens.tables import delete_tokens_of_change, one_time_tokens
 from kingpost.accounts.users.store import UserChange
-from kingpost.accounts.users.tables import USER, user_columns, user_of, users
+from kingpost.accounts.users.tables import NO_PENDING_CHANGE, USER, end_pending_change, user_columns, user_of, users
 from kingpost.auth.sessions.tables import end_sessions
 from kingpost.model import ADMIN, Page, Status, User
 from kingpost.problems import Conflict, NotFound, VersionMismatch
@@ -55,6 +55,13 @@ class SQLUsers:
         self._delete = Statement(delete(users).where(users.c.id == bindparam("user_id")), dialect)
         is_theirs = one_time_tokens.c.user_id == bindparam("user_id")
         self._kill_tokens = Statement(delete(one_time_tokens).where(is_theirs), dialect)
+        self._kill_tokens_of_change = Statement(delete_tokens_of_change(), dialect)
+        at = bindparam("at", type_=users.c.updated_at.type)
+        has_expired = users.c.pending_email_expires_at <= at
+        self._end_expired = Statement(end_pending_change().where(has_expired).returning(users.c.id), dialect)
+        # Through the tokens, whose expiry has an index.
+        expired = one_time_tokens.c.purpose == literal("change-email"), one_time_tokens.c.expires_at <= at
+        self._with_expired = Statement(select(one_time_tokens.c.user_id).where(*expired), dialect)
         self._pages = Pages(database, USER, user_of, filters=FILTERS, aliases=SORTED_BY)
         self._update = lru_cache(maxsize=64)(self._make_update)
 
@@ -108,16 +115,37 @@ class SQLUsers:
         demotes = change.status == "suspended" or (change.roles is not msgspec.UNSET and ADMIN not in change.roles)
         was_admin = (yield from self._find_changeable(user_id, versions, demotes)).roles.count(ADMIN) > 0
         values = {name: value for name, value in user_columns(change).items() if value is not msgspec.UNSET}
+        is_at_an_end = change.email is not msgspec.UNSET or change.status == "suspended"
+        if is_at_an_end:
+            values |= dict.fromkeys(NO_PENDING_CHANGE)
         rows = yield self._update(tuple(sorted(values)))(user_id=user_id, at=at, **values)
         changed = user_of(rows[0])
         if demotes and was_admin:
             yield from self._keep_an_admin()
         if change.email is not msgspec.UNSET:
             yield self._kill_tokens(user_id=user_id)
+        elif is_at_an_end or change.pending_email is not msgspec.UNSET:
+            yield self._kill_tokens_of_change(user_id=user_id)
         ended: Sequence[Row] = ()
         if changed.status == "suspended":
             ended = yield self._end_sessions(user_id=user_id, kept=None)
         return changed, [row[0] for row in ended]
+
+    async def end_expired_change(self, user_id: str, at: str) -> User | None:
+        def script() -> Script[User | None]:
+            rows = yield self._find_to_change(id=user_id)
+            if not rows:
+                return None
+            if not (yield self._end_expired(user_id=user_id, at=at)):
+                return user_of(rows[0])
+            yield self._kill_tokens_of_change(user_id=user_id)
+            return user_of((yield self._find(id=user_id))[0])
+
+        return await self._database.transact(script)
+
+    async def with_expired_changes(self, at: str) -> Sequence[str]:
+        rows = await self._database.read(self._with_expired(at=at))
+        return [row[0] for row in rows]
 
     async def delete(
         self, user_id: str, versions: Sequence[int] | None, effects: Effects = NO_EFFECTS

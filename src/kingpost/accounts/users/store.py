@@ -20,6 +20,8 @@ class UserChange(msgspec.Struct, frozen=True):
     metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     roles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     status: Status | msgspec.UnsetType = msgspec.UNSET
+    pending_email: str | msgspec.UnsetType | None = msgspec.UNSET
+    pending_email_expires_at: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class UserStore(Protocol):
@@ -63,7 +65,8 @@ class UserStore(Protocol):
 
         A suspension ends all sessions of the account in the same transaction. New roles become visible in
         `RevocationStore.roles_changed_within`. A new address revokes the one-time tokens that were sent to the old
-        one.
+        one. A new address, a suspension, and a change of `pending_email` end the pending change of address that there
+        was, with its tokens.
 
         Args:
             user_id: the account to change.
@@ -79,6 +82,17 @@ class UserStore(Protocol):
             Conflict: another account has the new address; or no active administrator would be left, also when several
                 are demoted concurrently.
         """
+        ...
+
+    async def end_expired_change(self, user_id: str, at: str) -> User | None:
+        """End the pending change of an account's address if it has expired at a time, which changes the version.
+
+        Return the account, changed or not, or None if no account has this id.
+        """
+        ...
+
+    async def with_expired_changes(self, at: str) -> Sequence[str]:
+        """Return the ids of the accounts whose pending change of address has expired at a time."""
         ...
 
     async def delete(

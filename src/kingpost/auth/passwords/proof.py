@@ -11,7 +11,7 @@ from kingpost.auth.passwords.store import CredentialStore, RequireProof
 from kingpost.auth.revocations.store import RequireSession
 from kingpost.auth.throttling.service import Throttle
 from kingpost.model import Context
-from kingpost.problems import Fault, Forbidden, InvalidRequest
+from kingpost.problems import Fault, Forbidden, InvalidRequest, Unauthenticated
 from kingpost.storage.effects import Effects
 
 
@@ -67,6 +67,7 @@ class Reauthentication:
         Raises:
             InvalidRequest: the code is missing.
             Forbidden: the password or the code is wrong.
+            Unauthenticated: the account is gone.
             RateLimited: there were too many wrong passwords or codes.
             Unavailable: too many passwords are being checked.
         """
@@ -76,8 +77,9 @@ class Reauthentication:
         factor = await self._codes.find(caller.user_id)
         async with self._throttle.proof(caller.user_id) as attempt:
             password_hash = await self._credentials.find_password_hash(caller.user_id)
-            matches = await self._hasher.verify(password_hash, password)
-            if password_hash is None or not matches:
+            if password_hash is None:
+                raise Unauthenticated("The account is gone")
+            if not await self._hasher.verify(password_hash, password):
                 raise await self._refused(context, "password", "The current password is wrong")
             attempt.succeed()
         if factor is not None and not await self._codes.passes(context, caller.user_id, factor.sealed, otp or ""):

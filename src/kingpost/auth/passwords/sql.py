@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Select, bindparam, delete, literal, select, update
 
-from kingpost.accounts.one_time_tokens.tables import one_time_tokens
-from kingpost.accounts.users.tables import USER, user_of, users
+from kingpost.accounts.one_time_tokens.tables import delete_tokens_of_change, one_time_tokens
+from kingpost.accounts.users.tables import NO_PENDING_CHANGE, USER, user_of, users
 from kingpost.auth.passwords.store import Credentials, RequireProof
 from kingpost.auth.second_factor.tables import second_factors
 from kingpost.auth.sessions.tables import end_sessions
@@ -63,13 +63,15 @@ class SQLCredentials:
                 password_hash=bindparam("hash"),
                 updated_at=bindparam("at", type_=users.c.updated_at.type),
                 version=users.c.version + 1,
+                **NO_PENDING_CHANGE,
             ),
             dialect,
         )
         # A person who knew the old password may have requested a change of address, and not confirmed it yet.
+        self._kill_tokens_of_change = Statement(delete_tokens_of_change(), dialect)
+        is_reset = one_time_tokens.c.purpose == literal("reset-password")
         is_theirs = one_time_tokens.c.user_id == bindparam("user_id")
-        hands_over = one_time_tokens.c.purpose.in_([literal("reset-password"), literal("change-email")])
-        self._kill_tokens_that_hand_over = Statement(delete(one_time_tokens).where(is_theirs, hands_over), dialect)
+        self._kill_reset = Statement(delete(one_time_tokens).where(is_theirs, is_reset), dialect)
         same_hash = users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("old_hash")
         upgraded = update(users).where(*same_hash).values(password_hash=bindparam("new_hash")).returning(users.c.id)
         self._upgrade_hash = Statement(upgraded, dialect)
@@ -96,7 +98,8 @@ class SQLCredentials:
             # First, because a proof is compared with the hash that this replaces.
             yield from self._writes.steps(effects)
             yield self._set_hash(user_id=user_id, hash=password_hash, at=at)
-            yield self._kill_tokens_that_hand_over(user_id=user_id)
+            yield self._kill_tokens_of_change(user_id=user_id)
+            yield self._kill_reset(user_id=user_id)
             ended = yield self._end_sessions(user_id=user_id, kept=keep_session)
             return [row[0] for row in ended]
 

@@ -49,8 +49,8 @@ class CredentialStore(Protocol):
     ) -> Sequence[str]:
         """Set a password hash, and end all sessions of the account except `keep_session`; return their ids.
 
-        This revokes the one-time tokens for a password reset and a change of address. With a `RequireProof` among the
-        effects, exactly one of N concurrent calls with one proof succeeds.
+        This revokes the one-time token for a password reset, and ends a pending change of address. With a
+        `RequireProof` among the effects, exactly one of N concurrent calls with one proof succeeds.
 
         Raises:
             NotFound: no account has this id.

@@ -141,9 +141,9 @@ def _begin(*, is_postgresql: bool) -> Executable:
     ).returning(second_factors.c.user_id)
 
 
-OWNED = Owned(
-    [
-        delete(table).where(table.c.user_id == bindparam("user_id", type_=Identifier))
-        for table in (recovery_codes, second_factors)
-    ]
-)
+# The factor first, as the use of a code locks it before it deletes the code.
+_THEIRS = [
+    delete(table).where(table.c.user_id == bindparam("user_id", type_=Identifier))
+    for table in (second_factors, recovery_codes)
+]
+OWNED = Owned(delete=_THEIRS, distrust=_THEIRS)
