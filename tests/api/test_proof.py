@@ -216,6 +216,28 @@ def interrupt_after_proof(
     monkeypatch.setattr(reauthentication, "prove", prove_slowly)
 
 
+async def test_an_administrator_who_was_demoted_meanwhile_changes_nobody(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin, boss, user = await stack.sign_up_admin(), await stack.sign_up_admin(), await stack.sign_up()
+    store = stack.kingpost.stores.users
+    change = store.change
+
+    async def change_slowly(*args: Any, **named: Any) -> Any:
+        monkeypatch.setattr(store, "change", change)
+        assert (await boss.http.patch(f"/api/v1/users/{admin.id}", json={"roles": ["user"]})).status_code == 200
+        return await change(*args, **named)
+
+    for target, body in ((admin, {"roles": ["user", "admin"]}), (user, {"email": fresh_email()})):
+        assert (await boss.http.patch(f"/api/v1/users/{admin.id}", json={"roles": ["user", "admin"]})).is_success
+        before = await everything(stack, target)
+        monkeypatch.setattr(store, "change", change_slowly)
+        response = await admin.http.patch(f"/api/v1/users/{target.id}", json=body | {"name": fresh_email()})
+        assert_problem(response, 403, "forbidden")
+        assert [row[0][:2] for row in (await everything(stack, target))[:1]] == [row[0][:2] for row in before[:1]]
+    assert (await admin.http.get("/api/v1/users")).status_code == 403
+
+
 async def test_one_of_five_changes_with_one_current_password_succeeds(stack: Stack, second_node: Stack) -> None:
     caller = await stack.sign_up()
     there = second_node.client(caller.access_token)

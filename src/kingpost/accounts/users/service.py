@@ -168,7 +168,8 @@ class Users:
         if change.metadata is not msgspec.UNSET:
             new = msgspec.structs.replace(new, metadata=msgspec.Raw(msgspec.json.encode(change.metadata)))
         effects = [*_entries(context, user, new), *effects, *(proof if needs_proof else ())]
-        changed, ended = await self._users.change(user.id, new, clock.now(), versions, effects)
+        by_admin = principal.user_id if changes_access or principal.user_id != user.id else None
+        changed, ended = await self._users.change(user.id, new, clock.now(), versions, effects, by_admin=by_admin)
         self._revocations.add(ended)
         self._revocations.account_changed(user.id)
         if change.roles is not msgspec.UNSET:

@@ -12,7 +12,7 @@ from kingpost.accounts.users.store import UserChange
 from kingpost.accounts.users.tables import NO_PENDING_CHANGE, USER, end_pending_change, user_columns, user_of, users
 from kingpost.auth.sessions.tables import end_sessions
 from kingpost.model import ADMIN, Page, Status, User
-from kingpost.problems import Conflict, NotFound, VersionMismatch
+from kingpost.problems import Conflict, Forbidden, NotFound, VersionMismatch
 from kingpost.storage.database import Database, Row, Script, Statement, UniqueViolation
 from kingpost.storage.effects import NO_EFFECTS, Effects
 from kingpost.storage.functions import database_now, exclusive_section
@@ -46,9 +46,9 @@ class SQLUsers:
         self._find_by_email = Statement(found.where(users.c.email_key == bindparam("email_key")), dialect)
         self._administrators_in_turn = Statement(select(exclusive_section(literal(ADMINISTRATORS))), dialect)
         is_admin = cast(users.c.roles, Text).like(f'%"{ADMIN}"%')
-        self._some_admin = Statement(
-            select(users.c.id).where(is_admin, users.c.status == literal("active")).limit(1), dialect
-        )
+        active_admin = select(users.c.id).where(is_admin, users.c.status == literal("active"))
+        self._some_admin = Statement(active_admin.limit(1), dialect)
+        self._find_admin = Statement(active_admin.where(users.c.id == bindparam("user_id")), dialect)
         self._end_sessions = Statement(end_sessions(), dialect)
         # Sessions are not among them: ended, they outlive the account until every node knows that they have ended.
         self._delete_owned = [Statement(statement, dialect) for each in owned for statement in each.delete]
@@ -98,8 +98,12 @@ class SQLUsers:
         at: str,
         versions: Sequence[int] | None,
         effects: Effects = NO_EFFECTS,
+        *,
+        by_admin: str | None = None,
     ) -> tuple[User, Sequence[str]]:
         def script() -> Script[tuple[User, Sequence[str]]]:
+            if by_admin is not None:
+                yield from self._require_admin(by_admin)
             changed = yield from self._change(user_id, change, at, versions)
             yield from self._writes.steps(effects)
             return changed
@@ -173,6 +177,11 @@ class SQLUsers:
         if versions is not None and user.version not in versions:
             raise VersionMismatch(user)
         return user
+
+    def _require_admin(self, user_id: str) -> Script[None]:
+        yield self._administrators_in_turn()
+        if not (yield self._find_admin(user_id=user_id)):
+            raise Forbidden("Only administrators can do this")
 
     def _keep_an_admin(self) -> Script[None]:
         if not (yield self._some_admin()):

@@ -60,6 +60,8 @@ class UserStore(Protocol):
         at: str,
         versions: Sequence[int] | None,
         effects: Effects = NO_EFFECTS,
+        *,
+        by_admin: str | None = None,
     ) -> tuple[User, Sequence[str]]:
         """Change an account and increment its version; return it with the ids of the sessions that this ended.
 
@@ -74,9 +76,12 @@ class UserStore(Protocol):
             at: the time of the change.
             versions: the versions that may be changed; None allows any.
             effects: stored in the same transaction.
+            by_admin: the account that makes the change as an administrator. It must still be an active one: an
+                administrator who is demoted cannot undo that with a token that another node still trusts.
 
         Raises:
             NotFound: no account has this id.
+            Forbidden: `by_admin` is no active administrator any more.
             VersionMismatch: the account has another version. Of N concurrent calls that name one version exactly one
                 succeeds.
             Conflict: another account has the new address; or no active administrator would be left, also when several
