@@ -229,6 +229,26 @@ async def test_an_active_session_of_the_account_spares_what_was_set_up(nodes: li
     assert len(await entries_of(nodes[0])) == (0 if is_spared else 1)
 
 
+@pytest.mark.parametrize("what", ["nothing", "session", "key", "factor", "enrolment", "change"])
+async def test_each_thing_that_was_set_up_is_recorded_and_nothing_is_not(storage: Node, what: str) -> None:
+    user, removed = await add_user(storage), new_entry("removed")
+    match what:
+        case "session":
+            await add_session(storage, user.id)
+        case "key":
+            await add_key(storage, user.id)
+        case "factor":
+            await add_factor(storage, user)
+        case "enrolment":
+            await storage.second_factors.begin(user.id, b"sealed", AT)
+        case "change":
+            await ask(storage, user)
+    token = await add_token(storage, user)
+    await storage.one_time_tokens.confirm_email(token.token_hash, AT, if_removed=[removed])
+    assert len(await entries_of(storage)) == (0 if what == "nothing" else 1)
+    assert await left_of(storage, user) == [False] * 4
+
+
 async def test_later_proofs_remove_nothing_but_a_reset_ends_sessions(storage: Node) -> None:
     user = await add_user(storage)
     first = await add_token(storage, user)

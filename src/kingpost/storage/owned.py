@@ -13,7 +13,7 @@ class Owned(NamedTuple):
     Attributes:
         delete: run when the account is deleted. Parameter: `user_id`.
         distrust: delete credentials. Run when the account's address is verified for the first time, because another
-            person may have signed up with it. Parameter: `user_id`.
+            person may have signed up with it. Parameter: `user_id`. Each returns a row for each that it deleted.
     """
 
     delete: Sequence[Executable]

@@ -92,7 +92,8 @@ class SQLOneTimeTokens:
         )
         self._find_account = Statement(select(*USER).where(users.c.id == bindparam("user_id")), dialect)
         self._distrust = [Statement(statement, dialect) for each in owned for statement in each.distrust]
-        self._end_change = [Statement(end_pending_change(), dialect), Statement(delete_tokens_of_change(), dialect)]
+        ended_change = end_pending_change().returning(users.c.id)
+        self._end_change = [Statement(ended_change, dialect), Statement(delete_tokens_of_change(), dialect)]
         self._end_sessions = Statement(end_sessions(), dialect)
         is_session = sessions.c.id == bindparam("session_id"), sessions.c.user_id == bindparam("user_id")
         active = select(sessions.c.id).where(*is_session, sessions.c.ended_at.is_(None))
@@ -214,11 +215,16 @@ class SQLOneTimeTokens:
         )
 
     def _remove_setup(self, user_id: str, at: str, effects: Effects) -> Script[Sequence[str]]:
-        """Remove what was set up before the first proof of the address; return the ids of the ended sessions."""
+        """Remove what was set up before the first proof of the address; return the ids of the ended sessions.
+
+        The effects are stored if there was anything.
+        """
+        found = False
         for statement in [*self._distrust, *self._end_change]:
-            yield statement(user_id=user_id, at=at)
+            found |= bool((yield statement(user_id=user_id, at=at)))
         ended = yield from self._end_all_sessions(user_id)
-        yield from self._writes.steps(effects)
+        if found or ended:
+            yield from self._writes.steps(effects)
         return ended
 
     def _end_all_sessions(self, user_id: str) -> Script[Sequence[str]]:

@@ -109,7 +109,7 @@ class OneTimeTokenStore(Protocol):
             at: the time of the confirmation.
             effects: stored in the same transaction.
             spared_by: a session. If it is an active one of this account, nothing is removed.
-            if_removed: stored only if what was set up before is removed.
+            if_removed: stored only if there was anything to remove.
 
         Raises:
             Conflict: another account has the address. The token remains valid.

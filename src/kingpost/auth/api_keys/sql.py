@@ -95,5 +95,5 @@ def _key_of(row: Row) -> APIKey:
     return msgspec.structs.replace(key, scopes=tuple(msgspec.json.decode(row[3], type=list[str])))
 
 
-_THEIRS = [delete(api_keys).where(api_keys.c.user_id == bindparam("user_id", type_=Identifier))]
-OWNED = Owned(delete=_THEIRS, distrust=_THEIRS)
+_THEIRS = delete(api_keys).where(api_keys.c.user_id == bindparam("user_id", type_=Identifier))
+OWNED = Owned(delete=[_THEIRS], distrust=[_THEIRS.returning(api_keys.c.id)])

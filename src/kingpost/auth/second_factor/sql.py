@@ -146,4 +146,4 @@ _THEIRS = [
     delete(table).where(table.c.user_id == bindparam("user_id", type_=Identifier))
     for table in (second_factors, recovery_codes)
 ]
-OWNED = Owned(delete=_THEIRS, distrust=_THEIRS)
+OWNED = Owned(delete=_THEIRS, distrust=[statement.returning(statement.table.c.user_id) for statement in _THEIRS])
