@@ -258,3 +258,26 @@ async def test_patches_of_large_documents_are_applied(alice: Caller, part: str) 
 async def _chunks(content: bytes) -> Any:
     for start in range(0, len(content), 100_000):
         yield content[start : start + 100_000]
+
+
+# --- many faults -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("faulty", "count"), [('"\\u0000"', 100), ('"\\u0000"', 101), ("NaN", 500), ('{"a":1,"a":2}', 3), ("9" * 30, 5000)]
+)
+async def test_a_problem_lists_a_hundred_faults_and_says_that_there_are_more(
+    alice: Caller, faulty: str, count: int
+) -> None:
+    response = await post(alice, '{"list": [' + ",".join([faulty] * count) + "]}")
+    problem = assert_problem(response, 400, "invalid-request")
+    assert len(problem["errors"]) == min(count, 100)
+    assert problem.get("more", False) is (count > 100)
+
+
+@pytest.mark.parametrize("count", [1, 100, 101, 5000])
+async def test_the_faults_of_a_schema_are_counted_alike(alice: Caller, count: int) -> None:
+    body = {f"unknown_{n}": n for n in range(count)} | {"type": "note", "data": {}}
+    problem = assert_problem(await alice.http.post("/api/v1/resources", json=body), 400, "invalid-request")
+    assert len(problem["errors"]) == min(count, 100)
+    assert problem.get("more", False) is (count > 100)
