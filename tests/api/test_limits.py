@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from kingpost.http.app import router
 from kingpost.http.app.router import Route, Who
 from kingpost.main import ROUTES
 from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem, faults_of
@@ -50,7 +51,7 @@ async def test_a_chunked_body_without_content_length_is_limited_as_well(alice: C
         assert (await alice.http.send(request)).status_code == status
 
 
-ANONYMOUS = [route for route in ROUTES if route.body is not None and route.who in (Who.ANYONE, Who.ANYONE_OR_CALLER)]
+ANONYMOUS = [route for route in ROUTES if route.body is not None and route.who in router.ANONYMOUS]
 
 
 @pytest.mark.parametrize("route", ANONYMOUS, ids=lambda route: route.path)

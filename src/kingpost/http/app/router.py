@@ -33,6 +33,9 @@ class Who(Enum):
     ADMIN = "administrators"
 
 
+ANONYMOUS = (Who.ANYONE, Who.ANYONE_OR_CALLER)
+
+
 class Tag(NamedTuple):
     """A group of operations in the documentation. Groups are sorted by `place`."""
 
@@ -103,9 +106,7 @@ class Route[S](msgspec.Struct, frozen=True, kw_only=True):
 
     def body_limit(self, configured: int) -> int:
         """Return the maximum size of a body in bytes, given the configured one."""
-        if self.who is Who.ANYONE or self.who is Who.ANYONE_OR_CALLER:
-            return min(configured, ANONYMOUS_BODY_LIMIT)
-        return configured
+        return min(configured, ANONYMOUS_BODY_LIMIT) if self.who in ANONYMOUS else configured
 
 
 class Endpoint(msgspec.Struct, frozen=True):
