@@ -95,8 +95,8 @@ async def test_the_list_is_limited_and_newest_first_by_default(stack: Stack, adm
 
 async def test_filters_are_combined(stack: Stack, admin: Caller) -> None:
     user, other = await stack.sign_up(), await stack.sign_up()
-    for caller in (user, admin):
-        await caller.http.patch(f"/api/v1/users/{user.id}", json={"name": "Ada"})
+    for caller, name in ((user, "Ada"), (admin, "Countess")):
+        await caller.http.patch(f"/api/v1/users/{user.id}", json={"name": name})
     await admin.http.patch(f"/api/v1/users/{other.id}", json={"name": "Bob"})
 
     async def found(**query: Any) -> list[tuple[str, str]]:
