@@ -178,7 +178,7 @@ async def test_a_client_disconnect_is_not_logged_as_an_error(stack: Stack, caplo
         sent.append(message)
 
     headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/api/v1/users", "headers": headers}
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/api/v1/users", "headers": headers}
     scope |= {"raw_path": b"/api/v1/users", "query_string": b""}
     await stack.app(
         {**scope, "http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 8000), "client": None}, receive, send
