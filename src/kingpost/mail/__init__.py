@@ -32,6 +32,7 @@ VALUES: Mapping[TemplateName, frozenset[str]] = dict.fromkeys(TEMPLATES, frozens
     "confirm-new-email": frozenset({"token"}),
     "email-changed": frozenset({"new_email"}),
     "api-key-created": frozenset({"hint"}),
+    "password-changed": frozenset({"api_keys"}),
 }
 """The values that each template needs, beside those that all templates get."""
 
@@ -58,7 +59,7 @@ class Messages:
             to: the recipient's address.
             user_id: the account that the message is about. Deleting the account deletes the job.
             values: the values that `VALUES` names for the template. `new_email` is masked, because another person
-                may read the old mailbox.
+                may read the old mailbox. `api_keys` is `kept` or `revoked`.
 
         Raises:
             ValueError: `values` are not those that the template needs.

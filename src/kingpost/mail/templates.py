@@ -22,7 +22,7 @@ PAGES: Mapping[TemplateName, str] = {
     "reset-password": "/password/reset",
 }
 """The path of the link in a message, by template."""
-SAMPLES = {"token": "sample-token", "new_email": "a***@example.com", "hint": "kp_a1B2"}
+SAMPLES = {"token": "sample-token", "new_email": "a***@example.com", "hint": "kp_a1B2", "api_keys": "revoked"}
 
 
 class Templates:
