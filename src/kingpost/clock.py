@@ -40,6 +40,14 @@ def shifted(moment: str, seconds: float) -> str:
     return timestamp(milliseconds + int(seconds * 1000))
 
 
+def a_year_after(moment: str) -> str:
+    """Return the timestamp one calendar year after the timestamp `moment`. For 29 February it is 1 March."""
+    year, rest = int(moment[:4]) + 1, moment[4:]
+    if rest.startswith("-02-29"):
+        rest = rest.replace("-02-29", "-03-01", 1)
+    return f"{year:04d}{rest}"
+
+
 def unique() -> str:
     """Generate a UUIDv7 whose creation time is not needed."""
     return str(uuid_utils.uuid7())

@@ -136,13 +136,18 @@ _JSON_PATCH = (
     {"op": "replace", "path": "/name", "value": "Ada King"},
 )
 
+CHANGES_BY_KEYS = (
+    "An API key needs `users:write` for the `name` and `metadata` of its owner, and `users:admin` for `roles`, "
+    "`status` and every other account. No key can change the `email` of its owner."
+)
+
 ROUTES: tuple[Route[Users], ...] = (
     Route(
         method="GET",
         path="/api/users",
         handler=list_users,
         who=Who.ADMIN,
-        scope="users:read",
+        scopes=("users:read",),
         tag=USERS,
         summary="List accounts",
         query=UserQuery,
@@ -154,7 +159,7 @@ ROUTES: tuple[Route[Users], ...] = (
         path="/api/users/me",
         handler=get_me,
         who=Who.CALLER,
-        scope="users:read",
+        scopes=("users:read",),
         tag=USERS,
         summary="Read your own account",
         result=UserBody,
@@ -166,7 +171,7 @@ ROUTES: tuple[Route[Users], ...] = (
         path="/api/users/{id}",
         handler=get_user,
         who=Who.CALLER,
-        scope="users:read",
+        scopes=("users:read",),
         tag=USERS,
         summary="Read an account",
         result=UserBody,
@@ -178,9 +183,10 @@ ROUTES: tuple[Route[Users], ...] = (
         path="/api/users/{id}",
         handler=replace_user,
         who=Who.CALLER,
-        scope="users:write",
+        scopes=("users:write", "users:admin"),
         tag=USERS,
         summary="Replace an account",
+        description=CHANGES_BY_KEYS,
         body=ReplaceUser,
         rules=account_rules,
         result=UserBody,
@@ -193,9 +199,10 @@ ROUTES: tuple[Route[Users], ...] = (
         path="/api/users/{id}",
         handler=patch_user,
         who=Who.CALLER,
-        scope="users:write",
+        scopes=("users:write", "users:admin"),
         tag=USERS,
         summary="Change an account",
+        description=CHANGES_BY_KEYS,
         body=ChangeUser,
         json_patch_example=_JSON_PATCH,
         rules=account_rules,
@@ -209,9 +216,10 @@ ROUTES: tuple[Route[Users], ...] = (
         path="/api/users/{id}",
         handler=delete_user,
         who=Who.CALLER,
-        scope="users:write",
+        scopes=("users:write", "users:admin"),
         tag=USERS,
         summary="Delete an account and everything it owns",
+        description="No API key can delete the account of its owner. For another account it needs `users:admin`.",
         status=204,
         preconditions=True,
         problems=(Conflict, Forbidden, NotFound),

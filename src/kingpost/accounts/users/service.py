@@ -80,12 +80,12 @@ class Users:
 
         Raises:
             Forbidden: the account is not the caller's own; roles or status are set by a caller who is not an
-                administrator; or `current_password` is wrong.
+                administrator; the caller is an API key without the scope; or `current_password` is wrong.
             RateLimited: `current_password` was wrong too many times.
             InvalidRequest: a new value breaks a rule, or `current_password` is missing for a new address.
             NotFound, VersionMismatch, Conflict: as for `UserStore.change`.
         """
-        return await self._change(context, await self.read(context.caller, user_id), change, versions)
+        return await self._change(context, await self._find_to_write(context.caller, user_id), change, versions)
 
     async def patch(
         self,
@@ -104,7 +104,7 @@ class Users:
             Forbidden, InvalidRequest, NotFound, VersionMismatch, Conflict: as for `replace`.
             Unavailable: `MAX_ATTEMPTS` concurrent writes came first.
         """
-        user = await self.read(context.caller, user_id)
+        user = await self._find_to_write(context.caller, user_id)
         if versions is not None and user.version not in versions:
             raise VersionMismatch(user)
         for _ in range(MAX_ATTEMPTS):
@@ -116,6 +116,17 @@ class Users:
                 user = mismatch.current
         raise Unavailable("Too many concurrent changes of this account")
 
+    async def _find_to_write(self, principal: Principal, user_id: str) -> User:
+        """Return an account that the caller wants to write.
+
+        Raises:
+            Forbidden, NotFound: as for `read`; or another account is written by an API key without the scope.
+        """
+        user = await self.read(principal, user_id)
+        if principal.user_id != user_id:
+            principal.require_scope("users:admin")
+        return user
+
     async def _change(
         self, context: Context, user: User, change: AccountChange, versions: Sequence[int] | None
     ) -> User:
@@ -123,6 +134,7 @@ class Users:
         changes_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
         if changes_access and not principal.is_admin:
             raise Forbidden("Only administrators can change roles and status")
+        _check_key(principal, user, change)
         needs_proof = principal.user_id == user.id and change.email not in (msgspec.UNSET, user.email)
         faults = list(_change_faults(user, change))
         if needs_proof and change.current_password is None:
@@ -160,13 +172,30 @@ class Users:
         """Delete an account and everything it owns.
 
         Raises:
-            Forbidden, NotFound: as for `read`.
+            Forbidden, NotFound: as for `read`; or the caller is an API key of this account, or one without the scope.
             VersionMismatch, Conflict: as for `UserStore.delete`.
         """
-        await self.read(context.caller, user_id)
+        context.caller.refuse_own_key(user_id, "No API key can delete the account of its owner")
+        await self._find_to_write(context.caller, user_id)
         entry = audit.entry(context, "user.deleted", "user", user_id)
         self._revocations.add(await self._users.delete(user_id, versions, [entry]))
         self._revocations.account_changed(user_id)
+
+
+def _check_key(principal: Principal, user: User, change: AccountChange) -> None:
+    """Check that the caller, if it is an API key, may make this change.
+
+    Raises:
+        Forbidden: it may not.
+    """
+    if change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET:
+        principal.require_scope("users:admin")
+    if principal.user_id != user.id:
+        return
+    if change.email not in (msgspec.UNSET, user.email):
+        principal.refuse_own_key(user.id, "No API key can change the e-mail address of its owner")
+    if change.name is not msgspec.UNSET or change.metadata is not msgspec.UNSET:
+        principal.require_scope("users:write")
 
 
 def _details(change: UserChange, *, email_waits: bool) -> dict[str, Any]:
