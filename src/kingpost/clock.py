@@ -46,6 +46,11 @@ def shifted(moment: str, seconds: float) -> str:
     return timestamp(milliseconds + int(seconds * 1000))
 
 
+def to_the_minute(moment: str) -> str:
+    """Return a timestamp as people read it, in UTC: `2026-11-22 10:15 UTC`."""
+    return f"{moment[:10]} {moment[11:16]} UTC"
+
+
 def a_year_after(moment: str) -> str:
     """Return the timestamp one calendar year after the timestamp `moment`. For 29 February it is 1 March."""
     year, rest = int(moment[:4]) + 1, moment[4:]

@@ -42,11 +42,11 @@ def load(directory: Path, **variables: str) -> Settings:
 
 
 def test_a_message_is_sealed_for_its_account() -> None:
-    job = MESSAGES.job("verify-email", "ada@example.com", "the id", token="0123")
+    job = MESSAGES.job("reset-password", "ada@example.com", "the id", token="0123")
     assert (job.kind, job.user_id) == ("mail", "the id")
     assert b"ada@example.com" not in job.sealed
     assert b"0123" not in job.sealed
-    assert SEALER.open(job, Mail) == Mail("verify-email", "ada@example.com", {"token": "0123"})
+    assert SEALER.open(job, Mail) == Mail("reset-password", "ada@example.com", {"token": "0123"})
 
 
 def test_the_message_to_the_old_address_does_not_name_the_new_address() -> None:

@@ -145,7 +145,7 @@ class Users:
         if needs_proof and change.current_password is not None:
             await self._reauthentication.prove(context, change.current_password)
             await self._throttle.count_mail(user.id)
-        new, effects = self._address_change(principal, user, change)
+        new, effects = self._address_change(context, user, change)
         new = msgspec.structs.replace(new, name=change.name, roles=change.roles, status=change.status)
         if change.metadata is not msgspec.UNSET:
             new = msgspec.structs.replace(new, metadata=msgspec.Raw(msgspec.json.encode(change.metadata)))
@@ -158,15 +158,15 @@ class Users:
             self._revocations.set_roles(user.id, changed.roles)
         return changed
 
-    def _address_change(self, principal: Principal, user: User, change: AccountChange) -> tuple[UserChange, Effects]:
+    def _address_change(self, context: Context, user: User, change: AccountChange) -> tuple[UserChange, Effects]:
         """Return the immediate change of the account, and the effects of a new address."""
         if change.email is msgspec.UNSET or change.email == user.email:
             return UserChange(), NO_EFFECTS
         email = address(change.email)
-        if self._verification.waits_for(principal, user):
-            return UserChange(), self._verification.ask(user, email)
+        if self._verification.waits_for(context.caller, user):
+            return UserChange(), self._verification.ask(context, user, email)
         change_at_once = UserChange(email=email.address, email_key=email.key, email_verified=False)
-        return change_at_once, self._verification.move(user, email)
+        return change_at_once, self._verification.move(context, user, email)
 
     async def delete(self, context: Context, user_id: str, versions: Sequence[int] | None) -> None:
         """Delete an account and everything it owns.
