@@ -60,7 +60,7 @@ class Route[S](msgspec.Struct, frozen=True, kw_only=True):
         method, path: `{name}` in a path is a parameter. Paths below `/api/` have no version.
         handler: the function that handles a validated call. Its arguments are the call and the service.
         who: the clients that may call the route.
-        scope: the scope that an API key needs. None: API keys may not call the route.
+        scopes: the scopes of which an API key needs one. If empty, API keys may not call the route.
         summary, description: texts for the documentation.
         query: the struct of the query parameters.
         body: the struct of the body; None if the route has no body.
@@ -85,7 +85,7 @@ class Route[S](msgspec.Struct, frozen=True, kw_only=True):
     path: str
     handler: Callable[[Call, S], Awaitable[Answer]]
     who: Who
-    scope: str | None = None
+    scopes: tuple[str, ...] = ()
     summary: str
     tag: Tag
     description: str = ""
