@@ -105,7 +105,7 @@ JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 async def test_only_an_administrator_can_create_a_key_that_administers_accounts(stack: Stack) -> None:
     user, admin = await stack.sign_up(), await stack.sign_up_admin()
     for scopes in (["users:admin"], list(SCOPES)):
-        body = {"name": "x", "scopes": scopes}
+        body = {"name": "x", "scopes": scopes, "password": PASSWORD}
         problem = assert_problem(await user.http.post(KEYS, json=body), 403, "forbidden")
         assert "users:admin" in problem["detail"]
         assert (await admin.http.post(KEYS, json=body)).status_code == 201

@@ -289,7 +289,7 @@ async def test_a_reset_by_mail_ends_keys_on_every_node_unless_they_are_kept(
     stack: Stack, second_node: Stack, admin: Caller, more: dict[str, Any], status: int, told: str
 ) -> None:
     owner = await stack.sign_up()
-    assert (await verify(stack, await newest_token(stack, owner.email, VERIFY))).status_code == 204
+    assert (await verify(stack, await newest_token(stack, owner.email, VERIFY), owner)).status_code == 204
     machine = await make_key(stack, owner)
     other_node = second_node.client(machine.key)
     assert (await other_node.get(ME)).status_code == 200
