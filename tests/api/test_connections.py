@@ -1,6 +1,7 @@
 """Connections: how they end, and how requests follow each other."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -48,3 +49,28 @@ async def test_pipelined_requests_are_answered_in_order(stack: Stack) -> None:
         wire = await here.connect()
         wire.send(*(b"GET /livez HTTP/1.1\r\nHost: here\r\nX-Request-ID: n%d\r\n\r\n" % n for n in range(5)))
         assert [(await wire.response()).headers["x-request-id"] for _ in range(5)] == [f"n{n}" for n in range(5)]
+
+
+class Broken:
+    """An application that breaks its promises."""
+
+    def __init__(self, *headers: tuple[bytes, bytes]) -> None:
+        self._headers = headers
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._headers:
+            await send({"type": "http.response.start", "status": 200, "headers": list(self._headers)})
+            await send({"type": "http.response.body", "body": b""})
+        raise ValueError("broken")
+
+
+@pytest.mark.parametrize("headers", [[], [(b"x", b"a\r\nset-cookie: b")], [(b"x", b"a\nb")]])
+async def test_a_failure_of_the_application_resets_the_connection(
+    stack: Stack, headers: list[tuple[bytes, bytes]], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening(stack) as here:
+        here.service.app = Broken(*headers)  # type: ignore[assignment]
+        wire = (await here.connect()).send(LIVE)
+        with pytest.raises(ConnectionError):
+            await wire.reader.read()
+    assert "the application failed" in caplog.text

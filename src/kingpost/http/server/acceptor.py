@@ -37,8 +37,9 @@ class Acceptor:
         self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
         for task, connection in self._opening.items():
-            task.cancel()
-            self._connections.release(connection)
+            if not connection.is_open:
+                task.cancel()
+                self._connections.release(connection)
 
     def _resume(self) -> None:
         self._loop.add_reader(self._listener.fileno(), self._accept)

@@ -52,7 +52,7 @@ class Service:
 class Connection(asyncio.Protocol):
     """A connection. `deadline` is the time of the loop at which it expires, in seconds.
 
-    `is_refused` says that it is beyond a bound, and is only told so.
+    `is_refused` says that it is beyond a bound, and is only told so. `is_open` says that the event loop has it.
     """
 
     __slots__ = (
@@ -73,6 +73,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "connections",
         "deadline",
+        "is_open",
         "is_refused",
         "peer",
     )
@@ -82,6 +83,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, service: Service, peer: Peer) -> None:
         self._service = service
         self.peer = peer
+        self.is_open = False
         self.is_refused = False
         self.connections = service.connections
         self._loop = asyncio.get_running_loop()
@@ -103,6 +105,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
+        self.is_open = True
         if self.connections.is_closing:
             # The connection was accepted just as listening ended, so nothing else would close it.
             transport.close()
@@ -321,8 +324,9 @@ class Connection(asyncio.Protocol):
     # --- writing -----------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Write bytes. The transport holds what the client does not read yet."""
-        self._transport.write(data)
+        """Write bytes, unless the connection is closed. The transport holds what the client does not read yet."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     async def drain(self) -> None:
         """Wait until the client has read most of what was written, or has gone."""
