@@ -23,7 +23,8 @@ def test_the_json_has_every_route_including_hidden_routes(tmp_path: Path) -> Non
     assert all(list(item) == COLUMNS for item in items)
     by_name = {(item["method"], item["path"]): (item["who"], item["scope"], item["handler"]) for item in items}
     assert by_name["GET", "/docs"] == ("anyone", None, "kingpost.http.openapi.routes.docs")
-    assert by_name["POST", "/api/v1/users"][:2] == ("optional", "users:write")
+    assert by_name["POST", "/api/v1/users"][:2] == ("optional", "users:admin")
+    assert by_name["PUT", "/api/v1/users/{id}"][:2] == ("caller", "users:write,users:admin")
     assert by_name["GET", "/api/v1/users/me"][:2] == ("caller", "users:read")
     assert by_name["GET", "/api/v1/audit"] == ("admin", "audit:read", "kingpost.audit.routes.list_audit")
 
