@@ -1,6 +1,6 @@
 """The floor: a bare ASGI application that only runs the same single statement.
 
-It uses the same uvicorn, uvloop and httptools with the same settings and the same drivers, and returns the same JSON.
+It stands on the same HTTP server and the same drivers, and returns the same JSON.
 It has no framework, no token, no validation, and none of Kingpost's headers. It is the obvious first implementation: a
 plain asyncpg pool of 16 connections, or SQLite on the event loop, where each insert is a commit with
 `synchronous = FULL`.
@@ -17,10 +17,14 @@ from typing import Any, Protocol
 import apsw
 import asyncpg
 import msgspec
-import uvicorn
 import uvloop
 
 from kingpost import clock
+from kingpost.http.server import bounds
+from kingpost.http.server.acceptor import Acceptor
+from kingpost.http.server.client import Proxies
+from kingpost.http.server.connections import Connections
+from kingpost.http.server.protocol import Service
 from kingpost.model import Resource
 
 COLUMNS = ", ".join(Resource.__struct_fields__)
@@ -134,11 +138,10 @@ async def _use_text(connection: Any) -> None:
 async def serve(url: str, owner_id: str, listener: socket.socket) -> None:
     is_sqlite = url.startswith("sqlite:")
     store = SQLiteStore(url.removeprefix("sqlite:///")) if is_sqlite else await PostgreSQLStore.open(url)
-    config = uvicorn.Config(
-        Floor(store, owner_id), http="httptools", ws="none", lifespan="off", interface="asgi3", log_config=None,
-        access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=75,
-    )  # fmt: skip
-    await uvicorn.Server(config).serve([listener])
+    app: Any = Floor(store, owner_id)
+    connections = Connections(bounds.raise_descriptor_limit())
+    Acceptor(Service(app, connections, header_limit=16 * 1024, proxies=Proxies(())), listener, at_once=1)
+    await connections.sweep()
 
 
 def main(url: str, owner_id: str, port: str, workers: str) -> None:

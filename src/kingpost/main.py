@@ -44,6 +44,7 @@ from kingpost.jobs.runner import JobRunner
 from kingpost.jobs.sealing import JobSealer
 from kingpost.jobs.store import SealedJob
 from kingpost.jsontools.strict import JSONLimits
+from kingpost.jsontools.worker import Worker
 from kingpost.mail import KIND as MAIL
 from kingpost.mail import Messages
 from kingpost.mail.delivery import Delivery
@@ -175,7 +176,9 @@ async def _assemble(
     )
     accounts = build_accounts(settings, stores, auth, sealer, messages)
     json_limits = JSONLimits(depth=settings.json_depth, keys=settings.json_keys)
-    resources = Resources(stores.resources, json_limits, settings.body_limit)
+    json_worker = Worker()
+    stack.callback(json_worker.close)
+    resources = Resources(stores.resources, json_worker, json_limits, settings.body_limit)
     audit_log = AuditLog(stores.audit)
     readiness = Readiness(database.ping)
     openapi = PublishedDocument(lambda: document(ROUTES, settings.public_url), generation=lambda: 0)
@@ -187,7 +190,9 @@ async def _assemble(
         *bind(operations.ROUTES, readiness),
         *bind(openapi_routes.ROUTES, openapi),
     )
-    machine = Machine(auth.credentials(), Cursors(secret.derive("cursors")), settings.body_limit, json_limits)
+    machine = Machine(
+        auth.credentials(), Cursors(secret.derive("cursors")), settings.body_limit, json_limits, json_worker
+    )
     delivery = Delivery.of(settings, sealer)
     jobs = JobRunner(stores.jobs, {MAIL: delivery.deliver, **accounts.job_handlers()})
     writes.after_commit(SealedJob, jobs.wake)

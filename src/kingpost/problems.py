@@ -195,7 +195,10 @@ class TooLarge(Problem):
     status = 413
     slug = "too-large"
     title = "The body is too large"
-    explanation = "The request body exceeds the size limit of the server. Send a smaller body."
+    explanation = (
+        "The request body, or the document that a patch would create, exceeds a size limit. `detail` names it. Where "
+        "no credentials are needed, it is at most 16 KiB. Send a smaller body."
+    )
 
 
 class UnsupportedMediaType(Problem):
@@ -248,6 +251,16 @@ class InternalError(Problem):
     title = "Internal server error"
     explanation = (
         "The server failed unexpectedly. Report the `request_id` to its operator, who finds the details in the log."
+    )
+
+
+class NotImplementedByServer(Problem):
+    status = 501
+    slug = "not-implemented"
+    title = "The server does not implement this"
+    explanation = (
+        "The request has a method that HTTP does not know, or a body with a transfer coding other than `chunked`. "
+        "Check the method, which is case-sensitive, and send the body with `Content-Length` or as `chunked`."
     )
 
 

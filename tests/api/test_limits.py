@@ -6,6 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
+from kingpost.http.app.router import Route, Who
+from kingpost.main import ROUTES
 from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem, faults_of
 
 MEBIBYTE = 1024 * 1024
@@ -48,10 +50,26 @@ async def test_a_chunked_body_without_content_length_is_limited_as_well(alice: C
         assert (await alice.http.send(request)).status_code == status
 
 
-async def test_every_path_limits_its_body(client: httpx.AsyncClient) -> None:
-    for path in ("/api/v1/users", "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/logout"):
-        response = await client.post(path, content=b" " * (MEBIBYTE + 1), headers=HEADERS)
-        assert_problem(response, 413, "too-large")
+ANONYMOUS = [route for route in ROUTES if route.body is not None and route.who in (Who.ANYONE, Who.ANYONE_OR_CALLER)]
+
+
+@pytest.mark.parametrize("route", ANONYMOUS, ids=lambda route: route.path)
+async def test_a_body_that_anyone_may_send_has_at_most_sixteen_kibibytes(
+    client: httpx.AsyncClient, alice: Caller, route: Route[Any]
+) -> None:
+    for http in (client, alice.http) if route.who is Who.ANYONE_OR_CALLER else (client,):
+        refused = await http.request(route.method, route.path, content=b" " * (16 * 1024 + 1), headers=HEADERS)
+        assert_problem(refused, 413, "too-large")
+        assert "16384" in refused.json()["detail"]
+        accepted = await http.request(route.method, route.path, content=b" " * (16 * 1024), headers=HEADERS)
+        assert_problem(accepted, 400, "invalid-request")
+
+
+async def test_a_smaller_configured_limit_holds_for_anyone(serve: Serve) -> None:
+    client = (await serve(BODY_LIMIT="2048")).client()
+    for size, status in ((2048, 400), (2049, 413)):
+        response = await client.post("/api/v1/auth/login", content=b" " * size, headers=HEADERS)
+        assert response.status_code == status
 
 
 async def test_the_limits_are_configurable(serve: Serve) -> None:
@@ -190,7 +208,7 @@ async def test_a_body_with_very_many_faults_gets_a_small_response(alice: Caller)
     assert len(faults_of(response)) <= 100
     assert len(response.content) < 100_000
     many = ",".join(f'"{"k" * 50}{n}": 1' for n in range(9_000))
-    response = await alice.http.post("/api/v1/users", content=f"{{{many}}}".encode(), headers=HEADERS)
+    response = await alice.http.put(f"/api/v1/users/{alice.id}", content=f"{{{many}}}".encode(), headers=HEADERS)
     assert_problem(response, 400, "invalid-request")
     assert len(response.content) < 100_000
 
@@ -202,10 +220,39 @@ async def test_the_limits_apply_to_accounts_as_well(stack: Stack) -> None:
         body = f'{{"metadata": {metadata}}}'.encode()
         response = await caller.http.patch(f"/api/v1/users/{caller.id}", content=body, headers=HEADERS)
         assert_problem(response, 400, "invalid-request")
-    for email in (f"{'x' * 100_000}@example.com", "a\\u0000@example.com", "@" * 1000, "a@" + "b." * 200 + "c"):
+    for email in (f"{'x' * 10_000}@example.com", "a\\u0000@example.com", "@" * 1000, "a@" + "b." * 200 + "c"):
         body = f'{{"email": "{email}", "password": "{PASSWORD}"}}'.encode()
         response = await stack.client().post("/api/v1/users", content=body, headers=HEADERS)
         assert faults_of(response) == ["/email"]
+
+
+async def test_a_json_patch_of_an_account_has_the_limits_of_an_account(alice: Caller) -> None:
+    headers = {"Content-Type": "application/json-patch+json"}
+    for size, status in ((4000, 200), (5000, 400), (20_000, 413), (500_000, 413)):
+        operations = [{"op": "add", "path": "/metadata/text", "value": "x" * size}]
+        response = await alice.http.patch(
+            f"/api/v1/users/{alice.id}", content=json.dumps(operations).encode(), headers=headers
+        )
+        assert response.status_code == status, response.text
+
+
+@pytest.mark.parametrize("part", ["1e308", "[]", '{"op": "test", "path": ""}'])
+async def test_patches_of_large_documents_are_applied(alice: Caller, part: str) -> None:
+    """They are decoded, patched and checked in a thread."""
+    items = ",".join([part] * 4_000)
+    created = await post(alice, f'{{"items": [{items}], "removed": 1}}')
+    path = created.headers["location"]
+
+    merged = await alice.http.patch(path, json={"data": {"removed": None, "merged": 2}})
+    operations = [{"op": "test", "path": "/data/merged", "value": 2}, {"op": "add", "path": "/data/added", "value": 3}]
+    headers = {"Content-Type": "application/json-patch+json"}
+    patched = await alice.http.patch(path, content=json.dumps(operations).encode(), headers=headers)
+    operations = [{"op": "test", "path": "", "value": 1}] * 4_000
+    refused = await alice.http.patch(path, content=json.dumps(operations).encode(), headers=headers)
+
+    assert (merged.status_code, patched.status_code) == (200, 200)
+    assert patched.json()["data"] == {"items": json.loads(f"[{items}]"), "merged": 2, "added": 3}
+    assert faults_of(refused) == [""]
 
 
 async def _chunks(content: bytes) -> Any:

@@ -66,8 +66,6 @@ def is_problem(answer: WireAnswer, status: int, slug: str) -> None:
         b"\xff" * 100,
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /livez HTTP/9.9\r\nHost: x\r\n\r\n",
-        b"get /livez HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"BREW /livez HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /li vez HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /livez HTTP/1.1\r\nno colon\r\n\r\n",
         b"GET /livez HTTP/1.1\r\nbad name: x\r\n\r\n",
@@ -85,11 +83,18 @@ def test_input_that_is_not_http_is_a_bad_request(server: Server, garbage: bytes)
     assert wire.is_closed_by_server()
 
 
+@pytest.mark.parametrize("method", [b"BREW", b"get", b"GETS", b"DESCRIBE", b"X-" + b"Y" * 60])
+def test_a_method_that_http_does_not_know_is_not_implemented(server: Server, method: bytes) -> None:
+    wire = server.connect().send(method, b" /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    is_problem(wire.answer(), 501, "not-implemented")
+    assert wire.is_closed_by_server()
+
+
 @pytest.mark.parametrize(
     ("request_line", "allowed"),
     [
         (b"OPTIONS * HTTP/1.1", {200, 204, 400, 404, 405}),
-        (b"CONNECT example.com:443 HTTP/1.1", {400, 404, 405}),
+        (b"CONNECT example.com:443 HTTP/1.1", {405}),
         (b"GET http:// HTTP/1.1", {400, 404}),
         (b"GET http://example.com HTTP/1.1", {400, 404}),
         (b"GET //livez HTTP/1.1", {400, 404}),
@@ -137,13 +142,12 @@ def test_an_endless_header_is_refused(server: Server) -> None:
     wire = server.connect().send(b"GET /livez HTTP/1.1\r\nX: ")
     sent = 0
     try:
-        while sent < 100_000:
+        while sent < 4_000_000:
             wire.send(b"x" * 1000)
             sent += 1000
-            time.sleep(0.001)
     except ConnectionError:
         pass
-    assert sent < 100_000
+    assert sent < 4_000_000
     is_problem(server.connect().send(b"GET /livez HTTP/1.1\r\nX: " + b"x" * 30_000).answer(), 431, "headers-too-large")
 
 

@@ -21,7 +21,7 @@ REFUSED = {
     "cors_origins": ("*", "must be an origin such as https://api.example.com"),
     "signup": ("invited", "must be open or verified or closed"),
     "body_limit": ("1023", "must be 1024 or more"),
-    "json_depth": ("0", "must be 1 or more"),
+    "json_depth": ("201", "must be from 1 to 200"),
     "json_keys": ("many", "must be a number"),
     "header_limit": ("16 KiB", "must be a number"),
     "drain_seconds": ("inf", "must be 0 or more"),

@@ -318,6 +318,7 @@ def assert_code_paths_agree(body: bytes, limits: JSONLimits) -> None:
     shallow = strict_json._is_shallow(body, limits.depth)
     assert shallow
     assert exactly_equal(strict_json._slow_path(body, limits, shallow=True), expected)
+    assert exactly_equal(strict_json.decode_stored(body), expected)
 
 
 LIMITS = st.builds(JSONLimits, depth=st.integers(1, 5), keys=st.integers(0, 6)) | st.just(JSONLimits())
@@ -403,6 +404,18 @@ def test_any_number(text: str) -> None:
     assert_code_paths_agree(text.encode(), JSONLimits())
 
 
+@given(st.lists(TOKENS, max_size=40) | VALUES.map(list))
+def test_the_decoders_of_the_slow_path_agree(tokens: list[str]) -> None:
+    text = "".join(tokens)
+    outcomes = []
+    for decoder in (strict_json._decode_in_c, strict_json._decode_in_python):
+        try:
+            outcomes.append(repr(decoder(text)))
+        except json.JSONDecodeError as error:
+            outcomes.append(str(error))
+    assert outcomes[0] == outcomes[1]
+
+
 # Hostile bodies of a mebibyte
 
 
@@ -454,5 +467,5 @@ def test_hostile_bodies_are_processed_quickly(name: str) -> None:
         decode(HOSTILE[name])
     except InvalidRequest as problem:
         faults = problem.faults
-    assert time.process_time() - started < 2  # About 0.2 seconds at worst; quadratic time would take minutes.
+    assert time.process_time() - started < 5  # About a second at worst; quadratic time would take minutes.
     assert len(msgspec.json.encode(faults)) < 200_000

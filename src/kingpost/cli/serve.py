@@ -57,7 +57,7 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
 
 def work(settings: Settings, listener: socket.socket, when_ready: Callable[[], None] = lambda: None) -> None:
     """Serve in this process until a signal stops it. Workers import this function by its name."""
-    from kingpost.http.server import server  # noqa: PLC0415 - a supervisor does not need uvicorn
+    from kingpost.http.server import server  # noqa: PLC0415 - a supervisor does not need it
 
     async def serving() -> None:
         async with running(settings) as kingpost:
@@ -75,8 +75,7 @@ def _configure_logging() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LogLines())
     logging.basicConfig(handlers=[handler], level=logging.INFO)
-    for name in ("alembic", "uvicorn"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 async def _check(settings: Settings) -> None:
@@ -100,6 +99,8 @@ def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # `::` also accepts IPv4, on any system.
     try:
         listener.bind((host, port))
     except OSError as error:

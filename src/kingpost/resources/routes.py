@@ -75,7 +75,7 @@ async def patch_resource(call: Call, resources: Resources) -> Answer:
         patch = partial(json_patch.apply, operations=body.operations, size_limit=limit)
     else:
         patch = partial(merge_patch.apply, patch={} if body.data is msgspec.UNSET else {"data": body.data})
-    resource = await resources.patch(call.context, call.target, patch, call.versions)
+    resource = await resources.patch(call.context, call.target, patch, call.body_size, call.versions)
     return answer(resource, PRIVATE, version=resource.version)
 
 

@@ -8,6 +8,7 @@ import msgspec
 from kingpost import clock
 from kingpost.jsontools import strict
 from kingpost.jsontools.strict import JSONLimits
+from kingpost.jsontools.worker import Worker
 from kingpost.model import Context, Page, Principal, Resource
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, TooLarge, Unavailable, VersionMismatch
 from kingpost.resources.access import Action, may
@@ -25,15 +26,17 @@ with a newer version."""
 class Resources:
     """Creates, reads and changes resources on behalf of callers."""
 
-    def __init__(self, resources: ResourceStore, limits: JSONLimits, size_limit: int) -> None:
+    def __init__(self, resources: ResourceStore, worker: Worker, limits: JSONLimits, size_limit: int) -> None:
         """Use a store of resources.
 
         Args:
             resources: the store.
+            worker: applies patches to large documents, and large patches.
             limits: the limits of a patched document.
             size_limit: the maximum size of a patched document, in bytes of JSON.
         """
         self._resources = resources
+        self._worker = worker
         self._limits = limits
         self._size_limit = size_limit
 
@@ -92,9 +95,11 @@ class Resources:
         return await self._replace(resource.id, _encode(data), versions)
 
     async def patch(
-        self, context: Context, resource: Resource, patch: Patch, versions: tuple[int, ...] | None
+        self, context: Context, resource: Resource, patch: Patch, patch_size: int, versions: tuple[int, ...] | None
     ) -> Resource:
         """Apply a patch to the document `{"data": …}` of a resource, which `find` has returned to the caller.
+
+        The patch has `patch_size` bytes as JSON.
 
         The result is written only if the resource still has the version that the patch was applied to. After a
         concurrent write the patch is applied to the new version, so that neither write is lost. With `versions`, a
@@ -107,7 +112,8 @@ class Resources:
             Unavailable: `MAX_ATTEMPTS` concurrent writes came first.
         """
         for _ in range(MAX_ATTEMPTS):
-            data = self._patched(resource, patch)
+            size = len(bytes(resource.data)) + patch_size
+            data = await self._worker.run(size, self._patched, resource, patch)
             try:
                 return await self._replace(resource.id, data, (resource.version,))
             except VersionMismatch as mismatch:
@@ -131,15 +137,18 @@ class Resources:
         return replaced
 
     def _patched(self, resource: Resource, patch: Patch) -> msgspec.Raw:
-        document = msgspec.json.encode(patch({"data": msgspec.json.decode(resource.data)}))
-        if len(document) > self._size_limit:
-            raise TooLarge("The patched document would be too large")
+        document = patch({"data": strict.decode_stored(bytes(resource.data))})
         # A patch can nest deeper than its input, and a JSON Patch can put any value anywhere, so check the result.
-        match strict.decode(document, self._limits):
-            case {"data": dict(data), **others} if not others:
-                return _encode(data)
-        detail = "The patched document must have only the field `data`, which must be an object"
-        raise InvalidRequest.of(Fault(detail, "type", pointer=""))
+        match document:
+            case {"data": dict(), **others} if not others:
+                text = msgspec.json.encode(document)
+            case _:
+                detail = "The patched document must have only the field `data`, which must be an object"
+                raise InvalidRequest.of(Fault(detail, "type", pointer=""))
+        if len(text) > self._size_limit:
+            raise TooLarge("The patched document would be too large")
+        strict.check(text, self._limits)
+        return msgspec.Raw(text.removeprefix(b'{"data":').removesuffix(b"}"))
 
 
 def _encode(data: dict[str, Any]) -> msgspec.Raw:

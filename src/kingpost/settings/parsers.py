@@ -7,6 +7,7 @@ and never contains a password.
 import ipaddress
 import re
 from collections.abc import Callable
+from math import inf
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -51,16 +52,18 @@ def choice[T: str](*choices: T) -> Callable[[Any], T]:
     return parse
 
 
-def number[N: (int, float)](kind: type[N], minimum: float) -> Callable[[Any], N]:
-    """Return a parser that accepts finite numbers not less than a minimum."""
+def number[N: (int, float)](kind: type[N], minimum: float, maximum: float = inf) -> Callable[[Any], N]:
+    """Return a parser that accepts finite numbers from a minimum to a maximum."""
 
     def parse(value: Any) -> N:
         try:
             parsed = kind(value)
         except (TypeError, ValueError, OverflowError):
             raise ValueError("must be a number") from None
-        if isinstance(value, bool) or not minimum <= parsed < float("inf"):
-            raise ValueError(f"must be {minimum:g} or more")
+        if isinstance(value, bool) or not minimum <= parsed <= maximum or parsed == inf:
+            raise ValueError(
+                f"must be {minimum:g} or more" if maximum == inf else f"must be from {minimum:g} to {maximum:g}"
+            )
         return parsed
 
     return parse

@@ -59,7 +59,7 @@ class Settings:
     cors_origins: frozenset[str] = setting(frozenset(), parsers.origins, show=sorted)
     signup: SignUpMode = setting("open", choice("open", "verified", "closed"))
     body_limit: int = setting(1024 * 1024, number(int, 1024))
-    json_depth: int = setting(32, number(int, 1))
+    json_depth: int = setting(32, number(int, 1, 200))
     json_keys: int = setting(10_000, number(int, 1))
     header_limit: int = setting(16 * 1024, number(int, 1024))
     drain_seconds: float = setting(5.0, number(float, 0))

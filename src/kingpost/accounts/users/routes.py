@@ -20,6 +20,9 @@ from kingpost.model import User
 from kingpost.problems import Conflict, Fault, Forbidden, NotFound, RateLimited
 from kingpost.tags import USERS
 
+ACCOUNT_SIZE = 16 * 1024
+"""Maximum number of bytes of the JSON of an account while a JSON Patch changes it. A valid account is far smaller."""
+
 
 def account_rules(users: Users) -> Rules:
     """Return the rules of address and metadata, which are reported together with the schema's faults."""
@@ -82,19 +85,24 @@ async def patch_user(call: Call, users: Users) -> Answer:
 def _merged(user: User, body: ChangeUser) -> AccountChange:
     metadata: dict[str, Any] | UnsetType = UNSET
     if body.metadata is not UNSET:
-        metadata = {} if body.metadata is None else merge_patch.apply(msgspec.json.decode(user.metadata), body.metadata)
+        metadata = {} if body.metadata is None else merge_patch.apply(_stored(user), body.metadata)
     return AccountChange(body.email, body.name, metadata, body.roles, body.status, body.current_password)
+
+
+def _stored(user: User) -> dict[str, Any]:
+    metadata: dict[str, Any] = strict.decode_stored(bytes(user.metadata))
+    return metadata
 
 
 def _json_patched(user: User, patch: JSONPatch, machine: Machine) -> AccountChange:
     before = {
         "email": user.email,
         "name": user.name,
-        "metadata": msgspec.json.decode(user.metadata),
-        "roles": user.roles,
+        "metadata": _stored(user),
+        "roles": list(user.roles),
         "status": user.status,
     }
-    patched = json_patch.apply(before, patch.operations, machine.body_limit)
+    patched = json_patch.apply(before, patch.operations, ACCOUNT_SIZE)
     # A patch can nest deeper than its input, so check the result again.
     after = parse_body(strict.decode(msgspec.json.encode(patched), machine.json_limits), ReplaceUser, None)
     return AccountChange(

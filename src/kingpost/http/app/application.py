@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from kingpost import clock
 from kingpost.http.app import body, compression, cors
 from kingpost.http.app.answers import Answer, Header, StreamedAnswer
@@ -20,15 +22,18 @@ from kingpost.http.app.etags import format_etag
 from kingpost.http.app.fields import ID_PATTERN
 from kingpost.http.app.input import Rules, parse_body, parse_query
 from kingpost.http.app.media_types import accepts
+from kingpost.http.app.plain_http import PlainHTTP
 from kingpost.http.app.preconditions import IF_MATCH, IF_NONE_MATCH, Preconditions
 from kingpost.http.app.problems import problem_answer
 from kingpost.http.app.router import OWN_ID, Endpoint, Route, Router, Who
 from kingpost.http.app.schemas import JSONPatch, JSONPatchOperation
+from kingpost.jsontools.json_patch import MAX_OPERATIONS
+from kingpost.jsontools.strict import JSONLimits
+from kingpost.jsontools.worker import SMALL
 from kingpost.problems import (
     Fault,
     Forbidden,
     HeadersTooLarge,
-    HttpsRequired,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
@@ -73,6 +78,7 @@ class Application:
         self._machine = machine
         self._router = Router(endpoints)
         self._origins = settings.cors_origins
+        self._plain_http = PlainHTTP()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -138,7 +144,7 @@ class Application:
         if scope["scheme"] == "http" and scope["path"] not in PROBES:
             server = scope.get("server")
             if self._settings.environment != "development" or not (server and is_local(server[0])):
-                raise HttpsRequired()
+                raise self._plain_http.refuse(scope, headers)
         size = len(scope["path"]) + len(scope["query_string"])
         for name, value in scope["headers"]:
             size += len(name) + len(value) + 4
@@ -150,16 +156,20 @@ class Application:
     async def _read_body(self, call: Call, rules: Rules | None, receive: Receive) -> None:
         route, machine = call.route, self._machine
         assert route.body is not None
-        text = await body.read(call.headers, receive, machine.body_limit)
+        if not route.body_optional or body.is_announced(call.headers):
+            # What the head decides is decided before the client is asked for the body.
+            body.media_type(route.method, call.headers)
+        text = await body.read(call.headers, receive, route.body_limit(machine.body_limit))
         if not text and route.body_optional:
             return
-        content_type = call.header(b"content-type")
-        media_type, document = body.decode(route.method, content_type, call.headers, text, machine.json_limits)
-        if media_type == body.JSON_PATCH:
-            parse_body(document, list[JSONPatchOperation], None)
-            call.body = JSONPatch(document)
+        call.body_size = len(text)
+        media_type = body.media_type(route.method, call.headers)
+        if len(text) <= SMALL:  # This runs for each request: `run` would be slower.
+            call.body = _parse(media_type, text, machine.json_limits, route.body, rules)
         else:
-            call.body = parse_body(document, route.body, rules)
+            call.body = await machine.json_worker.run(
+                len(text), _parse, media_type, text, machine.json_limits, route.body, rules
+            )
 
     async def _send(
         self, scope: Scope, headers: dict[bytes, bytes], answer: Answer, request_id: str, send: Send
@@ -223,6 +233,17 @@ class Application:
         if self._origins:
             out.extend(cors.response_headers(headers, self._origins))
         return {"type": "http.response.start", "status": answer.status, "headers": out}
+
+
+def _parse(
+    media_type: str, text: bytes, limits: JSONLimits, body_type: type[msgspec.Struct], rules: Rules | None
+) -> Any:
+    """Decode a body, and convert it to the type of the route or to a `JSONPatch`."""
+    document = body.decode(media_type, text, limits)
+    if media_type != body.JSON_PATCH:
+        return parse_body(document, body_type, rules)
+    parse_body(document[:MAX_OPERATIONS], list[JSONPatchOperation], None)  # `apply` refuses longer ones.
+    return JSONPatch(document)
 
 
 async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:

@@ -34,42 +34,54 @@ async def read(headers: Mapping[bytes, bytes], receive: Callable[[], Awaitable[d
         if len(text) > limit:
             raise TooLarge(f"The body must not exceed {limit} bytes")
         return text
-    chunks: list[bytes] = []
-    size = 0
+    content = bytearray()  # A list would take many times the memory if the body arrives in tiny pieces.
     while True:
         if message["type"] != "http.request":
             raise Disconnected()
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
+        content += message.get("body", b"")
+        if len(content) > limit:
             raise TooLarge(f"The body must not exceed {limit} bytes")
-        chunks.append(chunk)
         if not message.get("more_body"):
-            return b"".join(chunks)
+            return bytes(content)
         message = await receive()
 
 
-def decode(
-    method: str, content_type: str | None, headers: Mapping[bytes, bytes], text: bytes, limits: JSONLimits
-) -> tuple[str, Any]:
-    """Return the media type of a body and the decoded JSON: a list for a JSON Patch, otherwise a dict.
+def is_announced(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether the head says that there is a body. A chunked one without a media type may still be empty."""
+    length = headers.get(b"content-length")
+    if length is not None:
+        return length != b"0"
+    return b"transfer-encoding" in headers and b"content-type" in headers
+
+
+def media_type(method: str, headers: Mapping[bytes, bytes]) -> str:
+    """Return the media type of a body.
 
     Raises:
         UnsupportedMediaType: the body is compressed, is not JSON, or has a charset other than UTF-8.
-        InvalidRequest: the JSON has faults.
     """
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise UnsupportedMediaType(
             "Compressed request bodies are not supported. Send the body without Content-Encoding"
         )
-    media_type, parameters = parse_content_type(content_type)
+    content_type = headers.get(b"content-type")
+    name, parameters = parse_content_type(None if content_type is None else content_type.decode("latin-1"))
     known = (JSON, MERGE_PATCH, JSON_PATCH) if method == "PATCH" else (JSON,)
-    if media_type not in known:
+    if name not in known:
         raise UnsupportedMediaType(f"The Content-Type of the body must be {' or '.join(known)}")
     if parameters.get("charset", "utf-8").lower() not in UTF_8:
         raise UnsupportedMediaType("The charset of the body must be UTF-8")
+    return name
+
+
+def decode(media_type: str, text: bytes, limits: JSONLimits) -> Any:
+    """Return the decoded JSON of a body: a list for a JSON Patch, otherwise a dict.
+
+    Raises:
+        InvalidRequest: the JSON has faults.
+    """
     document = strict.decode(text, limits)
     expected, name = (list, "array") if media_type == JSON_PATCH else (dict, "object")
     if not isinstance(document, expected):
         raise InvalidRequest.of(Fault(f"The body must be a JSON {name}", "type", pointer=""))
-    return media_type, document
+    return document

@@ -7,6 +7,7 @@ import msgspec
 
 from kingpost.http.app.cursors import Cursors
 from kingpost.jsontools.strict import JSONLimits
+from kingpost.jsontools.worker import Worker
 from kingpost.model import Context, Origin, Principal
 from kingpost.problems import Forbidden, Unauthenticated
 
@@ -42,26 +43,29 @@ class Machine(msgspec.Struct, frozen=True):
         cursors: encodes and decodes the cursors of lists.
         body_limit: maximum size of a body in bytes.
         json_limits: limits of the JSON in a body.
+        json_worker: handles the JSON of large bodies.
     """
 
     credentials: Sequence[Credential]
     cursors: Cursors
     body_limit: int
     json_limits: JSONLimits
+    json_worker: Worker
 
 
 class Call:
     """A request that matches a route.
 
     The application sets the attributes while it validates the request. When the handler is called, `path` contains
-    the path parameters, and `query` and `body` have the types that the route declares. `target` is what the route's
-    function of that name has found. `versions` are those that the preconditions allow a write to change; None allows
-    any.
+    the path parameters, and `query` and `body` have the types that the route declares. `body_size` is in bytes.
+    `target` is what the route's function of that name has found. `versions` are those that the preconditions allow a
+    write to change; None allows any.
     """
 
     __slots__ = (
         "_context",
         "body",
+        "body_size",
         "client_address",
         "headers",
         "machine",
@@ -98,6 +102,7 @@ class Call:
         self.body: Any = None
         self.target: Any = None
         self.versions: tuple[int, ...] | None = None
+        self.body_size = 0
         self._context: Context | None = None
 
     def header(self, name: bytes) -> str | None:
@@ -138,8 +143,7 @@ class Call:
     def context(self) -> Context:
         """The actor and origin of this request. Created on first use, because most reads do not need it."""
         if self._context is None:
-            agent = self.header(b"user-agent")
-            origin = Origin(self.client_address, agent and agent[:DEVICE_LENGTH], self.request_id)
+            origin = Origin(self.client_address, _device(self.headers.get(b"user-agent")), self.request_id)
             self._context = Context(self.principal, origin)
         return self._context
 
@@ -153,3 +157,14 @@ class Call:
         if self.principal is None:
             raise Unauthenticated()
         return self.principal
+
+
+def _device(agent: bytes | None) -> str | None:
+    """Return a user agent as it was sent. Without control and formatting characters, which could disguise it."""
+    if not agent:
+        return None
+    try:
+        text = agent.decode()
+    except UnicodeDecodeError:
+        text = agent.decode("latin-1")
+    return "".join(character for character in text if character.isprintable())[:DEVICE_LENGTH] or None

@@ -17,6 +17,10 @@ type Rules = Callable[[dict[str, Any]], Iterable[Fault]]
 """Validation rules that a JSON Schema cannot express. They receive the decoded body, which may violate the schema."""
 
 MAX_PARAMETERS: Final = 100
+MAX_ITEMS: Final = 1000
+"""Maximum number of items, of all arrays of a body together, in which faults are sought."""
+TYPED_LEVELS: Final = 3
+"""The levels of arrays and objects that types of bodies describe. Deeper ones are values of any form."""
 DOCUMENTED_FORM: Final = "have the documented form"
 TYPE_NAMES: Final = {
     "array": "an array",
@@ -83,10 +87,32 @@ def parse_body[T](document: Any, body_type: type[T], rules: Rules | None) -> T:
 
 
 def schema_faults(document: Any, body_type: type) -> Iterable[Fault]:
-    """Yield a fault for each violation of the JSON Schema of a type."""
+    """Yield a fault for each violation of the JSON Schema of a type, but not for every item of a very long array."""
     schema, validator = _schema_and_validator(body_type)
-    for error in validator.iter_errors(document):
+    for error in validator.iter_errors(_abridged(document)):
         yield from _faults_of(error, schema)
+
+
+def _abridged(document: Any) -> Any:
+    """Return the part of a document in which its faults are sought.
+
+    The validator finds all faults before it returns the first, and copies the document. So leave out what no type
+    describes, and items that could only add faults beyond the reported number.
+    """
+    room = iter(range(MAX_ITEMS))
+
+    def part(value: Any, levels: int) -> Any:
+        if isinstance(value, dict):
+            return {name: part(child, levels - 1) for name, child in value.items()} if levels else {}
+        if isinstance(value, list):
+            return (
+                [part(item, levels - 1) for item, _ in zip(value[: MAX_FAULTS + 1], room, strict=False)]
+                if levels
+                else []
+            )
+        return value
+
+    return part(document, TYPED_LEVELS)
 
 
 @cache

@@ -19,6 +19,9 @@ ME = "me"
 OWN_ID = ""
 """The value of a path parameter that is to become the id of the caller's account. No segment is empty."""
 
+ANONYMOUS_BODY_LIMIT = 16 * 1024
+"""Maximum number of bytes of a body that anyone may send."""
+
 
 class Who(Enum):
     """The clients that may call a route. Features check further permissions themselves."""
@@ -96,6 +99,12 @@ class Route[S](msgspec.Struct, frozen=True, kw_only=True):
     representation: Callable[[Call, Any], Any] = lambda call, target: target
     problems: Sequence[type[Problem]] = ()
     is_hidden: bool = False
+
+    def body_limit(self, configured: int) -> int:
+        """Return the maximum size of a body in bytes, given the configured one."""
+        if self.who is Who.ANYONE or self.who is Who.ANYONE_OR_CALLER:
+            return min(configured, ANONYMOUS_BODY_LIMIT)
+        return configured
 
 
 class Endpoint(msgspec.Struct, frozen=True):

@@ -1,13 +1,20 @@
 """The encoded OpenAPI document, cached until its content changes."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from kingpost.http.app import compression
+from kingpost.http.app.media_types import Encoding
+
 
 class PublishedDocument:
-    """Caches the encoded document until its generation changes."""
+    """Caches the encoded document, also compressed, until its generation changes.
+
+    Anyone may ask for it, so a request must not cost more than sending it.
+    """
 
     def __init__(self, make: Callable[[], dict[str, Any]], generation: Callable[[], int]) -> None:
         """Encode nothing yet.
@@ -19,13 +26,15 @@ class PublishedDocument:
         """
         self._make = make
         self._generation = generation
-        self._encoded = b""
-        self._encoded_generation: int | None = None
+        self._cached: dict[tuple[int, Encoding | None], bytes] = {}
 
-    def encoded(self) -> bytes:
-        """Return the document as JSON."""
-        generation = self._generation()
-        if generation != self._encoded_generation:
-            self._encoded = msgspec.json.encode(self._make())
-            self._encoded_generation = generation
-        return self._encoded
+    async def encoded(self, encoding: Encoding | None = None) -> bytes:
+        """Return the document as JSON, in a content coding or without one."""
+        key = self._generation(), encoding
+        if key not in self._cached:
+            content = msgspec.json.encode(self._make())
+            if encoding is not None:
+                content = await asyncio.to_thread(compression.encode, encoding, content)
+            self._cached = {known: value for known, value in self._cached.items() if known[0] == key[0]}
+            self._cached[key] = content
+        return self._cached[key]

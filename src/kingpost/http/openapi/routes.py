@@ -5,7 +5,7 @@ from functools import cache
 from importlib.resources import files
 
 from kingpost.http.app import compression
-from kingpost.http.app.answers import HTML, HTML_UTF_8, PUBLIC, Answer
+from kingpost.http.app.answers import HTML, HTML_UTF_8, JSON, PUBLIC, Answer
 from kingpost.http.app.call import Call
 from kingpost.http.app.media_types import Encoding, accepted_encoding
 from kingpost.http.app.operations import OPERATIONS
@@ -26,7 +26,8 @@ ASSETS = {
 
 
 async def openapi(call: Call, document: PublishedDocument) -> Answer:
-    return Answer(200, document.encoded(), [PUBLIC])
+    encoding = accepted_encoding(call.header(b"accept-encoding"))
+    return _ready(await document.encoded(encoding), encoding, JSON)
 
 
 async def docs(call: Call, document: PublishedDocument) -> Answer:
@@ -38,10 +39,13 @@ async def docs_asset(call: Call, document: PublishedDocument) -> Answer:
     if name not in ASSETS:
         raise NotFound()
     encoding = accepted_encoding(call.header(b"accept-encoding"))
-    if encoding is None:
-        return Answer(200, _file(name), [PUBLIC], ASSETS[name])
-    content = await asyncio.to_thread(_compressed_file, name, encoding)
-    return Answer(200, content, [PUBLIC, (b"content-encoding", encoding.encode())], ASSETS[name])
+    content = _file(name) if encoding is None else await asyncio.to_thread(_compressed_file, name, encoding)
+    return _ready(content, encoding, ASSETS[name])
+
+
+def _ready(content: bytes, encoding: Encoding | None, media_type: str) -> Answer:
+    """Return a response whose content has the content coding already."""
+    return Answer(200, content, [PUBLIC, *([(b"content-encoding", encoding.encode())] if encoding else [])], media_type)
 
 
 @cache

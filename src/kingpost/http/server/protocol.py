@@ -1,216 +1,387 @@
-"""One HTTP connection: uvicorn's protocol with problem documents for malformed requests and faster responses."""
+"""One HTTP/1.1 connection: bytes in, requests to the application one after the other, bytes out.
+
+A request is read when the one before it is answered, so pipelined requests are answered in order and wait in the
+buffers of the sockets. Who does not send or read in time, or more than is allowed, loses the connection (`bounds.py`).
+"""
 
 import asyncio
+import contextlib
+import fcntl
 import socket
+import ssl
 import struct
-from collections.abc import Mapping
-from typing import Any
+import sys
+import termios
+from typing import Final
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from kingpost.http.app.application import Application
+from kingpost.http.server import bounds
+from kingpost.http.server.chunked import ChunkedDecoder
+from kingpost.http.server.client import Peer, Proxies
+from kingpost.http.server.connections import Connections
+from kingpost.http.server.exchange import Exchange
+from kingpost.http.server.head import HeadReader
+from kingpost.http.server.wire import problem_response
+from kingpost.problems import Problem, Unavailable
 
-from kingpost import clock
-from kingpost.http.app.application import COMMON_HEADERS, STREAM_ABORTED
-from kingpost.http.app.problems import problem_answer
-from kingpost.problems import HeadersTooLarge, InvalidRequest, Problem
-
-HEAD_SLACK = 4096
-"""Bytes by which an incomplete request head may exceed the limit. The application checks the exact size later, without
-the method, spaces and line ends."""
-STALL_CHECK_INTERVAL = 30.0
-"""Seconds between two checks of a connection. A request that is still incomplete at the second check is dropped."""
-
-
-_NO_REQUEST = object()
+NEVER: Final = float("inf")
 
 
-class ServerConfig(uvicorn.Config):
-    """uvicorn's configuration with the additional values that connections need."""
+class Service:
+    """What all connections of a server share."""
 
-    def __init__(self, app: Any, *, header_limit: int, **options: Any) -> None:
-        """Limit the head of a request to `header_limit` bytes."""
-        super().__init__(app, **options)
+    __slots__ = ("app", "connections", "header_limit", "proxies", "tls")
+
+    def __init__(
+        self,
+        app: Application,
+        connections: Connections,
+        *,
+        header_limit: int,
+        proxies: Proxies,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Limit the head of a request to `header_limit` bytes. Encrypt connections with `tls`, if it is given."""
+        self.app = app
+        self.connections = connections
         self.header_limit = header_limit
-        self.is_closing = False
-        """Whether the server has stopped listening."""
+        self.proxies = proxies
+        self.tls = tls
 
 
-class ClientDisconnected(OSError):
-    """The client disconnected during a streamed response. ASGI 2.4 demands an OSError for this."""
+class Connection(asyncio.Protocol):
+    """A connection. `deadline` is the time of the loop at which it expires, in seconds.
 
-
-class Protocol(HttpToolsProtocol):
-    """One connection.
-
-    A request that is not valid HTTP, or whose head is too large, gets a problem document like every other error. A
-    response is written in one piece unless it is streamed.
+    `is_refused` says that it is beyond a bound, and is only told so.
     """
 
-    config: ServerConfig
-    _head_size = 0
-    _last_seen: object = _NO_REQUEST
-    """The scope of the request that was incomplete at the last check; None before the first request."""
+    __slots__ = (
+        "_body_began",
+        "_body_received",
+        "_buffer",
+        "_decoder",
+        "_drained",
+        "_exchange",
+        "_is_lingering",
+        "_is_paused",
+        "_is_writable",
+        "_loop",
+        "_reader",
+        "_remaining",
+        "_service",
+        "_task",
+        "_transport",
+        "connections",
+        "deadline",
+        "is_refused",
+        "peer",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, service: Service, peer: Peer) -> None:
+        self._service = service
+        self.peer = peer
+        self.is_refused = False
+        self.connections = service.connections
+        self._loop = asyncio.get_running_loop()
+        self._buffer = b""
+        self._reader: HeadReader | None = None
+        self._exchange: Exchange | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._decoder: ChunkedDecoder | None = None
+        self._remaining = 0
+        self._body_began = 0.0
+        self._body_received = 0
+        self._is_lingering = False
+        self._is_paused = False
+        self._is_writable = True
+        self._drained: asyncio.Future[None] | None = None
+        self.deadline = NEVER
+
+    # --- opening and closing -----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._stall_timer = self.loop.call_later(STALL_CHECK_INTERVAL, self._check_for_stall)
-        if self.config.is_closing:
+        self._transport = transport
+        if self.connections.is_closing:
             # The connection was accepted just as listening ended, so nothing else would close it.
             transport.close()
+        elif self.is_refused:
+            self._reject(Unavailable("The server has too many connections. Close those that you do not use"))
+        else:
+            now = self._loop.time()
+            self.deadline = now + bounds.FIRST_BYTE_SECONDS
+            self.connections.idle(self, now)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stall_timer.cancel()
-        super().connection_lost(exc)
+        self.connections.release(self)
+        self._is_writable = True
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        if self._exchange is not None:
+            self._exchange.disconnect()
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        # Once the head is complete, the application checks its exact size.
-        if self._head_is_complete():
-            self._head_size = 0
-            return
-        self._head_size += len(data)
-        if self._head_size > self.config.header_limit + HEAD_SLACK:
-            self._reject(HeadersTooLarge())
+    def eof_received(self) -> None:
+        """Close the connection, also if its request is still running: clients do not half-close."""
 
-    def send_400_response(self, msg: str) -> None:
-        self._reject(InvalidRequest("This is not a valid HTTP request"))
+    def stop(self) -> None:
+        """Close the connection after the current request."""
+        if self._exchange is None:
+            self._transport.close()
+        else:
+            self._exchange.keep_alive = False
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        super()._start_asgi_task(cycle, _ResponseWriter(cycle, app))
+    def expire(self) -> None:
+        """Close the connection because its deadline has passed."""
+        self.deadline = NEVER
+        if self._exchange is None:
+            self._end()
+        elif self._exchange.has_begun:
+            self.reset()
+        else:
+            self._exchange.disconnect()
+            self._end()
 
-    def _head_is_complete(self) -> bool:
-        scope: Mapping[str, Any] | None = self.scope
-        return scope is not None and "method" in scope
+    def reset(self) -> None:
+        """Reset the connection, so that the client cannot take an incomplete response for a complete one."""
+        reset_on_close(self._transport.get_extra_info("socket"))
+        if self._exchange is not None:
+            self._exchange.disconnect()
+        self._transport.abort()
 
-    def _check_for_stall(self) -> None:
-        """Close the connection if no request has arrived, or if the same request was incomplete at the last check."""
-        cycle: RequestResponseCycle | None = self.cycle
-        is_arriving = not self._head_is_complete() or (cycle is not None and cycle.more_body)
-        if is_arriving and self._last_seen is self.scope:
-            self.transport.close()
-            return
-        self._last_seen = self.scope if is_arriving else _NO_REQUEST
-        self._stall_timer = self.loop.call_later(STALL_CHECK_INTERVAL, self._check_for_stall)
+    def _end(self) -> None:
+        """Close the connection after what was written."""
+        self.deadline = NEVER
+        self._transport.close()
+        if self._transport.get_write_buffer_size() > 0:
+            self.connections.stalled(self)
+
+    def _linger(self) -> None:
+        """Close the connection after what was written, and let the client finish what it is sending."""
+        self._exchange = None
+        self._is_lingering = True
+        self._remaining = bounds.DISCARD_BYTES
+        self._buffer = b""
+        self.deadline = self._loop.time() + bounds.LINGER_SECONDS
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self.resume_reading()
 
     def _reject(self, problem: Problem) -> None:
-        if self.transport.is_closing():
+        """Answer a request that is not given to the application, and close the connection."""
+        self.connections.busy(self)
+        is_encrypted = self._service.tls is not None
+        self.write(problem_response(problem, self.connections.date_line, is_encrypted=is_encrypted))
+        self._linger()
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport.is_closing():
             return
-        latest: RequestResponseCycle | None = self.cycle
-        if latest is not None and not latest.response_complete and not latest.more_body:
-            # Answer the complete requests before this one, then close the connection.
-            latest.keep_alive = False
-            self.flow.pause_reading()
+        if self._is_lingering:
+            self._remaining -= len(data)
+            if self._remaining < 0:
+                self._end()
             return
-        request_id = clock.unique()
-        answer = problem_answer(problem, "", request_id)
-        headers = [
-            (b"x-request-id", request_id.encode()),
-            *COMMON_HEADERS,
-            answer.content_security_policy,
-            *answer.headers,
-            (b"content-type", answer.media_type.encode()),
-            (b"content-length", str(len(answer.body)).encode()),
-            (b"connection", b"close"),
-        ]
-        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-        self.transport.write(STATUS_LINE[answer.status] + lines + b"\r\n" + answer.body)
-        self.transport.close()
+        self._buffer = self._buffer + data if self._buffer else data
+        self._advance()
 
+    def _advance(self) -> None:
+        """Read what has been received, as far as the current request allows."""
+        try:
+            while self._buffer and not self._is_lingering and not self._transport.is_closing():
+                if self._exchange is None:
+                    if not self._read_head():
+                        return
+                elif self._exchange.is_complete:
+                    # The next request waits for the response to this one.
+                    if len(self._buffer) > bounds.READ_AHEAD_BYTES:
+                        self._pause_reading()
+                    return
+                elif not self._read_body(self._exchange):
+                    return
+        except Problem as problem:
+            self._fail(problem)
 
-class _ResponseWriter:
-    """Wraps the application and writes a response in one piece, unless it is streamed.
+    def _read_head(self) -> bool:
+        """Read the head of the next request and start it. Return whether it was complete."""
+        if self._reader is None:
+            if not self._is_writable:
+                self._pause_reading()
+                return False
+            # Empty lines before a request are ignored (RFC 9112, section 2.2). They begin nothing.
+            self._buffer = self._buffer.lstrip(b"\r\n")
+            if not self._buffer:
+                return False
+            self._reader = HeadReader(self._service.header_limit)
+            self.connections.busy(self)
+            self.deadline = self._loop.time() + bounds.HEAD_SECONDS
+        found = self._reader.read(self._buffer)
+        if found is None:
+            return False
+        head, size = found
+        self._reader = None
+        self._buffer = self._buffer[size:]
+        self._exchange = exchange = Exchange(self, head)
+        self.deadline = NEVER
+        if not exchange.is_complete:
+            self._remaining = head.length or 0
+            self._decoder = None if head.length is not None else ChunkedDecoder(self._service.header_limit)
+            self._body_began = self._loop.time()
+            self._body_received = 0
+            self._expect_more()
+        # It runs when everything has been read that has already arrived.
+        self._start(exchange)
+        return True
 
-    uvicorn writes head and body separately, and checks each header individually for invalid characters.
-    """
+    def _start(self, exchange: Exchange) -> None:
+        self._task = task = self._loop.create_task(exchange.run(self._service.app))
+        self.connections.tasks.add(task)
+        task.add_done_callback(self.connections.tasks.discard)
 
-    __slots__ = ("_app", "_cycle", "_is_chunked", "_is_streaming", "_start")
-
-    def __init__(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._cycle = cycle
-        self._app = app
-        self._start: Any = None
-        self._is_streaming = False
-        self._is_chunked = False
-
-    def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
-        return self._app(scope, receive, self._send)
-
-    async def _send(self, message: Any) -> None:
-        """Handle the messages of our application: one start, then one complete body or several chunks."""
-        cycle = self._cycle
-        if self._start is None:
-            self._start = message
-            cycle.response_started = True
-            cycle.waiting_for_100_continue = False
-            return
-        if self._is_streaming or "more_body" in message:
-            await self._send_chunk(message)
-            return
-        if cycle.flow.write_paused and not cycle.disconnected:
-            await cycle.flow.drain()
-        if cycle.disconnected:
-            return
-        cycle.transport.write(self._head() + message["body"])
-        self._complete()
-
-    def _complete(self) -> None:
-        cycle = self._cycle
-        cycle.response_complete = True
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
-
-    async def _send_chunk(self, message: Any) -> None:
-        """Write a chunk of a stream. Wait first until the client has read most of the previous chunks.
-
-        Raises:
-            ClientDisconnected: the client has disconnected.
-        """
-        cycle = self._cycle
-        if message["type"] == STREAM_ABORTED:
-            self._abort()
-            return
-        if cycle.flow.write_paused and not cycle.disconnected:
-            await cycle.flow.drain()
-        if cycle.disconnected:
-            raise ClientDisconnected
-        content: bytes = message["body"]
-        if self._is_chunked and content:
-            content = b"%x\r\n%b\r\n" % (len(content), content)
-        if not self._is_streaming:
-            content = self._begin_stream() + content
-        is_last = not message["more_body"]
-        if is_last and self._is_chunked:
-            content += b"0\r\n\r\n"
-        cycle.transport.write(content)
-        if is_last:
-            self._complete()
-
-    def _begin_stream(self) -> bytes:
-        self._is_streaming = True
-        if self._cycle.scope["http_version"] == "1.1":
-            self._is_chunked = True
-            self._start["headers"].append((b"transfer-encoding", b"chunked"))
+    def _read_body(self, exchange: Exchange) -> bool:
+        """Read a part of the body. Return whether more can be read now."""
+        if self._decoder is None:
+            piece = self._buffer[: self._remaining]
+            self._buffer = self._buffer[self._remaining :]
+            self._remaining -= len(piece)
+            is_last = self._remaining == 0
         else:
-            # In HTTP/1.0, closing the connection ends a body of unknown length (RFC 9112, section 6.3).
-            self._cycle.keep_alive = False
-        return self._head()
+            piece, taken = self._decoder.decode(self._buffer, bounds.CHUNKS_AT_ONCE)
+            self._buffer = self._buffer[taken:]
+            is_last = self._decoder.is_complete
+            if is_last:
+                self._decoder = None
+            elif self._buffer and taken:
+                self._loop.call_soon(self._advance)  # Let other connections have their turn.
+        self._body_received += len(piece)
+        exchange.feed(piece, is_last=is_last)
+        if is_last:
+            self.deadline = NEVER
+            if exchange.is_answered:
+                self._next(exchange)
+            return True
+        self._expect_more()
+        if exchange.is_answered and self._decoder is not None and self._body_received > bounds.DISCARD_BYTES:
+            self._linger()
+        elif exchange.buffered > bounds.READ_AHEAD_BYTES:
+            self._pause_reading()
+        return False
 
-    def _abort(self) -> None:
-        """Reset the connection without sending the last chunk, so that the client sees an incomplete response."""
-        cycle = self._cycle
-        cycle.disconnected = True
-        no_linger = struct.pack("ii", 1, 0)
-        cycle.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
-        cycle.transport.abort()
+    def _expect_more(self) -> None:
+        """Set the deadline for the next part of the body: it must not be silent for long, nor too slow on average."""
+        silence = bounds.BODY_SILENCE_SECONDS
+        slowest = self._body_began + silence + self._body_received / bounds.BODY_BYTES_PER_SECOND
+        self.deadline = min(self._loop.time() + silence, slowest)
 
-    def _head(self) -> bytes:
-        lines = [b"%b: %b\r\n" % header for header in self._start["headers"]]
-        lines += [b"%b: %b\r\n" % header for header in self._cycle.default_headers]
-        if not self._cycle.keep_alive:
-            lines.append(b"connection: close\r\n")
-        head = b"".join(lines)
-        if head.count(b"\n") > len(lines) or head.count(b"\r") > len(lines):
-            raise RuntimeError("a header contains a line break")
-        return b"".join((STATUS_LINE[self._start["status"]], head, b"\r\n"))
+    def _fail(self, problem: Problem) -> None:
+        """Answer a fault in what was received; if a response has begun, it cannot be answered any more."""
+        if self._exchange is None:
+            self._reject(problem)
+        elif self._exchange.is_answered:
+            self._linger()
+        else:
+            self._exchange.refuse(problem)
+            self._buffer = b""
+            self._pause_reading()
+
+    def _pause_reading(self) -> None:
+        if not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Receive more, after the application has taken what was received."""
+        if self._is_paused and not self._transport.is_closing():
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Write bytes. The transport holds what the client does not read yet."""
+        self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the client has read most of what was written, or has gone."""
+        if not self._is_writable:
+            if self._drained is None or self._drained.done():
+                self._drained = self._loop.create_future()
+            await self._drained
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that were written and that the client has not received, here and in the system."""
+        size = self._transport.get_write_buffer_size()
+        own = self._transport.get_extra_info("socket")
+        if own is not None:
+            with contextlib.suppress(OSError, ValueError):
+                queued = fcntl.ioctl(own.fileno(), termios.TIOCOUTQ, bytes(4))
+                size += int.from_bytes(queued, sys.byteorder)
+        return size
+
+    def pause_writing(self) -> None:
+        self._is_writable = False
+        self.connections.stalled(self)
+
+    def resume_writing(self) -> None:
+        self._is_writable = True
+        if self._transport.is_closing():
+            return
+        self.connections.resumed(self)
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        if self._exchange is None and not self._is_lingering:
+            self._await_request()
+
+    def can_keep(self, exchange: Exchange) -> bool:
+        """Return whether the connection can be used after a response that starts now.
+
+        The rest of an unread body is discarded if it is small. If the client was not asked to send the body, nobody
+        knows whether it will (RFC 9110, section 10.1.1).
+        """
+        if exchange.is_complete:
+            return True
+        unread = self._remaining if self._decoder is None else self._body_received
+        return not exchange.was_not_asked_for and unread <= bounds.DISCARD_BYTES
+
+    def answered(self) -> None:
+        """Go on after a complete response."""
+        exchange = self._exchange
+        assert exchange is not None
+        if exchange.is_complete or not exchange.keep_alive:
+            self._next(exchange)
+        else:
+            self.resume_reading()
+
+    def _next(self, exchange: Exchange) -> None:
+        """Wait for the next request, or close the connection after the last one."""
+        if self._transport.is_closing():
+            return
+        if exchange.keep_alive and not self.connections.is_closing:
+            self._exchange = None
+            self._await_request()
+        elif exchange.is_complete and not self._buffer and not self._is_paused:
+            self._exchange = None
+            self._end()
+        else:
+            self._linger()
+
+    def _await_request(self) -> None:
+        if not self._is_writable:
+            self.deadline = NEVER  # The client must read its last response first.
+            return
+        now = self._loop.time()
+        self.deadline = now + bounds.KEEP_ALIVE_SECONDS
+        self.connections.idle(self, now)
+        self.resume_reading()
+        if self._buffer:
+            self._loop.call_soon(self._advance)
+
+
+def reset_on_close(connected: socket.socket | None) -> None:
+    """Let the end of a connection be a reset. None: the connection has already ended."""
+    if connected is not None:
+        with contextlib.suppress(OSError):
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
