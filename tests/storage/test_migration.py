@@ -102,6 +102,13 @@ async def test_a_second_migration_changes_no_data(database_url: str) -> None:
     await storage.close()
 
 
+async def test_a_new_database_has_no_account(database_url: str) -> None:
+    await migrate(database_url)
+    database = await open_database(database_url)
+    assert await database.read(Query("SELECT id FROM users", ())) == []
+    await database.close()
+
+
 async def data_of(storage: Node, user: User, session: Session, resource: Resource) -> list[Any]:
     """Return everything stored about an account and what it owns, read as the application reads it."""
     return [
