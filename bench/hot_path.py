@@ -36,7 +36,7 @@ async def main(count: int) -> None:
             bodies = [body.encode() for body in samples.bodies(EXISTING)]
             resource_id = (await asgi.create(client, bodies))[7]
             path = f"{RESOURCES}/{resource_id}"
-            new = {"name": "bench", "scopes": ["resources:read"]}
+            new = {"name": "bench", "scopes": ["resources:read"], "password": asgi.PASSWORD}
             machine = Client(kingpost.application, (await client.post("/api/v1/api-keys", new))["key"])
             await _whole("get", lambda: client.send("GET", path), count)
             await _whole("get with an API key", lambda: machine.send("GET", path), count)

@@ -4,8 +4,8 @@ It first searches: it combines parts of JSON, keeps what takes longest to decode
 the worst bodies that it found, and the known ones below, to the whole application (`bench/asgi.py`, on SQLite).
 
 For each body the table shows the processor time of the request, all threads together, as a ratio to a plain body of
-the same size, and the longest time for which the event loop did nothing else. Of several tries the best one counts,
-because other work on the machine can only add time.
+the same size, and the longest time for which the event loop did nothing else. The bodies that held it for longest are
+tried again, and the best try counts, because other work on the machine can only add time.
 """
 
 import argparse

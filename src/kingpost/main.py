@@ -91,6 +91,7 @@ KINDS: Mapping[type, Kind[Any]] = {
     **audit_sql.KINDS,
     **jobs_sql.KINDS,
     **one_time_tokens_sql.KINDS,
+    **passwords_sql.KINDS,
     **revocations_sql.KINDS,
 }
 """The statements for each type of write."""

@@ -18,7 +18,10 @@ DEFAULT_ROLES = ("user",)
 
 
 class User(msgspec.Struct, frozen=True):
-    """An account without its password hash. `version` counts its changes and is its entity tag."""
+    """An account without its password hash. `version` counts its changes and is its entity tag.
+
+    `pending_email` is the address that its owner has asked for and not confirmed yet.
+    """
 
     id: str
     email: str
@@ -30,6 +33,18 @@ class User(msgspec.Struct, frozen=True):
     version: int
     created_at: str
     updated_at: str
+    pending_email: str | None = None
+    pending_email_expires_at: str | None = None
+
+    def has_expired_change(self, at: str) -> bool:
+        """Return whether the pending change of address has expired at a time."""
+        return self.pending_email_expires_at is not None and self.pending_email_expires_at <= at
+
+    def as_of(self, at: str) -> "User":
+        """Return the account as it is at a time: a pending change of address that has expired is none."""
+        if not self.has_expired_change(at):
+            return self
+        return msgspec.structs.replace(self, pending_email=None, pending_email_expires_at=None)
 
 
 class Session(msgspec.Struct, frozen=True):

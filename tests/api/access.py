@@ -77,12 +77,13 @@ EXPECTED: Mapping[tuple[str, str], Entry] = {
     ("DELETE", "/api/users/{id}/sessions"):  Entry((401, 401, 401, 403, 204, 204), None, user_id),
     # These routes take a token or an address in the body; the access token matters only where there is no body.
     ("POST", "/api/auth/email/verify"):      Entry((400, 400, 400, 400, 400, 400), fixed(token="unknown")),
+    ("POST", "/api/auth/email/stop"):        Entry((400, 400, 400, 400, 400, 400), fixed(token="unknown")),
     ("POST", "/api/auth/email/resend"):      Entry((401, 401, 401, 202, 202, 202)),
     ("POST", "/api/auth/password/forgot"):   Entry((202, 202, 202, 202, 202, 202), fixed(email="who@example.com")),
     ("POST", "/api/auth/password/reset"):    Entry((400, 400, 400, 400, 400, 400),
                                                    fixed(token="unknown", new_password="staple battery horse")),
     ("GET", "/api/auth/totp"):               Entry((401, 401, 401, 200, 200, 200)),
-    ("POST", "/api/auth/totp"):              Entry((401, 401, 401, 200, 200, 200)),
+    ("POST", "/api/auth/totp"):              Entry((401, 401, 401, 200, 200, 200), fixed(password=PASSWORD)),
     # Too long for a valid code, so the answer does not depend on the state of the enrolment.
     ("POST", "/api/auth/totp/confirm"):      Entry((401, 401, 401, 400, 400, 400), fixed(otp="0" * 65)),
     # These accounts have no second factor; tests/api/test_second_factor.py tests accounts that have one.
@@ -99,6 +100,7 @@ EXPECTED: Mapping[tuple[str, str], Entry] = {
     ("PATCH", "/api/resources/{id}"):        Entry((401, 401, 401, 403, 200, 200), fixed(data={}), new_resource_id),
     ("DELETE", "/api/resources/{id}"):       Entry((401, 401, 401, 403, 204, 204), None, new_resource_id),
     ("GET", "/email/verify"):                Entry(PUBLIC),
+    ("GET", "/email/stop"):                  Entry(PUBLIC),
     ("GET", "/password/reset"):              Entry(PUBLIC),
     ("GET", "/mail/{asset}"):                Entry(PUBLIC, None, "page.js"),
     ("GET", "/api/audit"):                   Entry((401, 401, 401, 403, 403, 200)),

@@ -59,7 +59,7 @@ class AuditScenario:
 
     async def enrol(self, user: Caller, *, audited: bool = False) -> list[str]:
         """Enable a second factor for a user; return the recovery codes."""
-        enrolment = (await user.http.post("/api/v1/auth/totp")).json()
+        enrolment = (await user.http.post("/api/v1/auth/totp", json={"password": PASSWORD})).json()
         otp = code_at(enrolment["secret"], int(time.time()) // STEP)
         send = self.send_ok(user, "POST", "/auth/totp/confirm", otp=otp) if audited else None
         if send is None:

@@ -11,6 +11,7 @@ VERIFY = "Confirm your e-mail address"
 SET_PASSWORD = "You already have an account"
 RESET = "Choose a new password"
 CONFIRM = "Confirm your new e-mail address"
+REQUESTED = "A new e-mail address was requested for your account"
 MOVED = "Your account has a new e-mail address"
 CHANGED = "Your password was changed"
 NEW_PASSWORD = "staple battery horse"
@@ -41,8 +42,14 @@ async def post(stack: Stack, path: str, **body: Any) -> httpx.Response:
     return await stack.client().post(f"/api/v1{path}", json=body)
 
 
-async def verify(stack: Stack, token: str) -> httpx.Response:
-    return await post(stack, "/auth/email/verify", token=token)
+async def verify(stack: Stack, token: str, caller: Caller | None = None) -> httpx.Response:
+    """Use a link without credentials, as its page does, or with the access token of a caller, as an app does."""
+    client = stack.client() if caller is None else caller.http
+    return await client.post("/api/v1/auth/email/verify", json={"token": token})
+
+
+async def stop(stack: Stack, token: str) -> httpx.Response:
+    return await post(stack, "/auth/email/stop", token=token)
 
 
 async def forgot(stack: Stack, email: str) -> httpx.Response:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import pytest
 
 from kingpost.audit.store import AuditListing
 from kingpost.auth.second_factor.totp import STEP, code_at
@@ -43,10 +44,24 @@ class Enrolled:
     codes: list[str]
 
 
+def stopped_clock(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> OtpClock:
+    """Replace the clock of the second factor by one that stands still."""
+    otp_clock = OtpClock()
+    monkeypatch.setattr(stack.kingpost.auth.codes, "_seconds", lambda: otp_clock.seconds)
+    return otp_clock
+
+
+async def begin(caller: Caller) -> str:
+    """Begin an enrolment, and return its secret."""
+    response = await caller.http.post(TOTP, json={"password": caller.password})
+    assert response.status_code == 200, response.text
+    return str(response.json()["secret"])
+
+
 async def enrol(stack: Stack, otp_clock: OtpClock, caller: Caller | None = None) -> Enrolled:
     """Enable a second factor for a new account (or for this one), and advance the clock beyond the first code."""
     caller = caller or await stack.sign_up()
-    secret = (await caller.http.post(TOTP)).json()["secret"]
+    secret = await begin(caller)
     response = await caller.http.post(CONFIRM, json={"otp": otp_clock.code(secret)})
     assert response.status_code == 200, response.text
     otp_clock.advance()

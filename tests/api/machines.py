@@ -5,11 +5,11 @@ from typing import Any
 
 from kingpost.auth.api_keys.scopes import SCOPES
 from tests.api.audit_scenarios import NAME, AuditScenario, ExpectedEntry, entry_by
-from tests.api.stack import Caller, Stack
+from tests.api.stack import PASSWORD, Caller, Stack
 
 KEYS = "/api/v1/api-keys"
 ME = "/api/v1/users/me"
-NEW_KEY = {"name": "a machine", "scopes": ["users:read"]}
+NEW_KEY = {"name": "a machine", "scopes": ["users:read"], "password": PASSWORD}
 
 
 class Machine:
@@ -27,7 +27,8 @@ class Machine:
 
 async def make_key(stack: Stack, owner: Caller, scopes: Sequence[str] = SCOPES, **fields: Any) -> Machine:
     """A new key of an account, by default with all scopes."""
-    response = await owner.http.post(KEYS, json={"name": "a machine", "scopes": list(scopes), **fields})
+    body = {"name": "a machine", "scopes": list(scopes), "password": owner.password, **fields}
+    response = await owner.http.post(KEYS, json=body)
     assert response.status_code == 201, response.text
     return Machine(stack, response.json())
 
@@ -50,14 +51,14 @@ async def list_keys(owner: Caller) -> list[dict[str, Any]]:
 
 async def create_key_audited(scenario: AuditScenario) -> ExpectedEntry:
     user = await scenario.sign_up()
-    created = await scenario.send_ok(user, "POST", "/api-keys", name=NAME, scopes=["users:read"])
+    created = await scenario.send_ok(user, "POST", "/api-keys", name=NAME, scopes=["users:read"], password=PASSWORD)
     scenario.secrets.add(created["key"])
     return entry_by(user, "api_key", created["id"])
 
 
 async def revoke_key_audited(scenario: AuditScenario) -> ExpectedEntry:
     user = await scenario.sign_up()
-    body = {"name": NAME, "scopes": ["users:read"]}
+    body = {"name": NAME, "scopes": ["users:read"], "password": PASSWORD}
     created = (await user.http.post(KEYS, json=body)).json()
     scenario.secrets.add(created["key"])
     await scenario.send_ok(user, "DELETE", f"/api-keys/{created['id']}")

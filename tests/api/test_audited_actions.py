@@ -57,6 +57,41 @@ async def verify_email(scenario: AuditScenario) -> ExpectedEntry:
     return entry_by_anonymous(user)
 
 
+async def remove_what_was_set_up(scenario: AuditScenario) -> ExpectedEntry:
+    return await verify_email(scenario)
+
+
+async def begin_change_of_address(scenario: AuditScenario) -> Caller:
+    """Ask for a new address on a server that demands its confirmation."""
+    user, email = await emails.verified_user(scenario.stack), emails.fresh_email()
+    scenario.secrets |= {email, user.email}
+    body = {"email": email, "current_password": PASSWORD}
+    response = await user.http.patch(f"/api/v1/users/{user.id}", json=body)
+    assert response.json()["pending_email"] == email
+    return user
+
+
+async def ask_for_an_address(scenario: AuditScenario) -> ExpectedEntry:
+    user, email = await emails.verified_user(scenario.stack), emails.fresh_email()
+    scenario.secrets |= {email, user.email}
+    await scenario.send_ok(user, "PATCH", f"/users/{user.id}", email=email, current_password=PASSWORD)
+    return entry_by(user)
+
+
+async def withdraw_an_address(scenario: AuditScenario) -> ExpectedEntry:
+    user = await begin_change_of_address(scenario)
+    await scenario.send_ok(user, "PATCH", f"/users/{user.id}", email=user.email)
+    return entry_by(user)
+
+
+async def stop_an_address(scenario: AuditScenario) -> ExpectedEntry:
+    user = await begin_change_of_address(scenario)
+    token = await emails.newest_token(scenario.stack, user.email, emails.REQUESTED)
+    scenario.secrets.add(token)
+    await scenario.send_ok(None, "POST", "/auth/email/stop", token=token)
+    return entry_by_anonymous(user)
+
+
 async def request_verification_link(scenario: AuditScenario) -> ExpectedEntry:
     user = await scenario.sign_up()
     await scenario.send_ok(None, "POST", "/auth/email/resend", email=user.email)
@@ -161,6 +196,7 @@ ACTIONS: Mapping[str, Callable[[AuditScenario], Awaitable[ExpectedEntry]]] = {
     "user.deleted": delete,
     "user.exported": export,
     "user.email_verified": verify_email,
+    "user.setup_removed": remove_what_was_set_up,
     "user.verification_requested": request_verification_link,
     "user.reset_requested": request_password_reset,
     "user.password_changed": change_password,
@@ -177,12 +213,18 @@ ACTIONS: Mapping[str, Callable[[AuditScenario], Awaitable[ExpectedEntry]]] = {
     "api_key.revoked": machines.revoke_key_audited,
     "audit.exported": export_the_log,
 }
+STRICT_ACTIONS: Mapping[str, Callable[[AuditScenario], Awaitable[ExpectedEntry]]] = {
+    "user.email_change_requested": ask_for_an_address,
+    "user.email_change_withdrawn": withdraw_an_address,
+    "user.email_change_stopped": stop_an_address,
+}
+"""Actions on a server that requires verified addresses."""
 OPERATOR_ACTIONS = {"signing_key.created", "signing_key.retired"}
 """Actions of the command line or of the server itself, without a request."""
 
 
 def test_every_action_is_tested() -> None:
-    assert ACTIONS.keys() | OPERATOR_ACTIONS == set(get_args(Action.__value__))
+    assert ACTIONS.keys() | STRICT_ACTIONS.keys() | OPERATOR_ACTIONS == set(get_args(Action.__value__))
 
 
 async def whole_log(stack: Stack) -> list[dict[str, Any]]:
@@ -198,8 +240,19 @@ async def whole_log(stack: Stack) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("action", ACTIONS)
 async def test_each_action_is_audited_without_secrets(stack: Stack, admin: Caller, action: str) -> None:
-    scenario = AuditScenario(stack, admin)
-    expected = await ACTIONS[action](scenario)
+    await check(AuditScenario(stack, admin), action, ACTIONS[action])
+
+
+@pytest.mark.parametrize("action", STRICT_ACTIONS)
+async def test_each_step_of_a_change_of_address_is_audited_without_secrets(strict: Stack, action: str) -> None:
+    await check(AuditScenario(strict, await strict.sign_up_admin()), action, STRICT_ACTIONS[action])
+
+
+async def check(
+    scenario: AuditScenario, action: str, perform: Callable[[AuditScenario], Awaitable[ExpectedEntry]]
+) -> None:
+    expected = await perform(scenario)
+    stack, admin = scenario.stack, scenario.admin
     response = await admin.http.get("/api/v1/audit", params={"action": action, "limit": 100})
     entries = [entry for entry in response.json()["items"] if entry["request_id"] == scenario.request_id]
     assert len(entries) == 1, response.text

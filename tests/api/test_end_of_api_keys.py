@@ -184,7 +184,7 @@ async def test_keys_from_before_the_verification_end_when_the_owner_of_the_addre
     stack: Stack,
 ) -> None:
     intruder = await stack.sign_up()
-    key = (await intruder.http.post(KEYS, json={"name": "Mine", "scopes": ["users:read"]})).json()["key"]
+    key = (await intruder.http.post(KEYS, json=NEW_KEY)).json()["key"]
     machine = stack.client(key)
     assert (await machine.get(ME)).status_code == 200
     await forgot(stack, intruder.email)
@@ -192,24 +192,26 @@ async def test_keys_from_before_the_verification_end_when_the_owner_of_the_addre
     assert_problem(await machine.get(ME), 401, "unauthenticated")
     # Now the address is verified: its owner made this key, so a password reset does not revoke it.
     owner = await stack.log_in(intruder.email, NEW_PASSWORD)
-    key = (await owner.http.post(KEYS, json={"name": "Mine", "scopes": ["users:read"]})).json()["key"]
+    key = (await owner.http.post(KEYS, json=NEW_KEY | {"password": NEW_PASSWORD})).json()["key"]
     await forgot(stack, intruder.email)
     token = await newest_token(stack, intruder.email, RESET)
     assert (await reset(stack, token, "another battery staple")).status_code == 204
     assert (await stack.client(key).get(ME)).status_code == 200
 
 
-async def test_a_reset_revokes_keys_from_before_the_verification_even_if_the_address_is_verified_now(
-    stack: Stack,
+async def test_keys_from_before_the_verification_end_with_it_unless_the_owner_verifies_while_logged_in(
+    stack: Stack, second_node: Stack
 ) -> None:
-    intruder = await stack.sign_up()
-    early = await make_key(stack, intruder)
-    # The owner confirms the address with the link of a message that an intruder's sign-up caused.
-    assert (await verify(stack, await newest_token(stack, intruder.email, VERIFY))).status_code == 204
-    late = await make_key(stack, intruder)
-    await forgot(stack, intruder.email)
-    assert (await reset(stack, await newest_token(stack, intruder.email, RESET))).status_code == 204
-    assert (await early.status(), await late.status()) == (401, 200)
+    for is_logged_in in (False, True):
+        owner = await stack.sign_up()
+        machine = await make_key(stack, owner)
+        there = second_node.client(machine.key)
+        assert (await machine.status(), (await there.get(ME)).status_code) == (200, 200)
+        token = await newest_token(stack, owner.email, VERIFY)
+        assert (await verify(stack, token, owner if is_logged_in else None)).status_code == 204
+        assert await machine.status() == (200 if is_logged_in else 401)
+        await asyncio.sleep(CACHE_LIFETIME)
+        assert (await there.get(ME)).status_code == (200 if is_logged_in else 401)
 
 
 async def test_a_reset_keeps_keys_of_an_account_that_was_verified_from_the_start(stack: Stack) -> None:

@@ -280,6 +280,7 @@ async def test_the_audit_log_records_requests_and_resets_without_email_addresses
         ("user.created", "anonymous", stacks.ADDRESS),
         ("user.reset_requested", "anonymous", stacks.ADDRESS),
         ("user.password_reset", "anonymous", stacks.ADDRESS),
+        ("user.setup_removed", "anonymous", stacks.ADDRESS),
     ]
     assert "reset-password" in rows[1][3]
     for row in rows:

@@ -71,7 +71,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 
 COLLECTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "resources": ("?owner=me&limit=1", {"type": "note", "data": {}}),
-    "api-keys": ("", {"name": "A key", "scopes": ["users:read"]}),
+    "api-keys": ("", {"name": "A key", "scopes": ["users:read"], "password": PASSWORD}),
 }
 """Collections of an account: the query for its own objects, and the body that creates one."""
 

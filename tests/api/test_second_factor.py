@@ -10,8 +10,18 @@ from xml.etree import ElementTree
 import pytest
 import segno
 
-from kingpost import clock
-from tests.api.enrolling import CONFIRM, TOTP, OtpClock, disable, enrol, entries_about, log_in, state_of
+from tests.api.enrolling import (
+    CONFIRM,
+    TOTP,
+    OtpClock,
+    begin,
+    disable,
+    enrol,
+    entries_about,
+    log_in,
+    state_of,
+    stopped_clock,
+)
 from tests.api.stack import ADDRESS, PASSWORD, UNKNOWN_ID, Caller, Serve, Stack, assert_problem, faults_of
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -20,9 +30,7 @@ RECOVERY_CODE = re.compile("[0-9a-z]{6}(-[0-9a-z]{6}){3}")
 
 @pytest.fixture
 def otp_clock(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> OtpClock:
-    otp_clock = OtpClock()
-    monkeypatch.setattr(stack.kingpost.auth.second_factors, "_seconds", lambda: otp_clock.seconds)
-    return otp_clock
+    return stopped_clock(stack, monkeypatch)
 
 
 # --- enabling ------------------------------------------------------------------------------------
@@ -36,7 +44,7 @@ async def test_an_account_has_no_second_factor_at_first(alice: Caller) -> None:
 
 async def test_a_second_factor_is_enabled_after_the_first_code(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
-    begun = await caller.http.post(TOTP)
+    begun = await caller.http.post(TOTP, json={"password": PASSWORD})
     assert (begun.status_code, begun.headers["cache-control"]) == (200, "no-store")
     enrolment = begun.json()
     assert enrolment.keys() == {"secret", "uri", "qr_svg"}
@@ -58,18 +66,18 @@ async def test_a_second_factor_is_enabled_after_the_first_code(stack: Stack, otp
 
 async def test_the_uri_contains_the_server_and_the_account(stack: Stack, serve: Serve) -> None:
     caller = await stack.sign_up()
-    enrolment = (await caller.http.post(TOTP)).json()
+    enrolment = (await caller.http.post(TOTP, json={"password": PASSWORD})).json()
     account = quote(caller.email)
     assert enrolment["uri"] == f"otpauth://totp/Kingpost:{account}?secret={enrolment['secret']}&issuer=Kingpost"
     public = await serve(PUBLIC_URL="https://api.example.com:8443")
-    enrolment = (await (await public.sign_up("ada@example.com")).http.post(TOTP)).json()
+    enrolment = (await (await public.sign_up("ada@example.com")).http.post(TOTP, json={"password": PASSWORD})).json()
     start = "otpauth://totp/api.example.com:ada%40example.com"
     assert enrolment["uri"] == f"{start}?secret={enrolment['secret']}&issuer=api.example.com"
 
 
 async def test_the_qr_code_is_an_svg_image_of_the_uri(stack: Stack) -> None:
     caller = await stack.sign_up()
-    enrolment = (await caller.http.post(TOTP)).json()
+    enrolment = (await caller.http.post(TOTP, json={"password": PASSWORD})).json()
     image = ElementTree.fromstring(enrolment["qr_svg"])
     assert image.tag == f"{SVG}svg"
     (modules,) = [path for path in image.iter(f"{SVG}path") if path.get("class") == "qrline"]
@@ -99,7 +107,7 @@ def dark_modules(path: str) -> Iterator[tuple[int, int]]:
 @pytest.mark.parametrize("off", [-1, 0, 1])
 async def test_the_clock_of_the_app_may_be_one_step_off(stack: Stack, otp_clock: OtpClock, off: int) -> None:
     caller = await stack.sign_up()
-    secret = (await caller.http.post(TOTP)).json()["secret"]
+    secret = await begin(caller)
     assert (await caller.http.post(CONFIRM, json={"otp": otp_clock.code(secret, off)})).status_code == 200
     otp_clock.advance(3)
     assert (await log_in(stack, caller, otp_clock.code(secret, off))).status_code == 200
@@ -107,7 +115,7 @@ async def test_the_clock_of_the_app_may_be_one_step_off(stack: Stack, otp_clock:
 
 async def test_a_wrong_first_code_is_reported_and_enables_nothing(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
-    secret = (await caller.http.post(TOTP)).json()["secret"]
+    secret = await begin(caller)
     for otp in (otp_clock.wrong_code(secret), otp_clock.code(secret, 2), "", "x"):
         response = await caller.http.post(CONFIRM, json={"otp": otp})
         assert faults_of(response) == ["/otp"]
@@ -119,16 +127,12 @@ async def test_a_wrong_first_code_is_reported_and_enables_nothing(stack: Stack, 
     assert (await caller.http.post(CONFIRM, json={"otp": otp_clock.code(secret)})).status_code == 200
 
 
-async def test_enrolment_requires_the_password_if_the_login_is_not_recent(stack: Stack) -> None:
+async def test_enrolment_requires_the_password_even_right_after_the_login(stack: Stack) -> None:
     caller = await stack.sign_up()
-    await stack.execute(f"UPDATE sessions SET created_at = '{clock.after(-16 * 60)}' WHERE id = '{caller.session_id}'")
-    assert_problem(await caller.http.post(TOTP), 403, "forbidden")
+    assert faults_of(await caller.http.post(TOTP, json={})) == ["/password"]
+    assert_problem(await caller.http.post(TOTP), 415, "unsupported-media-type")
     assert_problem(await caller.http.post(TOTP, json={"password": "wrong horse battery"}), 403, "forbidden")
     assert (await caller.http.post(TOTP, json={"password": PASSWORD})).status_code == 200
-    # A refresh of the session does not count as a login.
-    refreshed = await stack.client().post("/api/v1/auth/refresh", json={"refresh_token": caller.refresh_token})
-    again = stack.client(refreshed.json()["access_token"])
-    assert_problem(await again.post(TOTP), 403, "forbidden")
 
 
 async def test_confirming_without_a_pending_enrolment_is_a_conflict(stack: Stack, otp_clock: OtpClock) -> None:
@@ -142,7 +146,7 @@ async def test_confirming_without_a_pending_enrolment_is_a_conflict(stack: Stack
 
 async def test_a_new_enrolment_replaces_an_unconfirmed_one(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
-    first, second = [(await caller.http.post(TOTP)).json()["secret"] for _ in range(2)]
+    first, second = [await begin(caller) for _ in range(2)]
     assert first != second
     assert faults_of(await caller.http.post(CONFIRM, json={"otp": otp_clock.code(first)})) == ["/otp"]
     assert (await caller.http.post(CONFIRM, json={"otp": otp_clock.code(second)})).status_code == 200
@@ -150,7 +154,8 @@ async def test_a_new_enrolment_replaces_an_unconfirmed_one(stack: Stack, otp_clo
 
 async def test_an_account_with_a_second_factor_cannot_enrol_another(stack: Stack, otp_clock: OtpClock) -> None:
     enrolled = await enrol(stack, otp_clock)
-    assert_problem(await enrolled.caller.http.post(TOTP), 409, "conflict")
+    body = {"password": PASSWORD, "otp": enrolled.codes[0]}
+    assert_problem(await enrolled.caller.http.post(TOTP, json=body), 409, "conflict")
     assert (await log_in(stack, enrolled.caller, otp_clock.code(enrolled.secret))).status_code == 200
 
 
@@ -158,7 +163,7 @@ async def test_exactly_one_of_many_concurrent_confirmations_gets_the_recovery_co
     stack: Stack, otp_clock: OtpClock
 ) -> None:
     caller = await stack.sign_up()
-    secret = (await caller.http.post(TOTP)).json()["secret"]
+    secret = await begin(caller)
     body = {"otp": otp_clock.code(secret)}
     responses = await asyncio.gather(*[caller.http.post(CONFIRM, json=body) for _ in range(5)])
     assert sorted(response.status_code for response in responses) == [200, 409, 409, 409, 409]
@@ -194,7 +199,7 @@ async def test_an_access_token_alone_cannot_disable_a_second_factor(stack: Stack
     assert faults_of(await caller.http.request("DELETE", TOTP, json={"password": PASSWORD})) == ["/otp"]
     assert_problem(await caller.http.delete(TOTP), 415, "unsupported-media-type")
     assert_problem(await caller.http.delete(f"/api/v1/users/{caller.id}/totp"), 403, "forbidden")
-    assert_problem(await caller.http.post(TOTP), 409, "conflict")
+    assert faults_of(await caller.http.post(TOTP, json={"password": PASSWORD})) == ["/otp"]
     assert await state_of(caller) == {"enabled": True, "recovery_codes_left": 10}
     # A code that has been used to log in disables nothing either.
     assert (await log_in(stack, caller, otp)).status_code == 200
@@ -203,7 +208,7 @@ async def test_an_access_token_alone_cannot_disable_a_second_factor(stack: Stack
 
 async def test_an_unconfirmed_second_factor_cannot_be_disabled(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
-    secret = (await caller.http.post(TOTP)).json()["secret"]
+    secret = await begin(caller)
     assert_problem(await disable(caller, otp_clock.code(secret)), 404, "not-found")
 
 
@@ -248,7 +253,7 @@ async def test_an_account_with_a_second_factor_can_be_deleted(stack: Stack, otp_
 
 async def test_each_change_is_notified_by_mail_and_audited(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
-    await caller.http.post(TOTP)
+    await begin(caller)
     assert await entries_about(stack, caller.id) == []
     enrolled = await enrol(stack, otp_clock, caller)
     await log_in(stack, caller, enrolled.codes[0])

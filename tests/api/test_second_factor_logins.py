@@ -7,16 +7,14 @@ import httpx
 import msgspec
 import pytest
 
-from tests.api.emails import NEW_PASSWORD, RESET, forgot, newest_token, reset
-from tests.api.enrolling import CONFIRM, TOTP, OtpClock, disable, enrol, entries_about, log_in, state_of
+from tests.api.emails import NEW_PASSWORD, RESET, VERIFY, forgot, newest_token, reset, verify
+from tests.api.enrolling import CONFIRM, OtpClock, begin, disable, enrol, entries_about, log_in, state_of, stopped_clock
 from tests.api.stack import ORIGIN, PASSWORD, Caller, Serve, Stack, assert_problem
 
 
 @pytest.fixture
 def otp_clock(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> OtpClock:
-    otp_clock = OtpClock()
-    monkeypatch.setattr(stack.kingpost.auth.second_factors, "_seconds", lambda: otp_clock.seconds)
-    return otp_clock
+    return stopped_clock(stack, monkeypatch)
 
 
 # --- logging in ----------------------------------------------------------------------------------
@@ -33,7 +31,9 @@ async def test_a_login_requires_a_code(stack: Stack, otp_clock: OtpClock) -> Non
 
 
 async def test_a_password_reset_does_not_bypass_the_second_factor(stack: Stack, otp_clock: OtpClock) -> None:
-    enrolled = await enrol(stack, otp_clock)
+    caller = await stack.sign_up()
+    assert (await verify(stack, await newest_token(stack, caller.email, VERIFY), caller)).status_code == 204
+    enrolled = await enrol(stack, otp_clock, caller)
     await forgot(stack, enrolled.caller.email)
     response = await reset(stack, await newest_token(stack, enrolled.caller.email, RESET))
     assert (response.status_code, response.content) == (204, b"")
@@ -67,7 +67,7 @@ async def test_a_code_is_ignored_for_an_account_without_a_second_factor(stack: S
 
 async def test_a_code_works_once(stack: Stack, otp_clock: OtpClock) -> None:
     caller = await stack.sign_up()
-    secret = (await caller.http.post(TOTP)).json()["secret"]
+    secret = await begin(caller)
     first = otp_clock.code(secret)
     await caller.http.post(CONFIRM, json={"otp": first})
     # The code that confirmed the second factor is used up, and so are all earlier codes.
@@ -144,8 +144,8 @@ async def test_wrong_codes_are_limited_for_each_account(stack: Stack, otp_clock:
 async def test_a_login_that_lacks_only_the_code_counts_neither_as_failure_nor_as_success(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack, otp_clock = await serve(RATE_LIMIT_LOGIN="2/hour"), OtpClock()
-    monkeypatch.setattr(stack.kingpost.auth.second_factors, "_seconds", lambda: otp_clock.seconds)
+    stack = await serve(RATE_LIMIT_LOGIN="2/hour")
+    otp_clock = stopped_clock(stack, monkeypatch)
     enrolled = await enrol(stack, otp_clock)
 
     async def log_in_from_new_address(number: int, password: str = PASSWORD) -> httpx.Response:
@@ -170,7 +170,7 @@ async def test_wrong_codes_are_limited_on_other_routes_as_well(stack: Stack, otp
     assert_problem(await disable(enrolled.caller, otp_clock.code(enrolled.secret)), 429, "rate-limited")
     assert_problem(await log_in(stack, enrolled.caller, otp_clock.code(enrolled.secret)), 429, "rate-limited")
     caller = await stack.sign_up()
-    secret = (await caller.http.post(TOTP)).json()["secret"]
+    secret = await begin(caller)
     for _ in range(5):
         await caller.http.post(CONFIRM, json={"otp": otp_clock.wrong_code(secret)})
     response = await caller.http.post(CONFIRM, json={"otp": otp_clock.code(secret)})

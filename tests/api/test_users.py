@@ -121,11 +121,13 @@ async def test_an_account_can_be_read_by_its_owner_and_by_administrators(
     alice: Caller, bob: Caller, admin: Caller
 ) -> None:
     mine = await alice.http.get("/api/v1/users/me")
-    assert mine.json().keys() == FIELDS
-    assert mine.json()["email"] == alice.email
+    assert mine.json().keys() == FIELDS | {"pending_email"}
+    assert (mine.json()["email"], mine.json()["pending_email"]) == (alice.email, None)
     for caller in (alice, admin):
         response = await caller.http.get(f"/api/v1/users/{alice.id}")
-        assert response.json() == mine.json()
+        # Only the owner sees a pending address.
+        assert response.json().keys() == (FIELDS if caller is admin else FIELDS | {"pending_email"})
+        assert mine.json() == response.json() | {"pending_email": None}
         assert response.headers["etag"] == mine.headers["etag"]
     assert_problem(await bob.http.get(f"/api/v1/users/{alice.id}"), 403, "forbidden")
     for caller in (bob, admin):

@@ -11,6 +11,7 @@ from tests.api.emails import (
     CONFIRM,
     MOVED,
     NEW_PASSWORD,
+    REQUESTED,
     RESET,
     SET_PASSWORD,
     VERIFY,
@@ -62,7 +63,7 @@ async def test_a_link_in_mail_verifies_the_address_once(stack: Stack) -> None:
     before = await caller.http.get("/api/v1/users/me")
     assert before.json()["email_verified"] is False
     token = await newest_token(stack, caller.email, VERIFY)
-    response = await verify(stack, token)
+    response = await verify(stack, token, caller)
     assert (response.status_code, response.content) == (204, b"")
     after = await caller.http.get("/api/v1/users/me")
     assert after.json() == before.json() | {"email_verified": True, "updated_at": after.json()["updated_at"]}
@@ -135,12 +136,9 @@ async def test_the_audit_log_records_verifications_without_email_addresses(stric
         "SELECT action, CAST(details AS text) FROM audit "
         f"WHERE target_id = '{caller.id}' AND action LIKE 'user.%' ORDER BY id"
     )
-    verified = "user.email_verified"
-    assert [row[0] for row in rows] == ["user.created", verified, "user.changed", verified, "user.changed"]
-    assert [json.loads(row[1]) for row in rows if row[0] == "user.changed"] == [
-        {"fields": [], "asked_for": ["email"]},
-        {"fields": ["email"]},
-    ]
+    verified, asked = "user.email_verified", "user.email_change_requested"
+    assert [row[0] for row in rows] == ["user.created", verified, asked, verified, "user.changed"]
+    assert json.loads(rows[-1][1]) == {"fields": ["email"]}
     for row in rows:
         assert "@" not in row[1]
 
@@ -151,7 +149,7 @@ async def test_the_audit_log_records_verifications_without_email_addresses(stric
 async def test_with_open_sign_up_an_address_changes_at_once_and_both_addresses_are_notified(stack: Stack) -> None:
     caller, new = await stack.sign_up(), fresh_email()
     old_link = await newest_token(stack, caller.email, VERIFY)
-    assert (await verify(stack, old_link)).status_code == 204
+    assert (await verify(stack, old_link, caller)).status_code == 204
     await forgot(stack, caller.email)
     old_reset = await newest_token(stack, caller.email, RESET)
     response = await change_email(caller, new)
@@ -162,7 +160,7 @@ async def test_with_open_sign_up_an_address_changes_at_once_and_both_addresses_a
     assert new not in text
     assert f"{new[0]}***@example.com" in text
     assert faults_of(await reset(stack, old_reset)) == ["/token"]
-    assert (await verify(stack, await newest_token(stack, new, VERIFY))).status_code == 204
+    assert (await verify(stack, await newest_token(stack, new, VERIFY), caller)).status_code == 204
     assert (await me(caller))["email_verified"] is True
 
 
@@ -210,9 +208,11 @@ async def test_with_verified_sign_up_a_new_address_must_be_confirmed_first(stric
     body = {"email": new, "current_password": PASSWORD, "name": "Ada"}
     response = await caller.http.patch(f"/api/v1/users/{caller.id}", json=body)
     assert response.status_code == 200
-    assert response.json() == before | {"name": "Ada", "updated_at": response.json()["updated_at"]}
+    changed = {"name": "Ada", "updated_at": response.json()["updated_at"], "pending_email": new}
+    assert response.json() == before | changed
+    assert await me(caller) == response.json()
     assert await subjects(strict, new) == [CONFIRM]
-    assert await subjects(strict, caller.email) == [VERIFY]
+    assert await subjects(strict, caller.email) == [VERIFY, REQUESTED]
     assert_problem(await log_in(strict, new), 401, "invalid-credentials")
     await strict.log_in(caller.email)
     await forgot(strict, caller.email)
@@ -221,6 +221,7 @@ async def test_with_verified_sign_up_a_new_address_must_be_confirmed_first(stric
     assert (await verify(strict, await newest_token(strict, new, CONFIRM))).status_code == 204
     after = await me(caller)
     assert (after["email"], after["email_verified"], after["name"]) == (new, True, "Ada")
+    assert after["pending_email"] is None
     assert_problem(await log_in(strict, caller.email), 401, "invalid-credentials")
     assert (await strict.log_in(new)).id == caller.id
     assert (await subjects(strict, caller.email))[-1] == MOVED

@@ -9,7 +9,7 @@ from tests.nodes import Node
 AT = "2026-11-22T10:15:30.123Z"
 SOON = "2026-11-22T11:15:30.123Z"
 """The times at which tokens are issued and expire."""
-PURPOSES: tuple[Purpose, ...] = ("verify-email", "change-email", "reset-password")
+PURPOSES: tuple[Purpose, ...] = ("verify-email", "change-email", "reset-password", "stop-email-change")
 
 
 def new_token(user: User, purpose: Purpose = "verify-email", *, email: str | None = None) -> OneTimeToken:

@@ -107,6 +107,11 @@ async def add_factor(storage: Node, user: User) -> None:
     await storage.second_factors.confirm(user.id, b"sealed", 1, [b"a code"], AT)
 
 
+async def begin_again(storage: Node, user: User) -> Write:
+    await add_factor(storage, user)
+    return lambda node, effects: node.second_factors.begin(user.id, b"another", AT, effects)
+
+
 def use_code(code_hash: bytes = b"a code") -> Given:
     async def given(storage: Node, user: User) -> Write:
         await add_factor(storage, user)
@@ -159,6 +164,11 @@ async def confirm_taken_email(storage: Node, user: User) -> Write:
     return await confirm_email((await add_user(storage)).email)(storage, user)
 
 
+async def stop_change(storage: Node, user: User) -> Write:
+    token = await add_token(storage, user, "stop-email-change")
+    return lambda node, effects: node.one_time_tokens.stop_change(token.token_hash, AT, effects)
+
+
 async def reset_password(storage: Node, user: User) -> Write:
     token = await add_token(storage, user, "reset-password")
     return lambda node, effects: node.one_time_tokens.reset_password(token.token_hash, "new hash", AT, effects)
@@ -190,6 +200,7 @@ WRITES: Mapping[str, Given] = {
     "sessions.rotate": reuse(b"another"),
     "sessions.end": end_session,
     "sessions.end_all": end_all_sessions,
+    "second_factors.begin": plainly(lambda s, u, e: s.second_factors.begin(u.id, b"sealed", AT, e)),
     "second_factors.confirm": confirm_factor(),
     "second_factors.use_recovery_code": use_code(),
     "second_factors.remove": remove_factor,
@@ -200,6 +211,7 @@ WRITES: Mapping[str, Given] = {
     "one_time_tokens.issue": plainly(lambda s, u, e: s.one_time_tokens.issue(new_token(u), e)),
     "one_time_tokens.renew": renew_token(),
     "one_time_tokens.confirm_email": confirm_email("new@example.com"),
+    "one_time_tokens.stop_change": stop_change,
     "one_time_tokens.reset_password": reset_password,
     "resources.commit": commit(),
 }
@@ -230,6 +242,11 @@ REFUSED: Mapping[str, tuple[object, Given]] = {
     ),
     "sessions.rotate, an ended session": (None, reuse(b"another", is_ended=True)),
     "sessions.end, no such session": (None, plainly(lambda s, u, e: s.sessions.end(UNKNOWN_ID, None, e))),
+    "second_factors.begin, no such account": (
+        Unauthenticated,
+        plainly(lambda s, u, e: s.second_factors.begin(UNKNOWN_ID, b"sealed", AT, e)),
+    ),
+    "second_factors.begin, one exists": (Conflict, begin_again),
     "second_factors.confirm, another enrolment": (Conflict, confirm_factor(b"another")),
     "second_factors.use_recovery_code, no such code": (None, use_code(b"another")),
     "second_factors.remove, none": (False, plainly(lambda s, u, e: s.second_factors.remove(u.id, e))),
@@ -247,6 +264,10 @@ REFUSED: Mapping[str, tuple[object, Given]] = {
         plainly(lambda s, u, e: s.one_time_tokens.confirm_email(b"unknown", AT, e)),
     ),
     "one_time_tokens.confirm_email, the address is taken": (Conflict, confirm_taken_email),
+    "one_time_tokens.stop_change, no such token": (
+        None,
+        plainly(lambda s, u, e: s.one_time_tokens.stop_change(b"unknown", AT, e)),
+    ),
     "one_time_tokens.reset_password, no such token": (
         None,
         plainly(lambda s, u, e: s.one_time_tokens.reset_password(b"unknown", "hash", AT, e)),

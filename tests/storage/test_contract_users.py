@@ -6,7 +6,7 @@ import pytest
 
 from kingpost.accounts.users.store import UserChange
 from kingpost.model import ADMIN, SortKey, Status, User
-from kingpost.problems import Conflict, NotFound, Unauthenticated, VersionMismatch
+from kingpost.problems import Conflict, Forbidden, NotFound, Unauthenticated, VersionMismatch
 from kingpost.storage.listing import Listing
 from tests.nodes import Node
 from tests.storage.samples import (
@@ -331,6 +331,42 @@ async def test_two_administrators_who_demote_each_other_never_both_succeed(nodes
         assert tally(outcomes) == {"won": 1, "Conflict": 1}
         for admin in admins:
             await nodes[0].users.change(admin.id, UserChange(roles=("user", ADMIN)), AT, None)
+
+
+# --- administrators who no longer are ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [DEMOTE, UserChange(status="suspended"), None])
+async def test_a_change_by_an_administrator_needs_an_active_one(nodes: list[Node], change: UserChange | None) -> None:
+    await add_admin(nodes[0])
+    admin, user = await add_admin(nodes[0]), await add_user(nodes[0])
+    promote = UserChange(roles=("user", ADMIN))
+    changed, _ = await nodes[1].users.change(user.id, UserChange(name="Ada"), AT, None, by_admin=admin.id)
+    assert changed.name == "Ada"
+    if change is None:
+        await nodes[0].users.delete(admin.id, None)
+    else:
+        await nodes[0].users.change(admin.id, change, AT, None)
+    before = plain(await found(nodes[0], user.id))
+    for by_admin in (admin.id, user.id, UNKNOWN_ID):
+        for what in (promote, UserChange(email="x@example.com", email_key="x@example.com"), UserChange(name="Eve")):
+            with pytest.raises(Forbidden):
+                await nodes[1].users.change(user.id, what, AT, None, by_admin=by_admin)
+    assert plain(await found(nodes[1], user.id)) == before
+
+
+async def test_a_demoted_administrator_never_undoes_the_demotion(nodes: list[Node]) -> None:
+    boss = await add_admin(nodes[0])
+    for number in range(8):
+        admin = await add_admin(nodes[0])
+        calls = [
+            nodes[number % 2].users.change(admin.id, DEMOTE, AT, None, by_admin=boss.id),
+            nodes[1].users.change(admin.id, UserChange(roles=("user", ADMIN)), AT, None, by_admin=admin.id),
+            nodes[0].users.change(boss.id, UserChange(name="Boss"), AT, None, by_admin=admin.id),
+        ]
+        outcomes = await race(*(calls if number % 3 else calls[::-1]))
+        assert {type(outcome) for outcome in outcomes} <= {tuple, Forbidden}
+        assert ADMIN not in (await found(nodes[0], admin.id)).roles
 
 
 # --- password ------------------------------------------------------------------------------------

@@ -24,12 +24,10 @@ from kingpost.storage.database import Database, Query, Row
 from kingpost.storage.listing import Listing
 from kingpost.storage.opening import migrate, open_database
 from kingpost.storage.writes import Writes
-from tests.nodes import Node, open_node
+from tests.nodes import open_node
 from tests.storage.samples import (
     LONG_AGO,
     add_admin,
-    add_resource,
-    add_session,
     add_user,
     create_resource,
     effects_of,
@@ -39,6 +37,7 @@ from tests.storage.samples import (
     new_resource,
     plain,
     race,
+    raw,
     tally,
 )
 
@@ -109,15 +108,35 @@ async def test_a_new_database_has_no_account(database_url: str) -> None:
     await database.close()
 
 
-async def data_of(storage: Node, user: User, session: Session, resource: Resource) -> list[Any]:
-    """Return everything stored about an account and what it owns, read as the application reads it."""
-    return [
-        await storage.users.find(user.id),
-        await storage.credentials.find_credentials(user.email.lower()),
-        await storage.sessions.list(user.id, LONG_AGO, LONG_AGO),
-        await storage.resources.find(resource.id),
-        await storage.signing_keys.list(),
-    ]
+FIRST_RELEASE = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6"
+LATER = "2099-12-31T23:59:59.000Z"
+
+
+async def execute(url: str, *statements: str) -> None:
+    """Run statements as an older release would: the stores of this one know only the newest schema."""
+    database = await open_database(url)
+    try:
+        for statement in statements:
+            await database.write(Query(statement, ()))
+    finally:
+        await database.close()
+
+
+async def store_data_of_the_first_release(url: str) -> None:
+    user_id, session_id, resource_id, key_id = (f"{FIRST_RELEASE}{digit}" for digit in "abcd")
+    sealed = "'\\x00ff'" if url.startswith("postgresql:") else "x'00ff'"
+    await execute(
+        url,
+        "INSERT INTO users (id, email, email_verified, name, metadata, roles, status, version, created_at, updated_at, "
+        f"email_key, password_hash) VALUES ('{user_id}', 'Ada@example.com', TRUE, 'Ada', '{{\"n\": 1}}', "
+        f"'[\"user\", \"admin\"]', 'active', 3, '{LONG_AGO}', '{LONG_AGO}', 'ada@example.com', 'a hash')",
+        "INSERT INTO sessions (id, user_id, created_at, last_used_at, expires_at, token_hash) VALUES "
+        f"('{session_id}', '{user_id}', '{LONG_AGO}', '{LATER}', '{LATER}', {sealed})",
+        "INSERT INTO resources (id, type, owner_id, data, version, created_at, updated_at) VALUES "
+        f"('{resource_id}', 'note', '{user_id}', '{{\"k\": \"v\"}}', 2, '{LONG_AGO}', '{LONG_AGO}')",
+        f"INSERT INTO signing_keys (id, algorithm, sealed, created_at) VALUES ('{key_id}', 'ES256', {sealed}, "
+        f"'{LONG_AGO}')",
+    )
 
 
 async def test_a_database_of_the_first_release_keeps_all_its_data(
@@ -126,25 +145,62 @@ async def test_a_database_of_the_first_release_keeps_all_its_data(
     with monkeypatch.context() as first_release:
         first_release.setattr(migration, "HEAD", "0001")
         await migrate(database_url)
-        storage = await open_node(database_url)
-        user = await add_user(storage, name="Ada", metadata={"n": 1}, roles=("user", "admin"))
-        session, resource = await add_session(storage, user.id), await add_resource(storage, user.id)
-        await storage.signing_keys.add_first(SealedKey(user.id, "ES256", b"sealed", user.created_at))
-        before = await data_of(storage, user, session, resource)
-        await storage.close()
+        await store_data_of_the_first_release(database_url)
     assert await version(database_url) == [("0001",)]
 
     assert await race(*[migrate(database_url) for _ in range(NODES)]) == [None] * NODES
     assert await version(database_url) == [(migration.HEAD,)]
     storage = await open_node(database_url)
-    assert plain(await data_of(storage, user, session, resource)) == plain(before)
+    user_id, session_id, resource_id, key_id = (f"{FIRST_RELEASE}{digit}" for digit in "abcd")
+    user = User(
+        user_id, "Ada@example.com", True, "Ada", raw({"n": 1}), ("user", "admin"), "active", 3, LONG_AGO, LONG_AGO
+    )
+    assert plain(await storage.users.find(user_id)) == plain(user)
+    credentials = await storage.credentials.find_credentials("ada@example.com")
+    assert credentials is not None
+    assert credentials.password_hash == "a hash"
+    assert await storage.sessions.list(user_id, LONG_AGO, LONG_AGO) == [
+        Session(session_id, user_id, None, None, LONG_AGO, LATER, LATER)
+    ]
+    resource = Resource(resource_id, "note", user_id, raw({"k": "v"}), 2, LONG_AGO, LONG_AGO)
+    assert plain(await storage.resources.find(resource_id)) == plain(resource)
+    assert await storage.signing_keys.list() == [SealedKey(key_id, "ES256", b"\x00\xff", LONG_AGO)]
     assert await entries_of(storage) == []
-    # The features of the second release work on the data of the first.
+    # The features of later releases work on the data of the first.
     await add_admin(storage)
-    await storage.jobs.add(new_job(user_id=user.id))
-    await storage.users.delete(user.id, None, effects_of((new_entry("user.deleted", target_id=user.id),)))
+    await storage.jobs.add(new_job(user_id=user_id))
+    await storage.users.delete(user_id, None, effects_of((new_entry("user.deleted", target_id=user_id),)))
     assert list(await storage.jobs.claim(1, 60)) == []
-    assert [entry.target_id for entry in await entries_of(storage)] == [user.id]
+    assert [entry.target_id for entry in await entries_of(storage)] == [user_id]
+    await storage.close()
+
+
+async def test_changes_of_address_that_were_asked_for_in_the_second_release_are_pending(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id, other_id = f"{FIRST_RELEASE}a", f"{FIRST_RELEASE}b"
+    columns = "user_id, purpose, token_hash, email, email_key, created_at, expires_at"
+    token = f"'c@example.com', 'c@example.com', '{LONG_AGO}', '{LATER}'"
+    hashes = [f"'\\x0{n}'" if database_url.startswith("postgresql:") else f"x'0{n}'" for n in (1, 2)]
+    with monkeypatch.context() as second_release:
+        second_release.setattr(migration, "HEAD", "0002")
+        await migrate(database_url)
+        await store_data_of_the_first_release(database_url)
+        await execute(
+            database_url,
+            f"INSERT INTO users (id, email, email_verified, metadata, roles, status, version, created_at, updated_at, "
+            f"email_key, password_hash) VALUES ('{other_id}', 'b@example.com', TRUE, '{{}}', '[]', 'active', 1, "
+            f"'{LONG_AGO}', '{LONG_AGO}', 'b@example.com', 'a hash')",
+            f"INSERT INTO one_time_tokens ({columns}) VALUES ('{user_id}', 'change-email', {hashes[0]}, {token})",
+            f"INSERT INTO one_time_tokens ({columns}) VALUES ('{other_id}', 'verify-email', {hashes[1]}, {token})",
+        )
+    await migrate(database_url)
+    storage = await open_node(database_url)
+    user, other = await storage.users.find(user_id), await storage.users.find(other_id)
+    assert user is not None
+    assert other is not None
+    assert (user.pending_email, user.pending_email_expires_at, user.version) == ("c@example.com", LATER, 4)
+    assert (other.pending_email, other.pending_email_expires_at, other.version) == (None, None, 1)
     await storage.close()
 
 

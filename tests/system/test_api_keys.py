@@ -27,7 +27,7 @@ def administrator(server: Server, database: str, email: str = "root@example.com"
 
 def new_key(owner: Client, scopes: Sequence[str] = SCOPES) -> tuple[str, str]:
     """The id and the text of a new key."""
-    made = owner.post(KEYS, json={"name": "a machine", "scopes": scopes})
+    made = owner.post(KEYS, json={"name": "a machine", "scopes": scopes, "password": PASSWORD})
     assert made.status_code == 201, made.text
     return made.json()["id"], made.json()["key"]
 

@@ -14,7 +14,7 @@ from tests.system.running import PASSWORD, Server, eventually
 from tests.system.test_docs_page import FOR_MS
 
 NEW_PASSWORD = "staple battery horse"
-PAGES = ("/email/verify", "/password/reset")
+PAGES = ("/email/verify", "/email/stop", "/password/reset")
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,39 @@ def test_pressing_the_button_confirms_an_address(server: Server, visit: Visit) -
     visit.page.goto(link)
     visit.page.get_by_role("button", name="Confirm").click()
     visit.says("is no longer valid")
+
+
+def test_the_page_says_what_a_confirmation_removes_before_the_button_is_pressed(server: Server, visit: Visit) -> None:
+    visit.page.goto(sign_up(server, "mary@example.com"))
+    text = visit.page.inner_text("form")
+    for word in ("never confirmed before", "second factor", "API keys", "ends all its sessions", "in the app"):
+        assert word in text
+    assert text.index("second factor") < text.index("Confirm")
+
+
+def test_pressing_the_button_stops_a_change_of_address(server: Server, visit: Visit) -> None:
+    old, new = "ida@example.com", "countess@example.com"
+    token = sign_up(server, old).partition("?token=")[2]
+    httpx.post(f"{server.url}/api/v1/auth/email/verify", json={"token": token}).raise_for_status()
+    client = server.client().log_in(old)
+    change = {"email": new, "current_password": PASSWORD}
+    path = f"/api/v1/users/{client.tokens['user']['id']}"
+    assert client.patch(path, json=change).json()["pending_email"] == new
+    link = link_to(server, old, "/email/stop")
+    assert httpx.get(link).status_code == 200
+    visit.page.goto(link)
+    visit.page.wait_for_load_state("networkidle")
+    assert client.get(path).json()["pending_email"] == new
+    assert "choose a new password" in visit.page.inner_text("form")
+    visit.page.get_by_role("button", name="Stop the change").click()
+    visit.says("was stopped")
+    assert "choose a new password" in visit.page.get_by_role("status").inner_text()
+    assert client.get(path).json()["pending_email"] is None
+    assert visit.errors == []
+
+    visit.page.goto(link)
+    visit.page.get_by_role("button").click()
+    visit.says("the change was stopped, withdrawn or confirmed before")
 
 
 def test_a_new_password_can_be_set_with_the_keyboard_alone(server: Server, visit: Visit) -> None:

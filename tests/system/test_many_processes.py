@@ -160,7 +160,7 @@ def test_a_code_used_on_one_node_is_refused_on_the_other(two: tuple[Server, Serv
     first, second = two
     email = fresh_email()
     client = first.client().sign_up(email)
-    secret = client.post("/api/v1/auth/totp").json()["secret"]
+    secret = client.post("/api/v1/auth/totp", json={"password": PASSWORD}).json()["secret"]
 
     def code(off: int = 0) -> str:
         return code_at(secret, int(time.time()) // STEP + off)

@@ -75,7 +75,7 @@ def recover(run: Run) -> str:
 
 def use_a_second_factor(run: Run, password: str) -> None:
     """Enrol, and log in with a code of the app and with a recovery code."""
-    secret = run.post("auth/totp", 200)["secret"]
+    secret = run.post("auth/totp", 200, password=password)["secret"]
     run.secrets.add("TOTP secret", secret, base64.b32decode(secret))
     # The previous step is valid too, so the test still works if the step ends now.
     step = int(time.time()) // totp.STEP
@@ -108,7 +108,7 @@ def live(run: Run) -> None:
     use_sessions(run, password)
     password = recover(run)
     use_a_second_factor(run, password)
-    api_keys.use_one(run)
+    api_keys.use_one(run, password)
     change_address_and_password(run, password)
 
 

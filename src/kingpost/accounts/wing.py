@@ -95,8 +95,10 @@ class Accounts:
         return {**self.registration.handlers(), **self.mail_requests.handlers()}
 
     async def run_housekeeping(self) -> None:
-        """Delete expired one-time tokens."""
-        await self.one_time_tokens.forget_expired(clock.now())
+        """End the changes of address that have expired, and delete expired one-time tokens."""
+        now = clock.now()
+        await self.users.end_expired_changes(now)
+        await self.one_time_tokens.forget_expired(now)
 
 
 def build_accounts(
@@ -104,7 +106,7 @@ def build_accounts(
 ) -> Accounts:
     """Build the services of the account features."""
     verified_only = settings.signup == "verified"
-    verification = Verification(stores.one_time_tokens, messages, verified_only=verified_only)
+    verification = Verification(stores.one_time_tokens, messages, auth.revocations, verified_only=verified_only)
     mail_requests = MailRequests(
         stores.users, stores.one_time_tokens, stores.jobs, sealer, messages, verified_only=verified_only
     )

@@ -22,6 +22,7 @@ from kingpost.auth.passwords.store import CredentialStore
 from kingpost.auth.revocations.service import Revocations
 from kingpost.auth.revocations.store import RevocationStore
 from kingpost.auth.second_factor import routes as second_factor_routes
+from kingpost.auth.second_factor.codes import Codes
 from kingpost.auth.second_factor.recovery_codes import RecoveryCodes
 from kingpost.auth.second_factor.schemas import ExportedSecondFactor
 from kingpost.auth.second_factor.service import SecondFactors
@@ -87,6 +88,7 @@ class Auth:
     revocations: Revocations
     passwords: Passwords
     sessions: Sessions
+    codes: Codes
     second_factors: SecondFactors
     api_keys: APIKeys
     keys: KeyRing
@@ -145,8 +147,20 @@ async def open_auth(
     stack.callback(hasher.close)
     password_rules = PasswordRules()
     throttle = Throttle(counters, settings.rate_limit_login, secret)
-    reauthentication = Reauthentication(stores.credentials, stores.sessions, stores.audit, hasher, throttle)
-    second_factors = _second_factors(settings, secret, stores, messages, reauthentication, throttle)
+    sealer, recovery_codes = TOTPSealer(secret), RecoveryCodes(secret)
+    codes = Codes(stores.second_factors, sealer, recovery_codes, throttle)
+    reauthentication = Reauthentication(stores.credentials, codes, stores.audit, hasher, throttle)
+    second_factors = SecondFactors(
+        stores.second_factors,
+        stores.users,
+        sealer,
+        recovery_codes,
+        codes,
+        reauthentication,
+        throttle,
+        messages,
+        settings.service_name,
+    )
     sessions = Sessions(
         stores.credentials,
         stores.users,
@@ -154,13 +168,13 @@ async def open_auth(
         stores.audit,
         hasher,
         throttle,
-        second_factors,
+        codes,
         access_tokens,
         RefreshTokens(secret),
         revocations,
         verified_only=settings.signup == "verified",
     )
-    api_keys = APIKeys(stores.api_keys, stores.users, messages, secret)
+    api_keys = APIKeys(stores.api_keys, stores.users, reauthentication, messages, secret)
     revocations.when_account_changes(api_keys.forget)
     return Auth(
         hasher=hasher,
@@ -170,6 +184,7 @@ async def open_auth(
         revocations=revocations,
         passwords=Passwords(stores.credentials, hasher, password_rules, reauthentication, revocations, messages),
         sessions=sessions,
+        codes=codes,
         second_factors=second_factors,
         api_keys=api_keys,
         keys=keys,
@@ -179,26 +194,6 @@ async def open_auth(
             "api_keys": api_keys.export,
             "second_factor": stores.second_factors.export,
         },
-    )
-
-
-def _second_factors(
-    settings: Settings,
-    secret: MasterSecret,
-    stores: AuthStores,
-    messages: Messages,
-    reauthentication: Reauthentication,
-    throttle: Throttle,
-) -> SecondFactors:
-    return SecondFactors(
-        stores.second_factors,
-        stores.users,
-        TOTPSealer(secret),
-        RecoveryCodes(secret),
-        reauthentication,
-        throttle,
-        messages,
-        settings.service_name,
     )
 
 

@@ -14,6 +14,7 @@ from kingpost.main import ROUTES
 CALLERS: Mapping[Who, str] = {
     Who.ANYONE: "anyone",
     Who.ANYONE_OR_CALLER: "optional",
+    Who.ANYONE_MAYBE_CALLER: "optional",
     Who.CALLER: "caller",
     Who.ADMIN: "admin",
 }

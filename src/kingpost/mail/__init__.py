@@ -16,6 +16,7 @@ type TemplateName = Literal[
     "set-password",
     "reset-password",
     "confirm-new-email",
+    "email-change-requested",
     "email-changed",
     "password-changed",
     "second-factor-enabled",
@@ -30,6 +31,7 @@ VALUES: Mapping[TemplateName, frozenset[str]] = dict.fromkeys(TEMPLATES, frozens
     "set-password": frozenset({"token"}),
     "reset-password": frozenset({"token"}),
     "confirm-new-email": frozenset({"token"}),
+    "email-change-requested": frozenset({"token", "new_email"}),
     "email-changed": frozenset({"new_email"}),
     "api-key-created": frozenset({"hint"}),
 }

@@ -18,6 +18,7 @@ LAYOUT = "layout.html"
 PAGES: Mapping[TemplateName, str] = {
     "verify-email": "/email/verify",
     "confirm-new-email": "/email/verify",
+    "email-change-requested": "/email/stop",
     "set-password": "/password/reset",
     "reset-password": "/password/reset",
 }

@@ -12,8 +12,8 @@ class Owned(NamedTuple):
 
     Attributes:
         delete: run when the account is deleted. Parameter: `user_id`.
-        distrust: delete the credentials that were created before the account's address was verified. Parameters:
-            `user_id`, and `before`, an id that carries the time of the verification, or None for all.
+        distrust: delete credentials. Run when the account's address is verified for the first time, because another
+            person may have signed up with it. Parameter: `user_id`. Each returns a row for each that it deleted.
     """
 
     delete: Sequence[Executable]

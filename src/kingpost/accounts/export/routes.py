@@ -25,7 +25,9 @@ async def export_user(call: Call, exports: Exports) -> Answer:
 
 async def _document(export: AccountExport) -> AsyncGenerator[bytes]:
     """Yield the export as one JSON object, piece by piece."""
-    head = {"exported_at": clock.now(), "user": UserBody.of(export.user), **export.records}
+    now = clock.now()
+    user = UserBody.of(export.user.as_of(now), for_owner=True)
+    head = {"exported_at": now, "user": user, **export.records}
     yield msgspec.json.encode(head).removesuffix(b"}") + b',"audit":['
     async for chunk in _items(export.audit):
         yield chunk

@@ -13,10 +13,10 @@ from sqlalchemy import bindparam, delete, func, literal, or_, select, true, upda
 from kingpost import clock
 from kingpost.accounts.one_time_tokens.schemas import ExportedToken
 from kingpost.accounts.one_time_tokens.store import Allowance, OneTimeToken, Purpose
-from kingpost.accounts.one_time_tokens.tables import one_time_tokens
-from kingpost.accounts.users.tables import USER, user_of, users
+from kingpost.accounts.one_time_tokens.tables import delete_tokens_of_change, one_time_tokens
+from kingpost.accounts.users.tables import NO_PENDING_CHANGE, USER, end_pending_change, user_of, users
 from kingpost.audit.tables import audit
-from kingpost.auth.sessions.tables import end_sessions
+from kingpost.auth.sessions.tables import end_sessions, sessions
 from kingpost.jobs.store import FinishJob
 from kingpost.model import User
 from kingpost.problems import Conflict, NotFound
@@ -28,9 +28,8 @@ from kingpost.storage.writes import Kind, Parameters, UpsertableInsert, Writes
 
 TOKEN = [one_time_tokens.c[field] for field in OneTimeToken.__struct_fields__]
 TOKEN_KEY = ("user_id", "purpose")
-PROOFS = ("user.email_verified", "user.password_reset")
-"""What the audit log calls a proof that the account's owner reads its mail."""
 FOR_ADDRESSES: tuple[Purpose, ...] = ("verify-email", "change-email")
+TO_STOP: tuple[Purpose, ...] = ("stop-email-change",)
 FOR_PASSWORDS: tuple[Purpose, ...] = ("reset-password",)
 
 
@@ -86,14 +85,19 @@ class SQLOneTimeTokens:
         }
         changed = update(users).where(users.c.id == bindparam("user_id")).returning(*USER)
         address = {"email": bindparam("email"), "email_key": bindparam("email_key", type_=users.c.email_key.type)}
-        self._set_email = Statement(changed.values(proved | address), dialect)
-        self._set_password = Statement(changed.values(proved | {"password_hash": bindparam("hash")}), dialect)
+        self._set_proved = Statement(changed.values(proved), dialect)
+        self._set_email = Statement(changed.values(proved | address | NO_PENDING_CHANGE), dialect)
+        self._set_password = Statement(
+            changed.values(password_hash=bindparam("hash"), **proved, **NO_PENDING_CHANGE), dialect
+        )
         self._find_account = Statement(select(*USER).where(users.c.id == bindparam("user_id")), dialect)
         self._distrust = [Statement(statement, dialect) for each in owned for statement in each.distrust]
-        # An account that was verified from the start has no proof.
-        is_proof = audit.c.target_id == bindparam("user_id"), audit.c.action.in_([literal(a) for a in PROOFS])
-        self._find_proof = Statement(select(audit.c.id).where(*is_proof).order_by(audit.c.id).limit(1), dialect)
+        ended_change = end_pending_change().returning(users.c.id)
+        self._end_change = [Statement(ended_change, dialect), Statement(delete_tokens_of_change(), dialect)]
         self._end_sessions = Statement(end_sessions(), dialect)
+        is_session = sessions.c.id == bindparam("session_id"), sessions.c.user_id == bindparam("user_id")
+        active = select(sessions.c.id).where(*is_session, sessions.c.ended_at.is_(None))
+        self._find_active_session = Statement(active, dialect)
         expired = one_time_tokens.c.expires_at < bindparam("before", type_=Time)
         self._forget = Statement(delete(one_time_tokens).where(expired), dialect)
 
@@ -131,53 +135,100 @@ class SQLOneTimeTokens:
         rows = await self._database.read(self._find(token_hash=token_hash, at=at))
         return (OneTimeToken(*rows[0][: len(TOKEN)]), user_of(rows[0][len(TOKEN) :])) if rows else None
 
-    async def confirm_email(self, token_hash: bytes, at: str, effects: Effects = NO_EFFECTS) -> User | None:
-        def script() -> Script[User | None]:
+    async def confirm_email(
+        self,
+        token_hash: bytes,
+        at: str,
+        effects: Effects = NO_EFFECTS,
+        *,
+        spared_by: str | None = None,
+        if_removed: Effects = NO_EFFECTS,
+    ) -> tuple[User, Sequence[str]] | None:
+        def script() -> Script[tuple[User, Sequence[str]] | None]:
             token = yield from self._consume(token_hash, at, FOR_ADDRESSES)
             if token is None:
                 return None
-            address = {"email": token.email, "email_key": token.email_key}
-            rows = yield self._set_email(user_id=token.user_id, at=at, **address)
+            ended: Sequence[str] = ()
+            is_proved = yield from self._is_proved(token.user_id)
+            if not is_proved and not (yield from self._is_spared(token.user_id, spared_by)):
+                ended = yield from self._remove_setup(token.user_id, at, if_removed)
             if token.purpose == "change-email":
+                address = {"email": token.email, "email_key": token.email_key}
+                rows = yield self._set_email(user_id=token.user_id, at=at, **address)
                 yield self._kill_all(user_id=token.user_id)
+            else:
+                rows = yield self._set_proved(user_id=token.user_id, at=at)
             yield from self._writes.steps(effects)
-            return user_of(rows[0])
+            return user_of(rows[0]), ended
 
         try:
             return await self._writes.transact(script, effects)
         except UniqueViolation as error:
             raise Conflict("This e-mail address belongs to an account already") from error
 
+    async def stop_change(self, token_hash: bytes, at: str, effects: Effects = NO_EFFECTS) -> User | None:
+        def script() -> Script[User | None]:
+            token = yield from self._consume(token_hash, at, TO_STOP)
+            if token is None:
+                return None
+            for statement in self._end_change:
+                yield statement(user_id=token.user_id, at=at)
+            yield from self._writes.steps(effects)
+            return user_of((yield self._find_account(user_id=token.user_id))[0])
+
+        return await self._writes.transact(script, effects)
+
     async def reset_password(
-        self, token_hash: bytes, password_hash: str, at: str, effects: Effects = NO_EFFECTS
+        self,
+        token_hash: bytes,
+        password_hash: str,
+        at: str,
+        effects: Effects = NO_EFFECTS,
+        *,
+        if_removed: Effects = NO_EFFECTS,
     ) -> tuple[User, Sequence[str]] | None:
         def script() -> Script[tuple[User, Sequence[str]] | None]:
             token = yield from self._consume(token_hash, at, FOR_PASSWORDS)
             if token is None:
                 return None
-            was_proved = user_of((yield self._find_account(user_id=token.user_id))[0]).email_verified
+            was_proved = yield from self._is_proved(token.user_id)
             rows = yield self._set_password(user_id=token.user_id, hash=password_hash, at=at)
-            yield from self._distrust_before_proof(token.user_id, was_proved=was_proved)
+            if was_proved:
+                ended = yield from self._end_all_sessions(token.user_id)
+            else:
+                ended = yield from self._remove_setup(token.user_id, at, if_removed)
             yield self._kill_all(user_id=token.user_id)
-            ended = yield self._end_sessions(user_id=token.user_id, kept=None)
             yield from self._writes.steps(effects)
-            return user_of(rows[0]), [row[0] for row in ended]
+            return user_of(rows[0]), ended
 
         return await self._writes.transact(script, effects)
 
     async def forget_expired(self, before: str) -> None:
         await self._database.write(self._forget(before=before))
 
-    def _distrust_before_proof(self, user_id: str, *, was_proved: bool) -> Script[None]:
-        """Delete the credentials that were created before the account's address was verified for the first time."""
-        before = None
-        if was_proved:
-            proofs = yield self._find_proof(user_id=user_id)
-            if not proofs:
-                return
-            before = proofs[0][0]
-        for statement in self._distrust:
-            yield statement(user_id=user_id, before=before)
+    def _is_proved(self, user_id: str) -> Script[bool]:
+        return user_of((yield self._find_account(user_id=user_id))[0]).email_verified
+
+    def _is_spared(self, user_id: str, session_id: str | None) -> Script[bool]:
+        return session_id is not None and bool(
+            (yield self._find_active_session(user_id=user_id, session_id=session_id))
+        )
+
+    def _remove_setup(self, user_id: str, at: str, effects: Effects) -> Script[Sequence[str]]:
+        """Remove what was set up before the first proof of the address; return the ids of the ended sessions.
+
+        The effects are stored if there was anything.
+        """
+        found = False
+        for statement in [*self._distrust, *self._end_change]:
+            found |= bool((yield statement(user_id=user_id, at=at)))
+        ended = yield from self._end_all_sessions(user_id)
+        if found or ended:
+            yield from self._writes.steps(effects)
+        return ended
+
+    def _end_all_sessions(self, user_id: str) -> Script[Sequence[str]]:
+        return [row[0] for row in (yield self._end_sessions(user_id=user_id, kept=None))]
 
     def _lock(self, user_id: str) -> Script[None]:
         if not (yield self._lock_account(user_id=user_id)):

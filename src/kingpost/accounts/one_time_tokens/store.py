@@ -9,7 +9,7 @@ from kingpost.accounts.one_time_tokens.schemas import ExportedToken
 from kingpost.model import User
 from kingpost.storage.effects import NO_EFFECTS, Effects
 
-type Purpose = Literal["verify-email", "change-email", "reset-password"]
+type Purpose = Literal["verify-email", "change-email", "stop-email-change", "reset-password"]
 
 
 class OneTimeToken(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class OneTimeTokenStore(Protocol):
 
     A token is valid until it expires, is used, or is replaced by a newer one of its account and purpose. When the
     account's address changes, the tokens that were sent to the old address are revoked, except those with the
-    purpose `change-email`.
+    purpose `change-email`. `stop-email-change` is sent to the old address when a new one is asked for.
     """
 
     async def issue(
@@ -85,26 +85,58 @@ class OneTimeTokenStore(Protocol):
         """Return the token with this hash and its account, or None if no such token is valid at a time."""
         ...
 
-    async def confirm_email(self, token_hash: bytes, at: str, effects: Effects = NO_EFFECTS) -> User | None:
-        """Consume a token that verifies or changes an address; return the changed account.
+    async def confirm_email(
+        self,
+        token_hash: bytes,
+        at: str,
+        effects: Effects = NO_EFFECTS,
+        *,
+        spared_by: str | None = None,
+        if_removed: Effects = NO_EFFECTS,
+    ) -> tuple[User, Sequence[str]] | None:
+        """Consume a token that verifies or changes an address; return the account, and the ids of ended sessions.
 
         The account gets the token's address, as a verified one. A change of address revokes all other tokens of the
         account. Return None if no such token is valid at `at`. Of N concurrent calls with one token exactly one
         consumes it.
+
+        If the address of the account was not verified before, another person may have signed up with it. What was set
+        up before is removed in the same transaction: the second factor and its recovery codes, API keys, all sessions,
+        and a pending change of address.
+
+        Args:
+            token_hash: the hash of the token.
+            at: the time of the confirmation.
+            effects: stored in the same transaction.
+            spared_by: a session. If it is an active one of this account, nothing is removed.
+            if_removed: stored only if there was anything to remove.
 
         Raises:
             Conflict: another account has the address. The token remains valid.
         """
         ...
 
+    async def stop_change(self, token_hash: bytes, at: str, effects: Effects = NO_EFFECTS) -> User | None:
+        """Consume a token that stops a pending change of address, and end the change; return the account.
+
+        Return None as for `confirm_email`.
+        """
+        ...
+
     async def reset_password(
-        self, token_hash: bytes, password_hash: str, at: str, effects: Effects = NO_EFFECTS
+        self,
+        token_hash: bytes,
+        password_hash: str,
+        at: str,
+        effects: Effects = NO_EFFECTS,
+        *,
+        if_removed: Effects = NO_EFFECTS,
     ) -> tuple[User, Sequence[str]] | None:
         """Consume a token and set the password hash; return the account and the ids of the sessions that this ended.
 
-        All sessions of the account end, and its other tokens are revoked. Its address becomes verified, because the
-        token was sent there. API keys that were created before the address was verified for the first time are
-        deleted, because another person may have signed up with the address. Return None as for `confirm_email`.
+        All sessions of the account end, its other tokens are revoked, and a pending change of address ends. Its
+        address becomes verified, because the token was sent there. If it was not verified before, what was set up
+        before is removed as by `confirm_email`. Return None as for `confirm_email`.
         """
         ...
 

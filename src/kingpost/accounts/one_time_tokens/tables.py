@@ -1,6 +1,18 @@
-"""The table of one-time tokens."""
+"""The table of one-time tokens, and what others do to it in their own transactions."""
 
-from sqlalchemy import Column, ForeignKey, Index, LargeBinary, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    Column,
+    Delete,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    delete,
+    literal,
+)
 
 from kingpost.storage.columns import Identifier, Name, Time, metadata
 
@@ -18,3 +30,10 @@ one_time_tokens = Table(
     UniqueConstraint("token_hash"),
     Index(None, "expires_at"),
 )
+
+
+def delete_tokens_of_change() -> Delete:
+    """Return the statement that deletes the tokens which confirm and stop a new address of the account `user_id`."""
+    is_theirs = one_time_tokens.c.user_id == bindparam("user_id")
+    of_change = one_time_tokens.c.purpose.in_([literal("change-email"), literal("stop-email-change")])
+    return delete(one_time_tokens).where(is_theirs, of_change)

@@ -11,7 +11,12 @@ from kingpost.emails import NormalisedEmail
 from kingpost.problems import Fault
 
 HOUR = 60 * 60
-LIFETIMES: Mapping[Purpose, int] = {"verify-email": 24 * HOUR, "change-email": 24 * HOUR, "reset-password": HOUR}
+LIFETIMES: Mapping[Purpose, int] = {
+    "verify-email": 24 * HOUR,
+    "change-email": 24 * HOUR,
+    "stop-email-change": 24 * HOUR,
+    "reset-password": HOUR,
+}
 """Seconds."""
 SIZE = 32
 """Random bytes of a token: too many to guess, so that a fast hash is enough to protect it."""

@@ -42,6 +42,10 @@ async def reset_password(call: Call, _: None) -> Answer:
     return Answer(200, _file("reset.html"), [NO_STORE], HTML_UTF_8, CSP)
 
 
+async def stop_email_change(call: Call, _: None) -> Answer:
+    return Answer(200, _file("stop.html"), [NO_STORE], HTML_UTF_8, CSP)
+
+
 async def asset(call: Call, _: None) -> Answer:
     name = call.path["asset"]
     if name not in ASSETS:
@@ -79,12 +83,23 @@ ROUTES: tuple[Route[None], ...] = (
     ),
     Route(
         method="GET",
+        path="/email/stop",
+        handler=stop_email_change,
+        who=Who.ANYONE,
+        tag=OPERATIONS,
+        summary="The page to stop a change of address",
+        query=LinkQuery,
+        media_type=HTML,
+        is_hidden=True,
+    ),
+    Route(
+        method="GET",
         path="/mail/{asset}",
         handler=asset,
         who=Who.ANYONE,
         tag=OPERATIONS,
         media_type="*/*",
-        summary="Static files of the two pages",
+        summary="Static files of these pages",
         is_hidden=True,
     ),
 )

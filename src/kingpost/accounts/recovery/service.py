@@ -33,6 +33,8 @@ class Recovery:
     async def reset(self, context: Context, text: str, new_password: str) -> None:
         """Set a new password with the token from a link, and end all sessions of the account.
 
+        If this is the first proof of the address, what was set up before it is removed, too.
+
         Raises:
             InvalidRequest: the token is unknown, used or expired, or the password breaks a rule. An invalid password
                 does not use up the token.
@@ -49,7 +51,10 @@ class Recovery:
         entry = audit.entry(context, "user.password_reset", "user", user.id)
         notice = self._messages.job("password-changed", user.email, user.id)
         password_hash = await self._hasher.hash(new_password)
-        reset = await self._tokens.reset_password(token.token_hash, password_hash, at, [entry, notice])
+        removed = audit.entry(context, "user.setup_removed", "user", user.id)
+        reset = await self._tokens.reset_password(
+            token.token_hash, password_hash, at, [entry, notice], if_removed=[removed]
+        )
         if reset is None:
             raise InvalidRequest.of(UNKNOWN)
         self._revocations.add(reset[1])

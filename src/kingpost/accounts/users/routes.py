@@ -48,7 +48,7 @@ async def _find_me(call: Call, users: Users) -> User:
 
 def _body(call: Call, user: User) -> UserBody:
     """Return what the caller sees of an account."""
-    return UserBody.of(user)
+    return UserBody.of(user, for_owner=call.caller.user_id == user.id)
 
 
 async def get_me(call: Call, users: Users) -> Answer:
@@ -69,7 +69,8 @@ async def list_users(call: Call, users: Users) -> Answer:
 
 async def replace_user(call: Call, users: Users) -> Answer:
     body: ReplaceUser = call.body
-    change = AccountChange(body.email, body.name, body.metadata, body.roles, body.status, body.current_password)
+    proof = body.current_password, body.otp
+    change = AccountChange(body.email, body.name, body.metadata, body.roles, body.status, *proof)
     return _answer(call, await users.replace(call.context, call.target, change, call.versions))
 
 
@@ -86,7 +87,7 @@ def _merged(user: User, body: ChangeUser) -> AccountChange:
     metadata: dict[str, Any] | UnsetType = UNSET
     if body.metadata is not UNSET:
         metadata = {} if body.metadata is None else merge_patch.apply(_stored(user), body.metadata)
-    return AccountChange(body.email, body.name, metadata, body.roles, body.status, body.current_password)
+    return AccountChange(body.email, body.name, metadata, body.roles, body.status, body.current_password, body.otp)
 
 
 def _stored(user: User) -> dict[str, Any]:
@@ -106,14 +107,21 @@ def _json_patched(user: User, patch: JSONPatch, machine: Machine) -> AccountChan
     # A patch can nest deeper than its input, so check the result again.
     after = parse_body(strict.decode(msgspec.json.encode(patched), machine.json_limits), ReplaceUser, None)
     return AccountChange(
-        after.email,
+        # Naming the present address withdraws a pending change, so an address that no operation names counts as absent.
+        after.email if after.email != user.email or _names_email(patch) else UNSET,
         after.name,
         after.metadata,
         # Unchanged values count as absent, so that callers other than administrators can patch their accounts.
         UNSET if after.roles == user.roles else after.roles,
         UNSET if after.status == user.status else after.status,
         after.current_password,
+        after.otp,
     )
+
+
+def _names_email(patch: JSONPatch) -> bool:
+    """Return whether an operation writes the address."""
+    return any(step["op"] != "test" and step["path"] in ("", "/email") for step in patch.operations)
 
 
 def _answer(call: Call, user: User) -> Answer:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from kingpost.http.app.fields import END, AnyPassword, Cursor, Email, Id, Time
+from kingpost.http.app.fields import END, AnyPassword, Cursor, Email, Id, OneTimeCode, Time
 from kingpost.http.app.lists import ListQuery, sorting
 from kingpost.model import User
 
@@ -23,6 +23,13 @@ Role = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}" + END, examples=["us
 Roles = Annotated[tuple[Role, ...], Meta(max_length=32)]
 
 
+CurrentPassword = Annotated[AnyPassword, Meta(description="Required to change your own `email`.")]
+
+CodeForEmail = Annotated[
+    OneTimeCode, Meta(description="Required to change your own `email` if the account has a second factor.")
+]
+
+
 class ReplaceUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """New values of an account. An absent `name` or `metadata` is cleared; absent `roles` and `status` are kept."""
 
@@ -31,7 +38,8 @@ class ReplaceUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: UserMetadata = {}
     roles: Roles | UnsetType = UNSET
     status: Literal["active", "suspended"] | UnsetType = UNSET
-    current_password: Annotated[AnyPassword, Meta(description="Required to change your own `email`.")] | None = None
+    current_password: CurrentPassword | None = None
+    otp: CodeForEmail | None = None
 
 
 class ChangeUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +50,18 @@ class ChangeUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: UserMetadata | UnsetType | None = UNSET
     roles: Roles | UnsetType = UNSET
     status: Literal["active", "suspended"] | UnsetType = UNSET
-    current_password: Annotated[AnyPassword, Meta(description="Required to change your own `email`.")] | None = None
+    current_password: CurrentPassword | None = None
+    otp: CodeForEmail | None = None
+
+
+PendingEmail = Annotated[
+    Email,
+    Meta(
+        description="The address that waits for its confirmation; null if there is none. Only the owner of the account "
+        "sees this field. To withdraw the change, set `email` to the present address.",
+        examples=["countess@example.com"],
+    ),
+]
 
 
 class UserBody(msgspec.Struct, frozen=True):
@@ -57,9 +76,11 @@ class UserBody(msgspec.Struct, frozen=True):
     status: Literal["active", "suspended"]
     created_at: Time
     updated_at: Time
+    pending_email: PendingEmail | UnsetType | None = UNSET
 
     @classmethod
-    def of(cls, user: User) -> "UserBody":
+    def of(cls, user: User, *, for_owner: bool = False) -> "UserBody":
+        """Return the body for an account. Only its owner sees `pending_email`."""
         return cls(
             user.id,
             user.email,
@@ -70,6 +91,7 @@ class UserBody(msgspec.Struct, frozen=True):
             user.status,
             user.created_at,
             user.updated_at,
+            user.pending_email if for_owner else UNSET,
         )
 
 

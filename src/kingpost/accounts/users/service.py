@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
+from msgspec import json
 
 from kingpost import audit, clock
 from kingpost.accounts.users.store import UserChange, UserStore
@@ -11,8 +12,9 @@ from kingpost.accounts.verification.service import Verification
 from kingpost.auth.passwords.proof import Reauthentication
 from kingpost.auth.revocations.service import Revocations
 from kingpost.auth.throttling.service import Throttle
-from kingpost.emails import address, email_faults
-from kingpost.model import Context, Page, Principal, User
+from kingpost.emails import InvalidEmail, address, email_faults
+from kingpost.jsontools.strict import decode_stored
+from kingpost.model import AuditEntry, Context, Page, Principal, User
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unavailable, VersionMismatch
 from kingpost.storage.effects import NO_EFFECTS, Effects
 from kingpost.storage.listing import Listing
@@ -23,8 +25,12 @@ MAX_ATTEMPTS = 100
 """How often a patch is applied to a newer version after a concurrent write."""
 
 
+type Proof = list[msgspec.Struct]
+"""The effects of a proof of ownership; empty until there is one."""
+
+
 class AccountChange(msgspec.Struct, frozen=True):
-    """New values of fields; `UNSET` keeps a field. `current_password` proves that the owner changes the address."""
+    """New values of fields; `UNSET` keeps a field. `current_password` and `otp` prove ownership for a new address."""
 
     email: str | msgspec.UnsetType = msgspec.UNSET
     name: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -32,6 +38,7 @@ class AccountChange(msgspec.Struct, frozen=True):
     roles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     status: Literal["active", "suspended"] | msgspec.UnsetType = msgspec.UNSET
     current_password: str | None = None
+    otp: str | None = None
 
 
 class Users:
@@ -61,10 +68,18 @@ class Users:
         if not principal.may_manage(user_id):
             # Ids cannot be guessed, so telling 404 from 403 reveals nothing.
             raise NotFound() if await self._users.find(user_id) is None else Forbidden()
-        user = await self._users.find(user_id)
+        user, now = await self._users.find(user_id), clock.now()
+        # The expiry of a pending address changes the version, so it is stored before the version is told.
+        if user is not None and user.has_expired_change(now):
+            user = await self._users.end_expired_change(user_id, now)
         if user is None:
             raise NotFound()
         return user
+
+    async def end_expired_changes(self, at: str) -> None:
+        """End all pending changes of addresses that have expired at a time."""
+        for user_id in await self._users.with_expired_changes(at):
+            await self._users.end_expired_change(user_id, at)
 
     async def list(self, listing: Listing) -> Page[User]:
         """Return one page of accounts. The route allows only administrators."""
@@ -77,16 +92,19 @@ class Users:
 
         `versions` are those that may be changed; None allows any.
 
-        If addresses must be verified, a new address from the account's owner is not stored yet. A link is sent to
-        it, and the account gets the address when the link is used.
+        If addresses must be verified, a new address from the account's owner is pending at first. A link is sent to
+        it, and the account gets the address when the link is used. Naming the present address, in any spelling,
+        withdraws a pending one. A change that changes nothing is not written.
 
         Raises:
-            Forbidden: roles or status are set by a caller who is not an administrator, or `current_password` is wrong.
-            RateLimited: `current_password` was wrong too many times.
-            InvalidRequest: a new value breaks a rule, or `current_password` is missing for a new address.
+            Forbidden: roles or status are set by a caller who is not an administrator; or `current_password` or `otp`
+                is wrong, or has changed since it was checked.
+            RateLimited: there were too many wrong passwords or codes, or too many new addresses.
+            InvalidRequest: a new value breaks a rule, or `current_password` or `otp` is missing for a new address.
+            Unauthenticated: the session ended after the proof of a new address.
             NotFound, VersionMismatch, Conflict: as for `UserStore.change`.
         """
-        return await self._change(context, user, change, versions)
+        return await self._change(context, user, change, versions, [])
 
     async def patch(
         self,
@@ -105,9 +123,10 @@ class Users:
             Forbidden, InvalidRequest, NotFound, VersionMismatch, Conflict: as for `replace`.
             Unavailable: `MAX_ATTEMPTS` concurrent writes came first.
         """
+        proof: Proof = []
         for _ in range(MAX_ATTEMPTS):
             try:
-                return await self._change(context, user, patch(user), (user.version,))
+                return await self._change(context, user, patch(user), (user.version,), proof)
             except VersionMismatch as mismatch:
                 if versions is not None:
                     raise
@@ -115,29 +134,42 @@ class Users:
         raise Unavailable("Too many concurrent changes of this account")
 
     async def _change(
-        self, context: Context, user: User, change: AccountChange, versions: tuple[int, ...] | None
+        self,
+        context: Context,
+        user: User,
+        change: AccountChange,
+        versions: tuple[int, ...] | None,
+        proof: Proof,
     ) -> User:
+        """Check and write a change. `proof` keeps the proof of a new address for another attempt: a code works once."""
         principal = context.caller
         changes_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
         if changes_access and not principal.is_admin:
             raise Forbidden("Only administrators can change roles and status")
-        needs_proof = principal.user_id == user.id and change.email not in (msgspec.UNSET, user.email)
+        is_new_address = _is_new_address(user, change)
+        needs_proof = principal.user_id == user.id and is_new_address
         faults = list(_change_faults(user, change))
         if needs_proof and change.current_password is None:
             detail = "Changing your own e-mail address requires your current password"
             faults.append(Fault(detail, "required", pointer="/current_password"))
+        if needs_proof and not proof:
+            faults += await self._reauthentication.faults(context, change.otp)
         if faults:
             raise InvalidRequest.of(*faults)
-        if needs_proof and change.current_password is not None:
-            await self._reauthentication.prove(context, change.current_password)
+        if _changes_nothing(user, change):
+            if versions is not None and user.version not in versions:
+                raise VersionMismatch(user)
+            return user
+        if needs_proof and not proof:
+            proof += await self._reauthentication.prove(context, change.current_password or "", change.otp)
             await self._throttle.count_mail(user.id)
         new, effects = self._address_change(principal, user, change)
         new = msgspec.structs.replace(new, name=change.name, roles=change.roles, status=change.status)
         if change.metadata is not msgspec.UNSET:
             new = msgspec.structs.replace(new, metadata=msgspec.Raw(msgspec.json.encode(change.metadata)))
-        waits = change.email not in (msgspec.UNSET, user.email) and new.email is msgspec.UNSET
-        entry = audit.entry(context, "user.changed", "user", user.id, **_details(new, email_waits=waits))
-        changed, ended = await self._users.change(user.id, new, clock.now(), versions, [entry, *effects])
+        effects = [*_entries(context, user, new), *effects, *(proof if needs_proof else ())]
+        by_admin = principal.user_id if changes_access or principal.user_id != user.id else None
+        changed, ended = await self._users.change(user.id, new, clock.now(), versions, effects, by_admin=by_admin)
         self._revocations.add(ended)
         self._revocations.account_changed(user.id)
         if change.roles is not msgspec.UNSET:
@@ -146,11 +178,15 @@ class Users:
 
     def _address_change(self, principal: Principal, user: User, change: AccountChange) -> tuple[UserChange, Effects]:
         """Return the immediate change of the account, and the effects of a new address."""
-        if change.email is msgspec.UNSET or change.email == user.email:
+        if change.email is msgspec.UNSET:
             return UserChange(), NO_EFFECTS
+        if not _is_new_address(user, change):
+            withdrawn = UserChange(pending_email=None, pending_email_expires_at=None)
+            return UserChange() if user.pending_email is None else withdrawn, NO_EFFECTS
         email = address(change.email)
         if self._verification.waits_for(principal, user):
-            return UserChange(), self._verification.ask(user, email)
+            expires_at, effects = self._verification.ask(user, email)
+            return UserChange(pending_email=email.address, pending_email_expires_at=expires_at), effects
         change_at_once = UserChange(email=email.address, email_key=email.key, email_verified=False)
         return change_at_once, self._verification.move(user, email)
 
@@ -165,14 +201,43 @@ class Users:
         self._revocations.account_changed(user.id)
 
 
-def _details(change: UserChange, *, email_waits: bool) -> dict[str, Any]:
-    """Return the details of an audit entry: the names of the changed fields, and the new roles and status."""
+def _entries(context: Context, user: User, change: UserChange) -> Iterable[AuditEntry]:
+    """Yield the audit entries of a change: of the account, and of a pending address."""
     fields = [name for name in ("email", "name", "metadata") if getattr(change, name) is not msgspec.UNSET]
     access = {name: getattr(change, name) for name in ("roles", "status")}
-    details: dict[str, Any] = {name: value for name, value in access.items() if value is not msgspec.UNSET}
-    if email_waits:
-        details["asked_for"] = ["email"]
-    return {"fields": fields, **details}
+    details = {name: value for name, value in access.items() if value is not msgspec.UNSET}
+    if fields or details:
+        yield audit.entry(context, "user.changed", "user", user.id, fields=fields, **details)
+    if change.pending_email is None:
+        yield audit.entry(context, "user.email_change_withdrawn", "user", user.id)
+    elif change.pending_email is not msgspec.UNSET:
+        yield audit.entry(context, "user.email_change_requested", "user", user.id)
+
+
+def _is_new_address(user: User, change: AccountChange) -> bool:
+    """Return whether a change names another address than the present one, in whatever spelling."""
+    if change.email in (msgspec.UNSET, user.email):
+        return False
+    try:
+        return address(change.email).key != address(user.email).key
+    except InvalidEmail:
+        return True
+
+
+def _changes_nothing(user: User, change: AccountChange) -> bool:
+    """Return whether an account is already as a change would leave it."""
+    keeps_address = change.email is msgspec.UNSET or (user.pending_email is None and not _is_new_address(user, change))
+    present = {"name": user.name, "roles": user.roles, "status": user.status}
+    return (
+        keeps_address
+        and all(getattr(change, name) in (msgspec.UNSET, value) for name, value in present.items())
+        and (change.metadata is msgspec.UNSET or _is_same(change.metadata, user.metadata))
+    )
+
+
+def _is_same(document: Any, stored: msgspec.Raw) -> bool:
+    # As JSON, because Python takes 1, 1.0 and true for equal, and objects in any order.
+    return json.encode(document) == json.encode(decode_stored(bytes(stored)))
 
 
 def _change_faults(user: User, change: AccountChange) -> Iterable[Fault]:

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import Text, bindparam, cast, delete, insert, literal, select, update
 
-from kingpost.accounts.one_time_tokens.tables import one_time_tokens
+from kingpost.accounts.one_time_tokens.tables import delete_tokens_of_change, one_time_tokens
 from kingpost.accounts.users.store import UserChange
-from kingpost.accounts.users.tables import USER, user_columns, user_of, users
+from kingpost.accounts.users.tables import NO_PENDING_CHANGE, USER, end_pending_change, user_columns, user_of, users
 from kingpost.auth.sessions.tables import end_sessions
 from kingpost.model import ADMIN, Page, Status, User
-from kingpost.problems import Conflict, NotFound, VersionMismatch
+from kingpost.problems import Conflict, Forbidden, NotFound, VersionMismatch
 from kingpost.storage.database import Database, Row, Script, Statement, UniqueViolation
 from kingpost.storage.effects import NO_EFFECTS, Effects
 from kingpost.storage.functions import database_now, exclusive_section
@@ -46,15 +46,22 @@ class SQLUsers:
         self._find_by_email = Statement(found.where(users.c.email_key == bindparam("email_key")), dialect)
         self._administrators_in_turn = Statement(select(exclusive_section(literal(ADMINISTRATORS))), dialect)
         is_admin = cast(users.c.roles, Text).like(f'%"{ADMIN}"%')
-        self._some_admin = Statement(
-            select(users.c.id).where(is_admin, users.c.status == literal("active")).limit(1), dialect
-        )
+        active_admin = select(users.c.id).where(is_admin, users.c.status == literal("active"))
+        self._some_admin = Statement(active_admin.limit(1), dialect)
+        self._find_admin = Statement(active_admin.where(users.c.id == bindparam("user_id")), dialect)
         self._end_sessions = Statement(end_sessions(), dialect)
         # Sessions are not among them: ended, they outlive the account until every node knows that they have ended.
         self._delete_owned = [Statement(statement, dialect) for each in owned for statement in each.delete]
         self._delete = Statement(delete(users).where(users.c.id == bindparam("user_id")), dialect)
         is_theirs = one_time_tokens.c.user_id == bindparam("user_id")
         self._kill_tokens = Statement(delete(one_time_tokens).where(is_theirs), dialect)
+        self._kill_tokens_of_change = Statement(delete_tokens_of_change(), dialect)
+        at = bindparam("at", type_=users.c.updated_at.type)
+        has_expired = users.c.pending_email_expires_at <= at
+        self._end_expired = Statement(end_pending_change().where(has_expired).returning(users.c.id), dialect)
+        # Through the tokens, whose expiry has an index.
+        expired = one_time_tokens.c.purpose == literal("change-email"), one_time_tokens.c.expires_at <= at
+        self._with_expired = Statement(select(one_time_tokens.c.user_id).where(*expired), dialect)
         self._pages = Pages(database, USER, user_of, filters=FILTERS, aliases=SORTED_BY)
         self._update = lru_cache(maxsize=64)(self._make_update)
 
@@ -91,8 +98,12 @@ class SQLUsers:
         at: str,
         versions: Sequence[int] | None,
         effects: Effects = NO_EFFECTS,
+        *,
+        by_admin: str | None = None,
     ) -> tuple[User, Sequence[str]]:
         def script() -> Script[tuple[User, Sequence[str]]]:
+            if by_admin is not None:
+                yield from self._require_admin(by_admin)
             changed = yield from self._change(user_id, change, at, versions)
             yield from self._writes.steps(effects)
             return changed
@@ -108,16 +119,37 @@ class SQLUsers:
         demotes = change.status == "suspended" or (change.roles is not msgspec.UNSET and ADMIN not in change.roles)
         was_admin = (yield from self._find_changeable(user_id, versions, demotes)).roles.count(ADMIN) > 0
         values = {name: value for name, value in user_columns(change).items() if value is not msgspec.UNSET}
+        is_at_an_end = change.email is not msgspec.UNSET or change.status == "suspended"
+        if is_at_an_end:
+            values |= dict.fromkeys(NO_PENDING_CHANGE)
         rows = yield self._update(tuple(sorted(values)))(user_id=user_id, at=at, **values)
         changed = user_of(rows[0])
         if demotes and was_admin:
             yield from self._keep_an_admin()
         if change.email is not msgspec.UNSET:
             yield self._kill_tokens(user_id=user_id)
+        elif is_at_an_end or change.pending_email is not msgspec.UNSET:
+            yield self._kill_tokens_of_change(user_id=user_id)
         ended: Sequence[Row] = ()
         if changed.status == "suspended":
             ended = yield self._end_sessions(user_id=user_id, kept=None)
         return changed, [row[0] for row in ended]
+
+    async def end_expired_change(self, user_id: str, at: str) -> User | None:
+        def script() -> Script[User | None]:
+            rows = yield self._find_to_change(id=user_id)
+            if not rows:
+                return None
+            if not (yield self._end_expired(user_id=user_id, at=at)):
+                return user_of(rows[0])
+            yield self._kill_tokens_of_change(user_id=user_id)
+            return user_of((yield self._find(id=user_id))[0])
+
+        return await self._database.transact(script)
+
+    async def with_expired_changes(self, at: str) -> Sequence[str]:
+        rows = await self._database.read(self._with_expired(at=at))
+        return [row[0] for row in rows]
 
     async def delete(
         self, user_id: str, versions: Sequence[int] | None, effects: Effects = NO_EFFECTS
@@ -145,6 +177,11 @@ class SQLUsers:
         if versions is not None and user.version not in versions:
             raise VersionMismatch(user)
         return user
+
+    def _require_admin(self, user_id: str) -> Script[None]:
+        yield self._administrators_in_turn()
+        if not (yield self._find_admin(user_id=user_id)):
+            raise Forbidden("Only administrators can do this")
 
     def _keep_an_admin(self) -> Script[None]:
         if not (yield self._some_admin()):

@@ -20,6 +20,8 @@ class UserChange(msgspec.Struct, frozen=True):
     metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     roles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     status: Status | msgspec.UnsetType = msgspec.UNSET
+    pending_email: str | msgspec.UnsetType | None = msgspec.UNSET
+    pending_email_expires_at: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class UserStore(Protocol):
@@ -58,12 +60,15 @@ class UserStore(Protocol):
         at: str,
         versions: Sequence[int] | None,
         effects: Effects = NO_EFFECTS,
+        *,
+        by_admin: str | None = None,
     ) -> tuple[User, Sequence[str]]:
         """Change an account and increment its version; return it with the ids of the sessions that this ended.
 
         A suspension ends all sessions of the account in the same transaction. New roles become visible in
         `RevocationStore.roles_changed_within`. A new address revokes the one-time tokens that were sent to the old
-        one.
+        one. A new address, a suspension, and a change of `pending_email` end the pending change of address that there
+        was, with its tokens.
 
         Args:
             user_id: the account to change.
@@ -71,14 +76,28 @@ class UserStore(Protocol):
             at: the time of the change.
             versions: the versions that may be changed; None allows any.
             effects: stored in the same transaction.
+            by_admin: the account that makes the change as an administrator. It must still be an active one: an
+                administrator who is demoted cannot undo that with a token that another node still trusts.
 
         Raises:
             NotFound: no account has this id.
+            Forbidden: `by_admin` is no active administrator any more.
             VersionMismatch: the account has another version. Of N concurrent calls that name one version exactly one
                 succeeds.
             Conflict: another account has the new address; or no active administrator would be left, also when several
                 are demoted concurrently.
         """
+        ...
+
+    async def end_expired_change(self, user_id: str, at: str) -> User | None:
+        """End the pending change of an account's address if it has expired at a time, which changes the version.
+
+        Return the account, changed or not, or None if no account has this id.
+        """
+        ...
+
+    async def with_expired_changes(self, at: str) -> Sequence[str]:
+        """Return the ids of the accounts whose pending change of address has expired at a time."""
         ...
 
     async def delete(

@@ -9,14 +9,15 @@ from kingpost.http.app.answers import NO_STORE, PRIVATE, Answer, answer
 from kingpost.http.app.call import Call
 from kingpost.http.app.input import Rules
 from kingpost.http.app.router import Route, Tag, Who
-from kingpost.problems import Conflict, Fault, Forbidden, NotFound
+from kingpost.problems import Conflict, Fault, Forbidden, NotFound, RateLimited
 
 API_KEYS = Tag("API keys", "Credentials for machines, each with its own scopes.", place=40)
 
 
 async def create_api_key(call: Call, api_keys: APIKeys) -> Answer:
     body: CreateAPIKey = call.body
-    key, text = await api_keys.create(call.context, NewAPIKey(body.name, body.scopes, body.expires_at))
+    new = NewAPIKey(body.name, body.scopes, body.expires_at)
+    key, text = await api_keys.create(call.context, new, body.password, body.otp)
     return answer(CreatedAPIKeyBody.of(key, key=text), NO_STORE, status=201)
 
 
@@ -53,7 +54,7 @@ ROUTES: tuple[Route[APIKeys], ...] = (
         rules=api_key_rules,
         result=CreatedAPIKeyBody,
         status=201,
-        problems=(Conflict,),
+        problems=(Conflict, Forbidden, RateLimited),
     ),
     Route(
         method="GET",

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from kingpost.auth.api_keys.scopes import EXPLANATIONS, SCOPES, Scope
 from kingpost.auth.api_keys.store import APIKey
-from kingpost.http.app.fields import Id, Time
+from kingpost.http.app.fields import AnyPassword, Id, ProofCode, Time
 
 _SCOPES_EXAMPLE = ["resources:read", "resources:write"]
 
@@ -58,10 +58,12 @@ Key = Annotated[
 
 
 class CreateAPIKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A new API key."""
+    """A new API key, and proof of ownership."""
 
     name: Name
     scopes: Scopes
+    password: AnyPassword
+    otp: ProofCode | None = None
     expires_at: ExpiresAt | None = None
 
 

@@ -14,7 +14,7 @@ from kingpost.auth.api_keys import key_format
 from kingpost.auth.api_keys.schemas import ExportedKey
 from kingpost.auth.api_keys.scopes import Scope
 from kingpost.auth.api_keys.store import USE_IS_NOTED_EVERY, APIKey, APIKeyStore
-from kingpost.auth.revocations.store import RequireSession
+from kingpost.auth.passwords.proof import Reauthentication
 from kingpost.mail import Messages
 from kingpost.model import Context, Principal
 from kingpost.problems import Fault, Forbidden, InvalidRequest, NotFound, Unauthenticated, Unavailable
@@ -56,6 +56,7 @@ class APIKeys:
         self,
         stored: APIKeyStore,
         users: UserStore,
+        reauthentication: Reauthentication,
         messages: Messages,
         secret: MasterSecret,
         *,
@@ -63,30 +64,33 @@ class APIKeys:
     ) -> None:
         self._stored = stored
         self._users = users
+        self._reauthentication = reauthentication
         self._messages = messages
         self._hash_key = secret.derive("api-keys")
         self._seconds = seconds
         self._cache: dict[str, _CachedCaller] = {}
         self._lookups: dict[str, asyncio.Task[Principal]] = {}
 
-    async def create(self, context: Context, new: NewAPIKey) -> tuple[APIKey, str]:
+    async def create(self, context: Context, new: NewAPIKey, password: str, otp: str | None) -> tuple[APIKey, str]:
         """Create a key for the caller; return its record, and the key itself, which is not stored.
 
         The owner is notified by mail, because a key that was created with a stolen session outlives that session.
         Any scope is allowed, even if the caller's roles do not permit its actions: scopes only restrict a key.
 
         Raises:
-            InvalidRequest: a scope is listed twice, or `expires_at` is not a time in the future.
+            InvalidRequest: a scope is listed twice, `expires_at` is not a time in the future, or the code is missing.
+            Forbidden, RateLimited: the proof is wrong, as for `Reauthentication.prove`.
             Conflict: the account has `MAX_KEYS` keys.
-            Unauthenticated: the account is gone.
+            Unauthenticated: the account is gone, or the caller's session ended meanwhile.
         """
-        faults = list(self.faults(new))
+        faults = [*self.faults(new), *await self._reauthentication.faults(context, otp)]
         if faults:
             raise InvalidRequest.of(*faults)
         principal = context.caller
         owner = await self._users.find(principal.user_id)
         if owner is None:
             raise Unauthenticated("The account is gone")
+        proof = await self._reauthentication.prove(context, password, otp)
         text = key_format.new_key()
         key_id, now = clock.new_id()
         expires_at = None if new.expires_at is None else clock.read(new.expires_at)
@@ -103,10 +107,7 @@ class APIKeys:
         details = {"scopes": key.scopes, "expires_at": expires_at}
         entry = audit.entry(context, "api_key.created", "api_key", key_id, **details)
         notice = self._messages.job("api-key-created", owner.email, owner.id, hint=key.hint)
-        effects: list[msgspec.Struct] = [entry, notice]
-        if principal.session_id is not None:
-            effects.append(RequireSession(principal.session_id))
-        await self._stored.create(key, self._hash(text), MAX_KEYS, effects)
+        await self._stored.create(key, self._hash(text), MAX_KEYS, [entry, notice, *proof])
         return key, text
 
     def faults(self, new: NewAPIKey) -> Iterable[Fault]:

@@ -95,11 +95,5 @@ def _key_of(row: Row) -> APIKey:
     return msgspec.structs.replace(key, scopes=tuple(msgspec.json.decode(row[3], type=list[str])))
 
 
-def _owned() -> Owned:
-    theirs = delete(api_keys).where(api_keys.c.user_id == bindparam("user_id", type_=Identifier))
-    before = bindparam("before", type_=Identifier)
-    # Keys carry the time of their creation in their id.
-    return Owned([theirs], [theirs.where(or_(before.is_(None), api_keys.c.id < before))])
-
-
-OWNED = _owned()
+_THEIRS = delete(api_keys).where(api_keys.c.user_id == bindparam("user_id", type_=Identifier))
+OWNED = Owned(delete=[_THEIRS], distrust=[_THEIRS.returning(api_keys.c.id)])

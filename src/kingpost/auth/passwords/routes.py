@@ -15,7 +15,7 @@ from kingpost.tags import USERS
 
 async def change_password(call: Call, passwords: Passwords) -> Answer:
     body: ChangePassword = call.body
-    await passwords.change(call.context, call.path["id"], body.current_password, body.new_password)
+    await passwords.change(call.context, call.path["id"], body.current_password, body.otp, body.new_password)
     return Answer(204, b"", [NO_STORE])
 
 

@@ -5,11 +5,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from kingpost.http.app.fields import AnyPassword, Password
+from kingpost.http.app.fields import AnyPassword, Password, ProofCode
 
 
 class ChangePassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A new password, and the current one as proof of ownership."""
+    """A new password, and proof of ownership."""
 
     current_password: AnyPassword
     new_password: Annotated[Password, Meta(examples=["staple battery horse"])]
+    otp: ProofCode | None = None

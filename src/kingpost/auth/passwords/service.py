@@ -29,13 +29,15 @@ class Passwords:
         self._revocations = revocations
         self._messages = messages
 
-    async def change(self, context: Context, user_id: str, current: str, new: str) -> None:
+    async def change(self, context: Context, user_id: str, current: str, otp: str | None, new: str) -> None:
         """Set a new password, end all other sessions of the account, and notify its owner by mail.
 
         Raises:
-            Forbidden: the account is not the caller's own, or the current password is wrong.
-            RateLimited: the current password was wrong too many times.
-            InvalidRequest: the new password breaks a rule.
+            Forbidden: the account is not the caller's own; or the current password or the code is wrong, or has
+                changed since it was checked.
+            RateLimited: there were too many wrong passwords or codes.
+            InvalidRequest: the new password breaks a rule, or the code is missing.
+            Unauthenticated: the caller's session ended meanwhile.
             NotFound: no account has this id.
         """
         caller = context.caller
@@ -46,14 +48,14 @@ class Passwords:
             raise Forbidden()
         if caller.user_id != user_id:
             raise Forbidden("Only the owner of an account can change its password")
-        if faults := self.faults(new, user.email):
+        if faults := [*self.faults(new, user.email), *await self._reauthentication.faults(context, otp)]:
             raise InvalidRequest.of(*faults)
-        await self._reauthentication.prove(context, current)
+        proof = await self._reauthentication.prove(context, current, otp)
         entry = audit.entry(context, "user.password_changed", "user", user_id)
         notice = self._messages.job("password-changed", user.email, user_id)
         password_hash = await self._hasher.hash(new)
         ended = await self._credentials.change_password(
-            user_id, password_hash, clock.now(), caller.own_session, [entry, notice]
+            user_id, password_hash, clock.now(), caller.own_session, [entry, notice, *proof]
         )
         self._revocations.add(ended)
 

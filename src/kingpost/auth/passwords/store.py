@@ -16,6 +16,19 @@ class Credentials(msgspec.Struct, frozen=True):
     password_hash: str
 
 
+class RequireProof(msgspec.Struct, frozen=True):
+    """The effect of a write that rests on a proof of ownership, such as a new address.
+
+    If the account no longer has the password hash and the second factor that were checked, the whole write is undone
+    with `Forbidden`. The write must lock the account first. `second_factor` is the encrypted secret of the confirmed
+    second factor, or None if there was none.
+    """
+
+    user_id: str
+    password_hash: str
+    second_factor: bytes | None
+
+
 class CredentialStore(Protocol):
     """Password hashes of accounts. `email_key` is a normalised address."""
 
@@ -36,7 +49,8 @@ class CredentialStore(Protocol):
     ) -> Sequence[str]:
         """Set a password hash, and end all sessions of the account except `keep_session`; return their ids.
 
-        This revokes the one-time tokens for a password reset and a change of address.
+        This revokes the one-time token for a password reset, and ends a pending change of address. With a
+        `RequireProof` among the effects, exactly one of N concurrent calls with one proof succeeds.
 
         Raises:
             NotFound: no account has this id.

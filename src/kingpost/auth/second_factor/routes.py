@@ -23,8 +23,8 @@ async def get_second_factor(call: Call, second_factors: SecondFactors) -> Answer
 
 
 async def begin_second_factor(call: Call, second_factors: SecondFactors) -> Answer:
-    body: BeginSecondFactor = call.body or BeginSecondFactor()
-    enrolment = await second_factors.begin(call.context, body.password)
+    body: BeginSecondFactor = call.body
+    enrolment = await second_factors.begin(call.context, body.password, body.otp)
     return answer(EnrolmentBody(enrolment.secret, enrolment.uri, enrolment.qr_svg), NO_STORE)
 
 
@@ -63,7 +63,6 @@ ROUTES: tuple[Route[SecondFactors], ...] = (
         tag=SIGN_IN,
         summary="Start to set up a second factor",
         body=BeginSecondFactor,
-        body_optional=True,
         result=EnrolmentBody,
         problems=(Conflict, Forbidden, RateLimited),
     ),

@@ -5,16 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from kingpost.http.app.fields import AnyPassword, Time
-
-OneTimeCode = Annotated[
-    str,
-    Meta(
-        max_length=64,
-        description="A code of six digits from the authenticator app, or a recovery code. Each code works once.",
-        examples=["287082"],
-    ),
-]
+from kingpost.http.app.fields import AnyPassword, OneTimeCode, ProofCode, Time
 
 
 class SecondFactorState(msgspec.Struct, frozen=True):
@@ -25,9 +16,10 @@ class SecondFactorState(msgspec.Struct, frozen=True):
 
 
 class BeginSecondFactor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Proof of ownership. `password` is optional for 15 minutes after the session has started."""
+    """Proof of ownership."""
 
-    password: AnyPassword | None = None
+    password: AnyPassword
+    otp: ProofCode | None = None
 
 
 class EnrolmentBody(msgspec.Struct, frozen=True):

@@ -1,9 +1,7 @@
-"""The second factor: enrolment, verification of codes, and removal."""
+"""The second factor: enrolment and removal."""
 
 import io
-import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import segno
@@ -14,16 +12,15 @@ from kingpost.audit.entries import Action
 from kingpost.auth.passwords.proof import Reauthentication
 from kingpost.auth.revocations.store import RequireSession
 from kingpost.auth.second_factor import recovery_codes, totp
+from kingpost.auth.second_factor.codes import Codes
 from kingpost.auth.second_factor.recovery_codes import RecoveryCodes
 from kingpost.auth.second_factor.store import SecondFactor, SecondFactorStore
-from kingpost.auth.second_factor.totp import TOTPSealer, UnreadableSecret
+from kingpost.auth.second_factor.totp import TOTPSealer
 from kingpost.auth.throttling.service import Throttle
 from kingpost.mail import Messages, TemplateName
 from kingpost.model import Context, Principal, User
 from kingpost.problems import Conflict, Fault, Forbidden, InvalidRequest, NotFound, Unauthenticated
-from kingpost.storage.effects import Effects
-
-logger = logging.getLogger("kingpost.second_factor")
+from kingpost.storage.effects import NO_EFFECTS, Effects
 
 
 class Enrolment(msgspec.Struct, frozen=True):
@@ -35,54 +32,51 @@ class Enrolment(msgspec.Struct, frozen=True):
 
 
 class SecondFactors:
-    """Enrols and removes second factors, and verifies their codes."""
+    """Enrols and removes second factors."""
 
     def __init__(
         self,
         stored: SecondFactorStore,
         users: UserStore,
         sealer: TOTPSealer,
-        codes: RecoveryCodes,
+        recovery_codes: RecoveryCodes,
+        codes: Codes,
         reauthentication: Reauthentication,
         throttle: Throttle,
         messages: Messages,
         issuer: str,
-        *,
-        seconds: Callable[[], float] = time.time,
     ) -> None:
-        """`issuer` is the name that apps show beside the account; `seconds` returns the seconds since 1970."""
+        """`issuer` is the name that apps show beside the account."""
         self._stored = stored
         self._users = users
         self._sealer = sealer
+        self._recovery_codes = recovery_codes
         self._codes = codes
         self._reauthentication = reauthentication
         self._throttle = throttle
         self._messages = messages
         self._issuer = issuer
-        self._seconds = seconds
 
     async def find(self, user_id: str) -> SecondFactor | None:
         """Return the confirmed second factor of an account, which logins require, or None."""
-        factor = await self._stored.find(user_id)
-        return None if factor is None or factor.confirmed_at is None else factor
+        return await self._codes.find(user_id)
 
-    async def begin(self, context: Context, password: str | None) -> Enrolment:
+    async def begin(self, context: Context, password: str, otp: str | None) -> Enrolment:
         """Start an enrolment, replacing an unconfirmed one. Logins do not require it until `confirm`.
 
-        An older session also needs the password, so that a stolen access token cannot be used to lock out the owner.
+        The password is required, so that a stolen access token cannot be used to lock out the owner.
 
         Raises:
-            Forbidden: the password is wrong, or it is missing in a session that is not fresh.
-            RateLimited: there were too many wrong passwords.
+            InvalidRequest, Forbidden, RateLimited: the proof is missing or wrong, as for `Reauthentication.prove`.
             Conflict: the account has a confirmed second factor.
-            Unauthenticated: the account is gone.
+            Unauthenticated: the account is gone, or the caller's session ended meanwhile.
         """
-        await self._reauthentication.prove_lately(context, password)
+        proof = await self._reauthentication.prove(context, password, otp)
         user = await self._users.find(context.caller.user_id)
         if user is None:
             raise Unauthenticated("The account is gone")
         secret = totp.new_secret()
-        await self._stored.begin(user.id, self._sealer.seal(user.id, secret), clock.now())
+        await self._stored.begin(user.id, self._sealer.seal(user.id, secret), clock.now(), proof)
         uri = totp.provisioning_uri(secret, user.email, self._issuer)
         return Enrolment(secret, uri, qr_svg(uri))
 
@@ -101,48 +95,32 @@ class SecondFactors:
             raise Conflict("There is no second factor to confirm: start with POST /auth/totp")
         # Rate-limited: otherwise an intruder with a stolen access token could guess the code of the owner's enrolment.
         async with self._throttle.code(user.id) as attempt:
-            step = self._matching_step(factor, otp)
+            step = self._codes.matching_step(user.id, factor.sealed, otp)
             if step is None:
                 detail = "This is not the current code of the authenticator app"
                 raise InvalidRequest.of(Fault(detail, "otp", pointer="/otp"))
             attempt.succeed()
         codes = recovery_codes.new_codes()
-        hashes = [self._codes.hash(user.id, code) for code in codes]
+        hashes = [self._recovery_codes.hash(user.id, code) for code in codes]
         effects = self._effects(context, "second_factor.enabled", "second-factor-enabled", user)
         await self._stored.confirm(
             user.id, factor.sealed, step, hashes, clock.now(), [*effects, RequireSession(caller.own_session)]
         )
         return codes
 
-    async def passes(self, context: Context, factor: SecondFactor, otp: str) -> bool:
-        """Use up a code of the app or a recovery code; return whether it was valid.
-
-        Raises:
-            RateLimited: there were too many wrong codes.
-        """
-        async with self._throttle.code(factor.user_id) as attempt:
-            is_valid = await self._use(context, factor, otp)
-            if is_valid:
-                attempt.succeed()
-            return is_valid
-
     async def disable(self, context: Context, password: str, otp: str) -> None:
         """Remove the caller's own second factor.
 
         Raises:
             NotFound: the account has no second factor.
-            Forbidden: the password or the code is wrong.
-            RateLimited: there were too many wrong passwords or codes.
+            InvalidRequest, Forbidden, RateLimited: the proof is missing or wrong, as for `Reauthentication.prove`.
+            Unauthenticated: the caller's session ended meanwhile.
         """
-        caller = context.caller
-        factor = await self.find(caller.user_id)
-        if factor is None:
+        user_id = context.caller.user_id
+        if await self.find(user_id) is None:
             raise _none()
-        await self._reauthentication.prove(context, password)
-        if not await self.passes(context, factor, otp):
-            await self._reauthentication.refuse(context, "second_factor")
-            raise Forbidden("The code is wrong or has been used")
-        await self._remove(context, await self._users.find(caller.user_id))
+        proof = await self._reauthentication.prove(context, password, otp)
+        await self._remove(context, await self._users.find(user_id), proof)
 
     async def remove(self, context: Context, user_id: str) -> None:
         """Remove the second factor of a user who has lost it.
@@ -163,29 +141,12 @@ class SecondFactors:
                 raise Forbidden("Remove your own second factor with DELETE /auth/totp")
         await self._remove(context, user)
 
-    async def _remove(self, context: Context, user: User | None) -> None:
+    async def _remove(self, context: Context, user: User | None, proof: Effects = NO_EFFECTS) -> None:
         if user is None:
             raise NotFound()
         effects = self._effects(context, "second_factor.disabled", "second-factor-disabled", user)
-        if not await self._stored.remove(user.id, effects):
+        if not await self._stored.remove(user.id, [*effects, *proof]):
             raise _none()
-
-    async def _use(self, context: Context, factor: SecondFactor, otp: str) -> bool:
-        step = self._matching_step(factor, otp)
-        if step is not None:
-            return await self._stored.use_step(factor.user_id, factor.sealed, step)
-        entry = audit.entry(context, "second_factor.recovery_code_used", "user", factor.user_id)
-        code_hash = self._codes.hash(factor.user_id, otp)
-        return await self._stored.use_recovery_code(factor.user_id, code_hash, [entry]) is not None
-
-    def _matching_step(self, factor: SecondFactor, otp: str) -> int | None:
-        try:
-            secret = self._sealer.open(factor.user_id, factor.sealed)
-        except UnreadableSecret as error:
-            # No code of the app can be verified then, but recovery codes still work.
-            logger.error("%s", error)
-            return None
-        return totp.matching_step(secret, otp, self._seconds())
 
     def _effects(self, context: Context, action: Action, template: TemplateName, user: User) -> Effects:
         """Return the effects of a change: an audit entry, and a mail to the owner."""

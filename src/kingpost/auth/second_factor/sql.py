@@ -11,7 +11,7 @@ from kingpost.auth.second_factor.store import SecondFactor
 from kingpost.auth.second_factor.tables import recovery_codes, second_factors
 from kingpost.problems import Conflict, Unauthenticated
 from kingpost.storage.columns import Identifier, Time
-from kingpost.storage.database import Database, ForeignKeyViolation, Script, Statement
+from kingpost.storage.database import Database, Script, Statement
 from kingpost.storage.effects import NO_EFFECTS, Effects
 from kingpost.storage.owned import Owned
 from kingpost.storage.writes import Writes
@@ -57,17 +57,20 @@ class SQLSecondFactors:
         used = delete(recovery_codes).where(is_their_code, is_this_code).returning(recovery_codes.c.user_id)
         self._use_code = Statement(used, dialect)
         self._count_codes = Statement(left, dialect)
-        removed = delete(second_factors).where(is_theirs, is_confirmed).returning(second_factors.c.user_id)
-        self._remove = Statement(removed, dialect)
+        confirmed_one = select(second_factors.c.user_id).where(is_theirs, is_confirmed)
+        self._find_confirmed = Statement(confirmed_one, dialect)
+        self._remove = Statement(delete(second_factors).where(is_theirs), dialect)
         self._remove_codes = Statement(delete(recovery_codes).where(is_their_code), dialect)
 
-    async def begin(self, user_id: str, sealed: bytes, at: str) -> None:
-        try:
-            rows = await self._database.write(self._begin(user_id=user_id, sealed=sealed, created_at=at))
-        except ForeignKeyViolation as error:
-            raise Unauthenticated("The account is gone") from error
-        if not rows:
-            raise Conflict("This account has a second factor already: disable it first")
+    async def begin(self, user_id: str, sealed: bytes, at: str, effects: Effects = NO_EFFECTS) -> None:
+        def script() -> Script[None]:
+            if not (yield self._lock_account(user_id=user_id)):
+                raise Unauthenticated("The account is gone")
+            if not (yield self._begin(user_id=user_id, sealed=sealed, created_at=at)):
+                raise Conflict("This account has a second factor already: disable it first")
+            yield from self._writes.steps(effects)
+
+        await self._writes.transact(script, effects)
 
     async def find(self, user_id: str) -> SecondFactor | None:
         rows = await self._database.read(self._find(user_id=user_id))
@@ -109,10 +112,13 @@ class SQLSecondFactors:
 
     async def remove(self, user_id: str, effects: Effects = NO_EFFECTS) -> bool:
         def script() -> Script[bool]:
-            if not (yield self._remove(user_id=user_id)):
+            yield self._lock_account(user_id=user_id)
+            if not (yield self._find_confirmed(user_id=user_id)):
                 return False
-            yield self._remove_codes(user_id=user_id)
+            # First, because a proof is compared with the second factor that this removes.
             yield from self._writes.steps(effects)
+            yield self._remove(user_id=user_id)
+            yield self._remove_codes(user_id=user_id)
             return True
 
         return await self._writes.transact(script, effects)
@@ -135,9 +141,9 @@ def _begin(*, is_postgresql: bool) -> Executable:
     ).returning(second_factors.c.user_id)
 
 
-OWNED = Owned(
-    [
-        delete(table).where(table.c.user_id == bindparam("user_id", type_=Identifier))
-        for table in (recovery_codes, second_factors)
-    ]
-)
+# The factor first, as the use of a code locks it before it deletes the code.
+_THEIRS = [
+    delete(table).where(table.c.user_id == bindparam("user_id", type_=Identifier))
+    for table in (second_factors, recovery_codes)
+]
+OWNED = Owned(delete=_THEIRS, distrust=[statement.returning(statement.table.c.user_id) for statement in _THEIRS])

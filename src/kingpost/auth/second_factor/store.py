@@ -26,7 +26,7 @@ class SecondFactor(msgspec.Struct, frozen=True):
 class SecondFactorStore(Protocol):
     """Second factors, at most one per account. Only the hashes of recovery codes are stored."""
 
-    async def begin(self, user_id: str, sealed: bytes, at: str) -> None:
+    async def begin(self, user_id: str, sealed: bytes, at: str, effects: Effects = NO_EFFECTS) -> None:
         """Store an enrolment, replacing an unconfirmed one.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from kingpost import clock
 from kingpost.accounts.users.schemas import UserBody
 from kingpost.auth.sessions.schemas import GrantBody, Login, Logout, Refresh, SessionBody, SessionList
 from kingpost.auth.sessions.service import Grant, Sessions
@@ -69,7 +70,7 @@ def _granted(grant: Grant) -> Answer:
         expires_in=grant.expires_in,
         refresh_token=grant.refresh_token,
         session_id=grant.session.id,
-        user=UserBody.of(grant.user),
+        user=UserBody.of(grant.user.as_of(clock.now()), for_owner=True),
     )
     return answer(body, NO_STORE)
 

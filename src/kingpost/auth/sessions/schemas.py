@@ -6,8 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from kingpost.accounts.users.schemas import UserBody
-from kingpost.auth.second_factor.schemas import OneTimeCode
-from kingpost.http.app.fields import AnyPassword, Email, Id, Time
+from kingpost.http.app.fields import AnyPassword, Email, Id, ProofCode, Time
 from kingpost.model import Session
 
 AccessToken = Annotated[
@@ -32,7 +31,7 @@ class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     email: Email
     password: AnyPassword
-    otp: Annotated[OneTimeCode, Meta(description="Required if the account has a second factor.")] | None = None
+    otp: ProofCode | None = None
 
 
 class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

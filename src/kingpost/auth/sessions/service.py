@@ -12,7 +12,7 @@ from kingpost.audit.store import AuditStore
 from kingpost.auth.passwords.hashing import PasswordHasher
 from kingpost.auth.passwords.store import Credentials, CredentialStore
 from kingpost.auth.revocations.service import Revocations
-from kingpost.auth.second_factor.service import SecondFactors
+from kingpost.auth.second_factor.codes import Codes
 from kingpost.auth.second_factor.store import SecondFactor
 from kingpost.auth.sessions.access_tokens import AccessTokens, VerifiedTokens
 from kingpost.auth.sessions.refresh_tokens import RefreshToken, RefreshTokens
@@ -56,7 +56,7 @@ class Sessions:
         audit_log: AuditStore,
         hasher: PasswordHasher,
         throttle: Throttle,
-        second_factors: SecondFactors,
+        codes: Codes,
         access_tokens: AccessTokens,
         refresh_tokens: RefreshTokens,
         revocations: Revocations,
@@ -70,7 +70,7 @@ class Sessions:
         self._audit_log = audit_log
         self._hasher = hasher
         self._throttle = throttle
-        self._second_factors = second_factors
+        self._codes = codes
         self._verified_only = verified_only
         self._access_tokens = access_tokens
         self._refresh_tokens = refresh_tokens
@@ -115,10 +115,10 @@ class Sessions:
             user = credentials.user
             if user.status != "active" or (self._verified_only and not user.email_verified):
                 raise await self._refused(context, credentials, "status")
-            factor = await self._second_factors.find(user.id)
+            factor = await self._codes.find(user.id)
             if factor is not None and not otp:
                 raise MfaRequired()
-            if factor is not None and not await self._second_factors.passes(context, factor, otp or ""):
+            if factor is not None and not await self._codes.passes(context, user.id, factor.sealed, otp or ""):
                 raise await self._refused(context, credentials, "second_factor")
             attempt.succeed()
         grant = await self._start(context, credentials, password, factor)

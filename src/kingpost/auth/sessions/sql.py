@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 from sqlalchemy import ColumnElement, Text, Update, and_, bindparam, delete, insert, literal, or_, select, update
 
-from kingpost.accounts.users.tables import USER, user_of, users
+from kingpost import clock
+from kingpost.accounts.one_time_tokens.tables import delete_tokens_of_change
+from kingpost.accounts.users.tables import USER, end_pending_change, user_of, users
 from kingpost.auth.second_factor.tables import second_factors
 from kingpost.auth.sessions.schemas import ExportedSession
 from kingpost.auth.sessions.store import Rotation
@@ -86,6 +88,9 @@ class SQLSessions:
         self._find = Statement(select(*SESSION).where(is_this, sessions.c.ended_at.is_(None)), dialect)
         self._end = Statement(_end(), dialect)
         self._end_all = Statement(end_sessions(), dialect)
+        account = select(users.c.id).where(users.c.id == bindparam("user_id"))
+        self._lock_account = Statement(account.with_for_update(key_share=True), dialect)
+        self._end_change = [Statement(end_pending_change(), dialect), Statement(delete_tokens_of_change(), dialect)]
         mine = select(*SESSION).where(sessions.c.user_id == bindparam("user_id"), _in_use())
         self._list = Statement(mine.order_by(sessions.c.last_used_at.desc(), sessions.c.id.desc()), dialect)
         self._forget = Statement(
@@ -167,7 +172,10 @@ class SQLSessions:
         self, user_id: str, *, keep_session: str | None = None, effects: Effects = NO_EFFECTS
     ) -> Sequence[str]:
         def script() -> Script[Sequence[str]]:
+            yield self._lock_account(user_id=user_id)
             rows = yield self._end_all(user_id=user_id, kept=keep_session)
+            for statement in self._end_change:
+                yield statement(user_id=user_id, at=clock.now())
             yield from self._writes.steps(effects)
             return [row[0] for row in rows]
 

@@ -92,7 +92,10 @@ class SessionStore(Protocol):
     async def end_all(
         self, user_id: str, *, keep_session: str | None = None, effects: Effects = NO_EFFECTS
     ) -> Sequence[str]:
-        """End all sessions of an account, except `keep_session`, and return their ids."""
+        """End all sessions of an account, except `keep_session`, and return their ids.
+
+        A pending change of address ends, too: a person in one of these sessions may have asked for it.
+        """
         ...
 
     async def forget_expired(self, before: str) -> None:

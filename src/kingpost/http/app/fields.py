@@ -50,6 +50,18 @@ Password = Annotated[
 
 AnyPassword = Annotated[str, Meta(examples=["correct horse battery"], extra_json_schema={"format": "password"})]
 
+OneTimeCode = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        description="A code of six digits from the authenticator app, or a recovery code. Each code works once.",
+        examples=["287082"],
+    ),
+]
+
+ProofCode = Annotated[OneTimeCode, Meta(description="Required if the account has a second factor.")]
+"""The code beside a password that proves ownership."""
+
 Cursor = Annotated[
     str,
     Meta(

@@ -28,6 +28,7 @@ class Who(Enum):
 
     ANYONE = "anyone; credentials are ignored"
     ANYONE_OR_CALLER = "anyone; an access token allows more"
+    ANYONE_MAYBE_CALLER = "anyone; a valid access token allows more, other credentials are ignored"
     CALLER = "anyone with an access token"
     ADMIN = "administrators"
 

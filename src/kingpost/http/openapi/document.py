@@ -33,9 +33,12 @@ COMMON_PROBLEMS = (InvalidRequest, NotAcceptable, HeadersTooLarge, InternalError
 SECURITY: Mapping[Who, list[Schema]] = {
     Who.ANYONE: [],
     Who.ANYONE_OR_CALLER: [{}, {"bearerAuth": []}],
+    Who.ANYONE_MAYBE_CALLER: [{}, {"bearerAuth": []}],
     Who.CALLER: [{"bearerAuth": []}],
     Who.ADMIN: [{"bearerAuth": []}],
 }
+
+IGNORE_BAD_CREDENTIALS = (Who.ANYONE, Who.ANYONE_MAYBE_CALLER)
 
 
 def document(routes: Sequence[Route[Any]], public_url: str, version: str = __version__) -> dict[str, Any]:
@@ -84,7 +87,7 @@ def problems_of(route: Route[Any]) -> dict[int, tuple[type[Problem], ...]]:
     problems: set[type[Problem]] = {*COMMON_PROBLEMS, *route.problems}
     if route.path not in PROBES:
         problems.add(HttpsRequired)
-    if route.who is not Who.ANYONE:
+    if route.who not in IGNORE_BAD_CREDENTIALS:
         problems |= {Unauthenticated, Forbidden}  # An API key may lack the scope, or be excluded from the route.
     if route.body is not None:
         problems |= {TooLarge, UnsupportedMediaType}
@@ -98,7 +101,7 @@ def problems_of(route: Route[Any]) -> dict[int, tuple[type[Problem], ...]]:
 
 def _operation(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
     who = f"Who may call it: {route.who.value}."
-    if route.who is not Who.ANYONE:
+    if route.who not in IGNORE_BAD_CREDENTIALS:
         who += f" With an API key: scope `{route.scope}`." if route.scope else " Not with an API key."
     operation: Schema = {
         "operationId": route.handler.__name__,

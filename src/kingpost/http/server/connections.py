@@ -107,7 +107,7 @@ class Connections:
         self._idle.pop(connection, None)
 
     def _close(self, idle: "Connection") -> None:
-        idle.stop()
+        idle.drop()
         self.release(idle)
 
     # --- bodies that arrive ------------------------------------------------------------------------

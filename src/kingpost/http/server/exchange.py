@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 ASGI = {"version": "3.0", "spec_version": "2.4"}
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 DISCONNECTED = {"type": "http.disconnect"}
+JOINED_BYTES = 64 * 1024
+"""Below this size, a body is copied behind its head, which is faster than two writes. A larger one takes memory."""
 
 logger = logging.getLogger("kingpost.http")
 
@@ -191,9 +193,15 @@ class Exchange:
         if self._is_streaming or "more_body" in message:
             await self._send_chunk(message)
             return
-        if not self.is_disconnected:
-            connection.write(self._response_head() + message["body"])
-            self._complete()
+        if self.is_disconnected:
+            return
+        content: bytes = message["body"]
+        if len(content) < JOINED_BYTES:
+            connection.write(self._response_head() + content)
+        else:
+            connection.write(self._response_head())
+            connection.write(content)
+        self._complete()
 
     def _complete(self) -> None:
         self.is_answered = True

@@ -64,12 +64,12 @@ class Connection(asyncio.Protocol):
         "_exchange",
         "_is_lingering",
         "_is_paused",
+        "_is_scheduled",
         "_is_writable",
         "_loop",
         "_reader",
         "_remaining",
         "_service",
-        "_task",
         "_transport",
         "connections",
         "deadline",
@@ -88,13 +88,13 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         self._reader: HeadReader | None = None
         self._exchange: Exchange | None = None
-        self._task: asyncio.Task[None] | None = None
         self._decoder: ChunkedDecoder | None = None
         self._remaining = 0
         self._body_began = 0.0
         self._body_received = 0
         self._is_lingering = False
         self._is_paused = False
+        self._is_scheduled = False
         self._is_writable = True
         self._drained: asyncio.Future[None] | None = None
         self.deadline = NEVER
@@ -130,6 +130,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         else:
             self._exchange.keep_alive = False
+
+    def drop(self) -> None:
+        """Close an idle connection at once. With TLS, a polite end would wait for the client."""
+        self._transport.abort()
 
     def expire(self) -> None:
         """Close the connection because its deadline has passed."""
@@ -185,10 +189,18 @@ class Connection(asyncio.Protocol):
                 self._end()
             return
         self._buffer = self._buffer + data if self._buffer else data
-        self._advance()
+        if not self._is_scheduled:
+            self._advance()
+
+    def _advance_later(self) -> None:
+        """Let other connections have their turn before more is read."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._advance)
 
     def _advance(self) -> None:
         """Read what has been received, as far as the current request allows."""
+        self._is_scheduled = False
         try:
             while self._buffer and not self._is_lingering and not self._transport.is_closing():
                 if self._exchange is None:
@@ -236,38 +248,42 @@ class Connection(asyncio.Protocol):
         return True
 
     def _start(self, exchange: Exchange) -> None:
-        self._task = task = self._loop.create_task(exchange.run(self._service.app))
+        task = self._loop.create_task(exchange.run(self._service.app))
         self.connections.tasks.add(task)
         task.add_done_callback(self.connections.tasks.discard)
 
     def _read_body(self, exchange: Exchange) -> bool:
-        """Read a part of the body. Return whether more can be read now."""
+        """Read a part of the body. Return whether it was the last one."""
         if self._decoder is None:
-            piece = self._buffer[: self._remaining]
-            self._buffer = self._buffer[self._remaining :]
+            piece, taken = self._buffer[: self._remaining], self._remaining
             self._remaining -= len(piece)
             is_last = self._remaining == 0
         else:
             piece, taken = self._decoder.decode(self._buffer, bounds.CHUNKS_AT_ONCE)
-            self._buffer = self._buffer[taken:]
             is_last = self._decoder.is_complete
-            if is_last:
-                self._decoder = None
-            elif self._buffer and taken:
-                self._loop.call_soon(self._advance)  # Let other connections have their turn.
+        self._buffer = self._buffer[taken:]
         self._body_received += len(piece)
         exchange.feed(piece, is_last=is_last)
         if is_last:
+            self._decoder = None
             self.deadline = NEVER
             if exchange.is_answered:
                 self._next(exchange)
-            return True
-        self._expect_more()
-        if exchange.is_answered and self._decoder is not None and self._body_received > bounds.DISCARD_BYTES:
+        elif exchange.is_answered and self._decoder is not None and self._body_received > bounds.DISCARD_BYTES:
             self._linger()
-        elif exchange.buffered > bounds.READ_AHEAD_BYTES:
+        else:
+            self._read_on(exchange, can_decode=bool(self._buffer) and taken > 0)
+        return is_last
+
+    def _read_on(self, exchange: Exchange, *, can_decode: bool) -> None:
+        """Receive more of a body, but not more than the application and the decoder can take."""
+        if can_decode:
+            self._advance_later()
+        if max(exchange.buffered, len(self._buffer) if can_decode else 0) > bounds.READ_AHEAD_BYTES:
             self._pause_reading()
-        return False
+        else:
+            self.resume_reading()
+            self._expect_more()
 
     def _expect_more(self) -> None:
         """Set the deadline for the next part of the body: it must not be silent for long, nor too slow on average."""
@@ -287,6 +303,8 @@ class Connection(asyncio.Protocol):
             self._pause_reading()
 
     def _pause_reading(self) -> None:
+        """Receive nothing for now. It is not the client who is slow, so it has no deadline."""
+        self.deadline = NEVER
         if not self._is_paused:
             self._is_paused = True
             self._transport.pause_reading()
@@ -296,6 +314,9 @@ class Connection(asyncio.Protocol):
         if self._is_paused and not self._transport.is_closing():
             self._is_paused = False
             self._transport.resume_reading()
+            if self._exchange is not None and not self._exchange.is_complete:
+                self._body_began = self._loop.time()
+                self._expect_more()
 
     # --- writing -----------------------------------------------------------------------------------
 
@@ -377,7 +398,7 @@ class Connection(asyncio.Protocol):
         self.connections.idle(self, now)
         self.resume_reading()
         if self._buffer:
-            self._loop.call_soon(self._advance)
+            self._advance_later()
 
 
 def reset_on_close(connected: socket.socket | None) -> None:

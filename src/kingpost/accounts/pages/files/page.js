@@ -25,7 +25,7 @@ function explain(status, problem) {
     return passwordFaults.map((fault) => `${fault.detail}.`).join(" ");
   }
   if (faults.some((fault) => fault.pointer === "/token") || status === 401 || status === 404) {
-    return EXPIRED;
+    return form.dataset.expired ?? EXPIRED;
   }
   if (status === 429) {
     return "Too many attempts. Wait a minute, then try again.";
