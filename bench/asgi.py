@@ -35,8 +35,9 @@ class Client:
         if body:
             headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         scope = {
-            "type": "http", "method": method, "scheme": "http", "path": path, "query_string": query,
-            "headers": headers, "server": ("127.0.0.1", 8000), "client": ("127.0.0.1", 9), "state": {},
+            "type": "http", "method": method, "scheme": "http", "path": path, "raw_path": path.encode(),
+            "query_string": query, "headers": headers, "state": {},
+            "server": ("127.0.0.1", 8000), "client": ("127.0.0.1", 9),
         }  # fmt: skip
         status, content = 0, b""
 

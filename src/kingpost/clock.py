@@ -1,7 +1,9 @@
 """Timestamps and ids. Nothing else reads the wall clock or generates an id."""
 
 import re
+import secrets
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
@@ -11,6 +13,10 @@ import uuid_utils
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+
+HELD_FOR = 1000
+"""Milliseconds by which the time of new ids may be ahead of the clock, after it was set back: more than the corrections
+of a time service that is working."""
 
 
 @lru_cache(maxsize=4096)
@@ -40,6 +46,19 @@ def shifted(moment: str, seconds: float) -> str:
     return timestamp(milliseconds + int(seconds * 1000))
 
 
+def to_the_minute(moment: str) -> str:
+    """Return a timestamp as people read it, in UTC: `2026-11-22 10:15 UTC`."""
+    return f"{moment[:10]} {moment[11:16]} UTC"
+
+
+def a_year_after(moment: str) -> str:
+    """Return the timestamp one calendar year after the timestamp `moment`. For 29 February it is 1 March."""
+    year, rest = int(moment[:4]) + 1, moment[4:]
+    if rest.startswith("-02-29"):
+        rest = rest.replace("-02-29", "-03-01", 1)
+    return f"{year:04d}{rest}"
+
+
 def unique() -> str:
     """Generate a UUIDv7 whose creation time is not needed."""
     return str(uuid_utils.uuid7())
@@ -48,11 +67,38 @@ def unique() -> str:
 def new_id() -> tuple[str, str]:
     """Generate a UUIDv7. Return it with the creation time that it contains (RFC 9562, section 5.7).
 
-    Within a process each id is greater than the one before. The creation time of every stored row is taken
-    from its id, so the order by id is the order by creation time.
+    Within a process each id is greater than the one before, also if the clock is set back by up to `HELD_FOR`. After
+    a larger step ids follow the clock. The creation time of every stored row is taken from its id, so the order by id
+    is the order by creation time.
     """
     identifier = uuid_utils.uuid7()
+    if identifier.timestamp - time.time_ns() // 1_000_000 > HELD_FOR:
+        # The library never goes back, so it would stay in the future until the clock has caught up.
+        return _ids_after_a_step.new()
     return str(identifier), timestamp(identifier.timestamp)
+
+
+class IdSequence:
+    """UUIDv7 with a counter in place of the first random bits (RFC 9562, section 6.2, method 1)."""
+
+    def __init__(self, now: Callable[[], int] = time.time_ns) -> None:
+        """Create a sequence. `now` is the wall clock, in nanoseconds since 1970."""
+        self._now = now
+        self._last = 0
+
+    def new(self) -> tuple[str, str]:
+        """Generate an id as `new_id` does. The 62 random bits alone make it unique, whatever the clock does."""
+        now = self._now() // 1_000_000
+        tick = now << 12
+        if (self._last >> 12) - now <= HELD_FOR:
+            tick = max(tick, self._last + 1)
+        self._last = tick
+        milliseconds, counter = tick >> 12, tick & 0xFFF
+        number = milliseconds << 80 | 7 << 76 | counter << 64 | 2 << 62 | secrets.randbits(62)
+        return str(UUID(int=number)), timestamp(milliseconds)
+
+
+_ids_after_a_step = IdSequence()
 
 
 def read(text: str) -> str:

@@ -99,6 +99,28 @@ class Principal(msgspec.Struct, frozen=True):
             raise Forbidden("This requires an access token")
         return self.session_id
 
+    def require_scope(self, *scopes: str) -> None:
+        """Check that the caller's credential includes one of these scopes. An access token includes all.
+
+        Raises:
+            Forbidden: the caller is an API key without these scopes.
+        """
+        if self.scopes is None or not self.scopes.isdisjoint(scopes):
+            return
+        needed = " or ".join(scopes)
+        raise Forbidden(f"The API key needs the scope {needed}" if needed else "This requires an access token")
+
+    def refuse_own_key(self, user_id: str, detail: str) -> None:
+        """Check that the caller is not an API key of this account.
+
+        A key is a limited credential that its owner can revoke. It must not take over or destroy its owner.
+
+        Raises:
+            Forbidden: it is one. `detail` says what a key cannot do.
+        """
+        if self.api_key_id is not None and self.user_id == user_id:
+            raise Forbidden(f"{detail}: use an access token")
+
     def may_manage(self, user_id: str) -> bool:
         """Return whether the caller may read and change an account: its own, or any if it is an administrator."""
         return self.user_id == user_id or self.is_admin

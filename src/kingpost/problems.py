@@ -6,9 +6,12 @@ password.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
+
+MAX_FAULTS: Final = 100
+"""Maximum number of faults in a problem document. It is enough for a person, and bounds the size of the response."""
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -49,12 +52,13 @@ class Problem(Exception):
 
         Args:
             detail: one sentence about this occurrence. Default: the title.
-            faults: the field `errors` of the problem document.
+            faults: the field `errors` of the problem document, which shows the first `MAX_FAULTS`.
             headers: additional response headers.
         """
         super().__init__(detail or self.title)
         self.detail = detail or self.title
-        self.faults = tuple(faults)
+        self.faults = tuple(faults[:MAX_FAULTS])
+        self.has_more_faults = len(faults) > MAX_FAULTS
         self.headers = dict(headers or {})
 
 
@@ -66,7 +70,7 @@ class InvalidRequest(Problem):
         "The body, a query parameter, the path or a header is invalid. The field `errors` lists the faults: "
         "`pointer` is a JSON Pointer into the body, `parameter` names a query or path parameter, `header` names a "
         "header. `detail` says what is allowed, and `code` is a stable value for programs. Correct the faults before "
-        "you send the request again."
+        "you send the request again. If there are more than 100, `more` is true."
     )
 
     @classmethod

@@ -56,8 +56,8 @@ async def forgot(stack: Stack, email: str) -> httpx.Response:
     return await post(stack, "/auth/password/forgot", email=email)
 
 
-async def reset(stack: Stack, token: str, password: str = NEW_PASSWORD) -> httpx.Response:
-    return await post(stack, "/auth/password/reset", token=token, new_password=password)
+async def reset(stack: Stack, token: str, password: str = NEW_PASSWORD, **more: Any) -> httpx.Response:
+    return await post(stack, "/auth/password/reset", token=token, new_password=password, **more)
 
 
 async def log_in(stack: Stack, email: str, password: str = PASSWORD) -> httpx.Response:

@@ -25,9 +25,16 @@ class Machine:
         return (await self.http.get(path)).status_code
 
 
-async def make_key(stack: Stack, owner: Caller, scopes: Sequence[str] = SCOPES, **fields: Any) -> Machine:
-    """A new key of an account, by default with all scopes."""
-    body = {"name": "a machine", "scopes": list(scopes), "password": owner.password, **fields}
+def scopes_for(owner: Caller) -> list[str]:
+    """All scopes that an account can give to its keys."""
+    is_admin = "admin" in owner.grant["user"]["roles"]
+    return [scope for scope in SCOPES if is_admin or scope != "users:admin"]
+
+
+async def make_key(stack: Stack, owner: Caller, scopes: Sequence[str] | None = None, **fields: Any) -> Machine:
+    """A new key of an account, by default with all scopes that it can have."""
+    given = scopes_for(owner) if scopes is None else list(scopes)
+    body = {"name": "a machine", "scopes": given, "password": owner.password, **fields}
     response = await owner.http.post(KEYS, json=body)
     assert response.status_code == 201, response.text
     return Machine(stack, response.json())

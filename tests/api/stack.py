@@ -206,7 +206,7 @@ def assert_problem(response: httpx.Response, status: int, slug: str) -> dict[str
     assert response.headers["cache-control"] == "no-store"
     problem: dict[str, Any] = response.json()
     required = {"type", "title", "status", "detail", "instance", "request_id"}
-    assert required <= problem.keys() <= required | {"errors", "current"}
+    assert required <= problem.keys() <= required | {"errors", "more", "current"}
     assert problem["type"] == f"/problems/{slug}"
     assert problem["status"] == status
     assert problem["instance"] == response.request.url.path

@@ -10,12 +10,15 @@ import pytest
 
 from kingpost import clock
 from kingpost.auth.api_keys.key_format import is_well_formed, new_key
+from kingpost.auth.api_keys.scopes import SCOPES
 from kingpost.auth.api_keys.service import CACHE_LIFETIME, MAX_KEYS
 from tests.api.machines import KEYS, ME, NEW_KEY, Machine, list_keys, make_key
 from tests.api.stack import PASSWORD, UNKNOWN_ID, Caller, Serve, Stack, assert_problem, faults_of
 
 RESOURCES = "/api/v1/resources"
 NOTE = {"type": "note", "data": {}}
+DAY = 24 * 60 * 60
+WITHOUT_ADMIN = [scope for scope in SCOPES if scope != "users:admin"]
 
 
 # --- creating and listing ------------------------------------------------------------------------
@@ -34,7 +37,7 @@ async def test_a_new_key_is_returned_once_and_not_stored(stack: Stack) -> None:
         "id": created["id"],
         "hint": key[:7],
         "created_at": created["created_at"],
-        "expires_at": None,
+        "expires_at": clock.a_year_after(created["created_at"]),
         "last_used_at": None,
     }
     assert abs(datetime.fromisoformat(created["created_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
@@ -99,31 +102,63 @@ async def test_an_account_can_have_at_most_a_hundred_keys(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "stored"),
+    ("form", "stored"),
     [
-        (None, None),
-        ("2099-12-31T23:59:59Z", "2099-12-31T23:59:59.000Z"),
-        ("2099-12-31t23:59:59.1z", "2099-12-31T23:59:59.100Z"),
-        ("2099-12-31T23:59:59.1234567Z", "2099-12-31T23:59:59.124Z"),
-        ("2100-01-01T01:30:00+01:30", "2100-01-01T00:00:00.000Z"),
-        ("2099-12-31T19:00:00.5-05:00", "2100-01-01T00:00:00.500Z"),
-        ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"),
+        ("{day}T23:59:59Z", "{day}T23:59:59.000Z"),
+        ("{day}t23:59:59.1z", "{day}T23:59:59.100Z"),
+        ("{day}T23:59:59.1234567Z", "{day}T23:59:59.124Z"),
+        ("{next_day}T01:30:00+01:30", "{next_day}T00:00:00.000Z"),
+        ("{day}T19:00:00.5-05:00", "{next_day}T00:00:00.500Z"),
     ],
 )
-async def test_an_expiry_is_accepted_with_any_offset_and_stored_in_utc(
-    stack: Stack, given: str | None, stored: str | None
-) -> None:
+async def test_an_expiry_is_accepted_with_any_offset_and_stored_in_utc(stack: Stack, form: str, stored: str) -> None:
     owner = await stack.sign_up()
+    days = {"day": clock.after(30 * DAY)[:10], "next_day": clock.after(31 * DAY)[:10]}
+    given, stored = form.format(**days), stored.format(**days)
     machine = await make_key(stack, owner, expires_at=given)
     assert machine.created["expires_at"] == stored
     assert [item["expires_at"] for item in await list_keys(owner)] == [stored]
     assert await machine.status() == 200
 
 
+@pytest.mark.parametrize("given", [{}, {"expires_at": None}])
+async def test_a_key_without_an_expiry_lives_for_a_year(stack: Stack, given: dict[str, Any]) -> None:
+    owner = await stack.sign_up()
+    machine = await make_key(stack, owner, **given)
+    a_year_later = clock.a_year_after(machine.created["created_at"])
+    assert machine.created["expires_at"] == a_year_later
+    assert [item["expires_at"] for item in await list_keys(owner)] == [a_year_later]
+    assert (await owner.http.get(f"/api/v1/users/{owner.id}/export")).json()["api_keys"] == await list_keys(owner)
+
+
+async def test_a_key_lives_for_a_year_at_most(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    a_year_later = clock.a_year_after(clock.now())
+    machine = await make_key(stack, owner, expires_at=a_year_later)
+    assert machine.created["expires_at"] == a_year_later
+    for seconds in (5, DAY, 30 * DAY, 100 * 365 * DAY):
+        body = {"name": "x", "scopes": ["users:read"], "expires_at": clock.shifted(a_year_later, seconds)}
+        response = await owner.http.post(KEYS, json=body)
+        assert faults_of(response) == ["/expires_at"]
+        assert a_year_later[:16] in response.json()["errors"][0]["detail"]
+
+
+async def test_a_key_of_an_earlier_release_without_an_expiry_ends_a_year_after_its_creation(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    young, old = await make_key(stack, owner), await make_key(stack, owner)
+    created_at = clock.after(-366 * DAY)
+    await stack.execute(f"UPDATE api_keys SET expires_at = NULL WHERE user_id = '{owner.id}'")
+    await stack.execute(f"UPDATE api_keys SET created_at = '{created_at}' WHERE id = '{old.id}'")
+    assert [await young.status(), await old.status()] == [200, 401]
+    expected = [clock.a_year_after(created_at), young.created["expires_at"]]
+    assert [item["expires_at"] for item in await list_keys(owner)] == expected
+
+
 @pytest.mark.parametrize(
     "given",
     [
         "2020-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.999Z",
         "0001-01-01T00:00:00+14:00",
         "9999-12-31T23:59:59-01:00",
         "2099-12-31T23:59:59",
@@ -258,7 +293,7 @@ async def test_the_missing_scope_is_named(stack: Stack) -> None:
 
 async def test_keys_cannot_manage_keys_sessions_passwords_or_second_factors(stack: Stack, admin: Caller) -> None:
     owner = await stack.sign_up()
-    for machine in (await make_key(stack, owner), await make_key(stack, admin)):
+    for machine in (await make_key(stack, owner), await make_key(stack, admin, WITHOUT_ADMIN)):
         other = await make_key(stack, owner)
         passwords = {"current_password": owner.password, "new_password": "staple battery horse"}
         password = await machine.http.put(f"/api/v1/users/{owner.id}/password", json=passwords)
@@ -300,12 +335,12 @@ async def test_a_sign_up_uses_the_permissions_of_a_key_sent_with_it(serve: Serve
         body = {"email": f"new{time.monotonic_ns()}@example.com", "password": "correct horse battery"}
         return (await client.post("/api/v1/users", json=body)).status_code
 
-    created = await admin.http.post(KEYS, json=NEW_KEY | {"scopes": ["users:write"]})
+    created = await admin.http.post(KEYS, json=NEW_KEY | {"scopes": ["users:admin"]})
     machine = Machine(stack, created.json())
-    reader = (await admin.http.post(KEYS, json=NEW_KEY)).json()["key"]
     assert await status(machine.http) == 201
     assert await status(stack.client()) == 403
-    assert await status(stack.client(reader)) == 403
+    for scopes in (["users:write"], ["users:read"], WITHOUT_ADMIN):
+        assert await status((await make_key(stack, admin, scopes)).http) == 403
     assert await status(stack.client(new_key())) == 401
     assert (await admin.http.delete(f"{KEYS}/{machine.id}")).status_code == 204
     assert await status(machine.http) == 401

@@ -31,7 +31,7 @@ async def use_all_features(stack: Stack, email: str) -> Caller:
     grant = login.json()
     http = stack.client(grant["access_token"], address=ADDRESS, **{"User-Agent": AGENT})
     user = Caller(grant["user"]["id"], email, PASSWORD, grant, http)
-    enrolment = (await http.post("/api/v1/auth/totp")).json()
+    enrolment = (await http.post("/api/v1/auth/totp", json={"password": PASSWORD})).json()
     otp = code_at(enrolment["secret"], int(time.time()) // STEP)
     assert (await http.post("/api/v1/auth/totp/confirm", json={"otp": otp})).is_success
     await http.post("/api/v1/resources", json={"type": "note", "data": {"text": "a note about the engine"}})

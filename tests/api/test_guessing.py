@@ -12,6 +12,7 @@ import pytest_asyncio
 from kingpost import main
 from kingpost.auth.throttling.counters import FORGOTTEN_AFTER
 from kingpost.auth.throttling.memory import MemoryCounters
+from tests.api.enrolling import Enrolled, OtpClock, enrol
 from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem
 
 USUAL_ADDRESS, OTHER_ADDRESS = "198.51.100.1", "203.0.113.9"
@@ -269,6 +270,47 @@ async def test_existing_sessions_are_not_affected_by_guesses(limited: Stack, own
     assert (await http.post("/api/v1/auth/refresh", json=body)).status_code == 200
     passwords = {"current_password": PASSWORD, "new_password": "another horse battery"}
     assert (await http.put(f"/api/v1/users/{owner.id}/password", json=passwords)).status_code == 204
+
+
+# --- codes of a second factor -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def otp_clock(limited: Stack, monkeypatch: pytest.MonkeyPatch) -> OtpClock:
+    otp_clock = OtpClock()
+    monkeypatch.setattr(limited.kingpost.auth.second_factors, "_seconds", lambda: otp_clock.seconds)
+    return otp_clock
+
+
+async def send_code(stack: Stack, enrolled: Enrolled, otp: str, address: str) -> httpx.Response:
+    body = {"email": enrolled.caller.email, "password": PASSWORD, "otp": otp}
+    return await stack.client(address=address).post("/api/v1/auth/login", json=body)
+
+
+async def test_a_stranger_who_knows_the_password_does_not_hold_up_the_owner_at_the_usual_address(
+    limited: Stack, otp_clock: OtpClock
+) -> None:
+    enrolled = await enrol(limited, otp_clock)
+    wrong = otp_clock.wrong_code(enrolled.secret)
+    assert (await send_code(limited, enrolled, enrolled.codes[0], USUAL_ADDRESS)).status_code == 200
+    found = statuses([await send_code(limited, enrolled, wrong, new_address()) for _ in range(20)])
+    assert found == [401] * 5 + [429] * 15
+    assert delay(await send_code(limited, enrolled, otp_clock.code(enrolled.secret), new_address())) == 6
+    for otp in (otp_clock.code(enrolled.secret), enrolled.codes[1], enrolled.codes[2]):
+        assert (await send_code(limited, enrolled, otp, USUAL_ADDRESS)).status_code == 200
+    # At the usual address, too, codes cannot be guessed at will.
+    found = statuses([await send_code(limited, enrolled, wrong, USUAL_ADDRESS) for _ in range(7)])
+    assert found == [401] * 5 + [429] * 2
+
+
+async def test_codes_are_limited_for_a_network_across_accounts(limited: Stack, otp_clock: OtpClock) -> None:
+    # The limit of passwords would be reached first: all failures count there, too.
+    accounts = [await enrol(limited, otp_clock) for _ in range(3)]
+    wrong = otp_clock.wrong_code(accounts[0].secret)
+    found = []
+    for number in range(15):
+        found.append(await send_code(limited, accounts[number % 3], wrong, OTHER_ADDRESS))
+    assert statuses(found) == [401] * 10 + [429] * 5
 
 
 # --- the current password in requests with a session ------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from kingpost.http.app import router
 from kingpost.http.app.router import Route, Who
 from kingpost.main import ROUTES
 from tests.api.stack import PASSWORD, Caller, Serve, Stack, assert_problem, faults_of
@@ -50,7 +51,7 @@ async def test_a_chunked_body_without_content_length_is_limited_as_well(alice: C
         assert (await alice.http.send(request)).status_code == status
 
 
-ANONYMOUS = [route for route in ROUTES if route.body is not None and route.who in (Who.ANYONE, Who.ANYONE_OR_CALLER)]
+ANONYMOUS = [route for route in ROUTES if route.body is not None and route.who in router.ANONYMOUS]
 
 
 @pytest.mark.parametrize("route", ANONYMOUS, ids=lambda route: route.path)
@@ -258,3 +259,26 @@ async def test_patches_of_large_documents_are_applied(alice: Caller, part: str) 
 async def _chunks(content: bytes) -> Any:
     for start in range(0, len(content), 100_000):
         yield content[start : start + 100_000]
+
+
+# --- many faults -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("faulty", "count"), [('"\\u0000"', 100), ('"\\u0000"', 101), ("NaN", 500), ('{"a":1,"a":2}', 3), ("9" * 30, 5000)]
+)
+async def test_a_problem_lists_a_hundred_faults_and_says_that_there_are_more(
+    alice: Caller, faulty: str, count: int
+) -> None:
+    response = await post(alice, '{"list": [' + ",".join([faulty] * count) + "]}")
+    problem = assert_problem(response, 400, "invalid-request")
+    assert len(problem["errors"]) == min(count, 100)
+    assert problem.get("more", False) is (count > 100)
+
+
+@pytest.mark.parametrize("count", [1, 100, 101, 5000])
+async def test_the_faults_of_a_schema_are_counted_alike(alice: Caller, count: int) -> None:
+    body = {f"unknown_{n}": n for n in range(count)} | {"type": "note", "data": {}}
+    problem = assert_problem(await alice.http.post("/api/v1/resources", json=body), 400, "invalid-request")
+    assert len(problem["errors"]) == min(count, 100)
+    assert problem.get("more", False) is (count > 100)

@@ -144,7 +144,8 @@ async def test_responses_never_repeat_a_refused_password(client: httpx.AsyncClie
 
 async def test_problems_never_repeat_a_refused_value(alice: Caller) -> None:
     headers = {"Content-Type": "application/json", "If-Match": "Zq<script>", "X-Request-ID": "Zq<script>"}
-    path = f"/api/v1/resources/{UNKNOWN_ID}"
+    created = await alice.http.post("/api/v1/resources", json={"type": "note", "data": {}})
+    path = created.headers["location"]
     for body in (b'{"data": "Zq<script>"}', b'{"data": {"a": Zq<script>}}', b'{"data": {}, "type": "Zq<script>"}'):
         response = await alice.http.put(path, content=body, headers=headers)
         assert response.status_code == 400
@@ -177,7 +178,8 @@ async def test_a_client_disconnect_is_not_logged_as_an_error(stack: Stack, caplo
         sent.append(message)
 
     headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/api/v1/users", "query_string": b"", "headers": headers}
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/api/v1/users", "headers": headers}
+    scope |= {"raw_path": b"/api/v1/users", "query_string": b""}
     await stack.app(
         {**scope, "http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 8000), "client": None}, receive, send
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextvars import ContextVar
 
 import httpx
 import pytest
@@ -104,6 +105,49 @@ async def test_a_refresh_can_be_repeated_within_ten_seconds(stack: Stack, client
     assert again.status_code == 200
     assert again.json()["refresh_token"] == first["refresh_token"]
     assert (await refresh(client, first["refresh_token"])).status_code == 200
+
+
+AHEAD: ContextVar[float] = ContextVar("AHEAD", default=0.0)
+"""Seconds by which the clock of the node that handles a request is ahead."""
+
+
+@pytest.fixture
+def ahead(request: pytest.FixtureRequest, second_node: Stack, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Set the clock of the second node ahead; `AHEAD` must be set while it handles requests."""
+    after, sessions, seconds = clock.after, second_node.kingpost.auth.sessions, float(request.param)
+    monkeypatch.setattr(clock, "after", lambda shift: after(shift + AHEAD.get()))
+    monkeypatch.setattr(clock, "now", lambda: after(AHEAD.get()))
+    for part in (sessions._access_tokens, sessions._verified):
+        monkeypatch.setattr(part, "_seconds", lambda: time.time() + seconds)
+    return seconds
+
+
+@pytest.mark.parametrize("ahead", [-59, -30, -11, 11, 30, 59], indirect=True)
+async def test_nodes_whose_clocks_differ_refresh_the_sessions_of_each_other(
+    stack: Stack, second_node: Stack, ahead: float
+) -> None:
+    nodes = [(stack, 0.0), (second_node, ahead)]
+
+    async def refresh_at(number: int, token: str) -> str:
+        node, seconds = nodes[number]
+        AHEAD.set(seconds)
+        response = await refresh(node.client(), token)
+        assert response.status_code == 200, response.text
+        for other, its in nodes:
+            AHEAD.set(its)
+            http = other.client(response.json()["access_token"])
+            assert (await http.get("/api/v1/users/me")).status_code == 200
+        return str(response.json()["refresh_token"])
+
+    for first in (0, 1):
+        AHEAD.set(0.0)
+        token = (await stack.sign_up()).refresh_token
+        for turn in range(4):
+            used_at = (first + turn) % 2
+            successor = await refresh_at(used_at, token)
+            # The response was lost, and the client asks the other node.
+            assert await refresh_at(1 - used_at, token) == successor
+            token = successor
 
 
 async def test_concurrent_refreshes_with_one_token_all_get_the_same_successor(

@@ -37,6 +37,7 @@ async def export(
         "method": "GET",
         "scheme": "http",
         "path": EXPORT,
+        "raw_path": EXPORT.encode(),
         "query_string": b"",
         "headers": [(name.encode(), value.encode()) for name, value in lines.items()],
         "client": ("192.0.2.7", 50000),

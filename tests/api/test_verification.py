@@ -1,12 +1,15 @@
 """Section 4 of the contract: verified addresses. Section 3: changing addresses, and sign-up with verification."""
 
 import asyncio
+import html
 import json
 from typing import Any
 
 import httpx
 import pytest
 
+from kingpost import clock
+from kingpost.problems import Unavailable
 from tests.api.emails import (
     CONFIRM,
     MOVED,
@@ -53,6 +56,107 @@ async def text_of_newest_message(stack: Stack, to: str) -> str:
     message = await stack.mail(to)
     parts = [message.get_body((kind,)) for kind in ("plain", "html")]
     return "\n".join([*map(str, message.values()), *[part.get_content() for part in parts if part is not None]])
+
+
+# --- who asked for a link ------------------------------------------------------------------------
+
+STRANGER, BROWSER = "203.0.113.66", "Mozilla/5.0 <b>evil</b> & 'co'"
+
+
+async def page(stack: Stack, token: str | None) -> str:
+    params = {} if token is None else {"token": token}
+    response = await stack.client().get("/email/verify", params=params)
+    assert response.status_code == 200
+    assert response.headers["cache-control"] == "no-store"
+    return response.text
+
+
+async def test_the_page_of_a_link_says_who_signed_up_when_and_from_where(stack: Stack, strict: Stack) -> None:
+    for server in (stack, strict):
+        email, name = fresh_email(), 'Eve <script>alert(1)</script> "& sons"'
+        client = server.client(address=STRANGER, **{"User-Agent": BROWSER})
+        body = {"email": email, "password": PASSWORD, "name": name}
+        before = clock.to_the_minute(clock.now())
+        assert (await client.post("/api/v1/users", json=body)).is_success
+        token = await newest_token(server, email, VERIFY)
+        shown = await page(server, token)
+        after = clock.to_the_minute(clock.now())
+        for value in (email, name, STRANGER, BROWSER):
+            assert f"<dd><bdi>{html.escape(value)}</bdi></dd>" in shown
+        assert before in shown or after in shown
+        assert "someone else used your address" in shown
+        assert "<script>alert" not in shown
+        assert "<b>evil" not in shown
+        # The page does not use the token, however often it is loaded.
+        assert await page(server, token) == shown
+        assert (await verify(server, token)).status_code == 204
+        assert "<dd>" not in await page(server, token)
+
+
+async def test_the_message_says_when_and_from_where_but_nothing_that_a_stranger_wrote(stack: Stack) -> None:
+    email = fresh_email()
+    client = stack.client(address=STRANGER, **{"User-Agent": "visit evil.example"})
+    body = {"email": email, "password": PASSWORD, "name": "You won, see evil.example"}
+    assert (await client.post("/api/v1/users", json=body)).status_code == 201
+    text = await text_of_newest_message(stack, email)
+    assert text.count(f"UTC from {STRANGER}.") == 2
+    assert "evil.example" not in text
+
+
+async def test_the_page_says_who_asked_for_the_newest_link(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    first = await newest_token(stack, caller.email, VERIFY)
+    await stack.client(address=STRANGER).post("/api/v1/auth/email/resend", json={"email": caller.email})
+    token = await newest_token(stack, caller.email, VERIFY)
+    assert token != first
+    assert f"<bdi>{STRANGER}</bdi>" in await page(stack, token)
+    assert "<dd>" not in await page(stack, first)
+
+
+async def test_the_page_of_a_new_address_says_who_asked_for_the_change(strict: Stack) -> None:
+    caller, email = await verified_user(strict), fresh_email()
+    http = strict.client(caller.access_token, address=STRANGER)
+    body = {"email": email, "current_password": PASSWORD}
+    assert (await http.patch(f"/api/v1/users/{caller.id}", json=body)).status_code == 200
+    shown = await page(strict, await newest_token(strict, email, CONFIRM))
+    assert f"<bdi>{email}</bdi>" in shown
+    assert f"<bdi>{STRANGER}</bdi>" in shown
+    assert f"UTC from {STRANGER}." in await text_of_newest_message(strict, email)
+
+
+async def test_the_page_says_nothing_about_unknown_links_and_links_for_passwords(stack: Stack) -> None:
+    caller = await stack.sign_up()
+    await forgot(stack, caller.email)
+    for token in (None, "", "unknown", "<script>", await newest_token(stack, caller.email, RESET)):
+        shown = await page(stack, token)
+        assert "<dd>" not in shown
+        assert "<script>" not in shown
+        assert caller.email not in shown
+
+
+async def test_the_page_does_not_say_where_an_administrator_works(stack: Stack) -> None:
+    admin, email = await stack.sign_up_admin(), fresh_email()
+    http = stack.client(admin.access_token, address=STRANGER)
+    created = await http.post("/api/v1/users", json={"email": email, "password": PASSWORD})
+    moved = fresh_email()
+    await http.patch(f"/api/v1/users/{created.json()['id']}", json={"email": moved})
+    for to in (moved, email):
+        assert STRANGER not in await text_of_newest_message(stack, to)
+    shown = await page(stack, await newest_token(stack, moved, VERIFY))
+    assert f"<bdi>{moved}</bdi>" in shown
+    assert STRANGER not in shown
+
+
+async def test_the_page_works_while_the_database_does_not_answer(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = await serve()
+    caller = await stack.sign_up()
+    token = await newest_token(stack, caller.email, VERIFY)
+
+    async def unavailable(*_: object) -> None:
+        raise Unavailable
+
+    monkeypatch.setattr(type(stack.kingpost.stores.one_time_tokens), "find", unavailable)
+    assert "<button" in await page(stack, token)
 
 
 # --- verifying -----------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def server() -> Generator[MailServer]:
 
 
 def envelope(to: str = "ada@example.com") -> Envelope:
-    job = Messages(JobSealer(MasterSecret("secret"))).job("password-changed", to, None)
+    job = Messages(JobSealer(MasterSecret("secret"))).job("password-changed", to, None, api_keys="kept")
     return SENDER.envelope(job, RENDERED, to)
 
 

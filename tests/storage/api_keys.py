@@ -11,11 +11,21 @@ from tests.nodes import Node
 from tests.storage.samples import Write, id_and_time
 
 MOST = 100
+A_YEAR_LATER = "2027-11-22T10:00:00.000Z"
 
 
 def new_key(user_id: str, **fields: Any) -> APIKey:
     key_id, now = id_and_time()
-    key = APIKey(key_id, user_id, "nightly 'import' 🦊", ("resources:write", "users:read"), "kp_5fQx", now, None, None)
+    key = APIKey(
+        key_id,
+        user_id,
+        "nightly 'import' 🦊",
+        ("resources:write", "users:read"),
+        "kp_5fQx",
+        now,
+        A_YEAR_LATER,
+        None,
+    )
     return replace(key, **fields)
 
 

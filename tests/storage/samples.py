@@ -12,7 +12,7 @@ import msgspec
 from kingpost import clock
 from kingpost.accounts.one_time_tokens.store import OneTimeToken
 from kingpost.audit.store import AuditListing
-from kingpost.auth.revocations.store import RequireSession
+from kingpost.auth.revocations.store import EndAPIKeys, RequireSession
 from kingpost.jobs.store import Claim, FinishJob, SealedJob
 from kingpost.model import ADMIN, ActorType, AuditEntry, Resource, Session, SortKey, Status, User
 from kingpost.resources.store import CreateResource, DeleteResource, ReplaceResource
@@ -173,6 +173,7 @@ def effects_of(
     finishes: Claim | None = None,
     tokens: Sequence[OneTimeToken] = (),
     session_id: str | None = None,
+    keys_of: str | None = None,
 ) -> Effects:
     """Return effects of all kinds, in the order in which features pass them."""
     effects: list[msgspec.Struct] = [*audit, *jobs, *tokens]
@@ -180,4 +181,6 @@ def effects_of(
         effects.append(FinishJob(finishes.job_id, finishes.attempt))
     if session_id is not None:
         effects.append(RequireSession(session_id))
+    if keys_of is not None:
+        effects.append(EndAPIKeys(keys_of))
     return effects

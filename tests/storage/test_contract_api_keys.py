@@ -1,5 +1,8 @@
 """The contract of `APIKeys`, sentence by sentence, on every database and from two nodes at once."""
 
+import secrets
+from collections.abc import Awaitable
+
 import pytest
 from msgspec.structs import replace
 
@@ -9,13 +12,15 @@ from kingpost.auth.api_keys.store import APIKey
 from kingpost.jobs.store import SealedJob
 from kingpost.model import AuditEntry, User
 from kingpost.problems import Conflict, Unauthenticated
+from kingpost.storage.database import Query
 from kingpost.storage.effects import Effects
 from tests.nodes import Node
-from tests.storage.api_keys import MOST, add_key, new_key
+from tests.storage.api_keys import A_YEAR_LATER, MOST, add_key, new_key
 from tests.storage.one_time_tokens import add_token
 from tests.storage.samples import (
     WRITERS,
     add_admin,
+    add_session,
     add_user,
     create_resource,
     effects_of,
@@ -46,6 +51,37 @@ async def assert_only_stored(storage: Node, *effects: Effects) -> None:
     assert jobs == [job.id for c in effects for job in c if isinstance(job, SealedJob)]
 
 
+# --- the end of all keys of an account --------------------------------------------------------------
+
+
+async def test_all_keys_of_an_account_end_with_a_write(nodes: list[Node]) -> None:
+    user, other = await add_user(nodes[0]), await add_user(nodes[0])
+    for owner in (user, user, other):
+        await add_key(nodes[0], owner.id)
+    await nodes[0].sessions.end_all(user.id, effects=effects_of(keys_of=user.id))
+    assert [len(await nodes[1].api_keys.list(owner.id)) for owner in (user, other)] == [0, 1]
+
+
+async def test_no_key_survives_that_is_created_while_all_sessions_and_keys_of_its_account_end(
+    nodes: list[Node],
+) -> None:
+    user = await add_user(nodes[0])
+    session = await add_session(nodes[0], user.id)
+
+    def create(node: Node) -> Awaitable[None]:
+        alive = effects_of(session_id=session.id)
+        return node.api_keys.create(new_key(user.id), secrets.token_bytes(32), MOST, alive)
+
+    writers = nodes_in_turn(nodes)
+    end = nodes[0].sessions.end_all(user.id, effects=effects_of(keys_of=user.id))
+    half = len(writers) // 2
+    outcomes = await race(*map(create, writers[:half]), end, *map(create, writers[half:]))
+    counts = tally(outcomes)
+    assert counts.keys() <= {"won", "Unauthenticated"}
+    assert outcomes[half] == [session.id]
+    assert list(await nodes[1].api_keys.list(user.id)) == []
+
+
 # --- create, find and list -----------------------------------------------------------------------
 
 
@@ -73,10 +109,20 @@ async def test_a_key_is_not_found_by_another_hash(storage: Node) -> None:
 async def test_an_expired_key_is_not_found(storage: Node) -> None:
     user = await add_user(storage)
     await add_key(storage, user.id, b"expires", expires_at=LATER)
-    await add_key(storage, user.id, b"never")
+    await add_key(storage, user.id, b"later")
     for at, is_found in ((AT, True), (LATER, False), ("2027-01-01T00:00:00.000Z", False)):
         assert (await storage.api_keys.find(b"expires", at) is not None) == is_found
-        assert await storage.api_keys.find(b"never", at) is not None
+        assert await storage.api_keys.find(b"later", at) is not None
+
+
+async def test_a_key_that_an_earlier_release_stored_without_an_expiry_lives_for_a_year(storage: Node) -> None:
+    user = await add_user(storage)
+    created_at = {"created_at": "2025-11-22T10:00:00.001Z"}
+    key = await add_key(storage, user.id, b"a hash", **created_at)
+    await storage.database.write(Query(f"UPDATE api_keys SET expires_at = NULL WHERE id = '{key.id}'", ()))
+    assert await storage.api_keys.list(user.id) == [replace(key, expires_at=LATER)]
+    assert await storage.api_keys.find(b"a hash", AT) == (replace(key, expires_at=LATER), user)
+    assert await storage.api_keys.find(b"a hash", LATER) is None
 
 
 async def test_a_key_is_found_with_its_current_account_unless_suspended(nodes: list[Node]) -> None:
@@ -95,7 +141,7 @@ async def test_a_key_is_found_with_its_current_account_unless_suspended(nodes: l
 
 async def test_a_list_holds_all_keys_of_an_account_newest_first(nodes: list[Node]) -> None:
     user, other = await add_user(nodes[0]), await add_user(nodes[0])
-    keys = [await add_key(nodes[0], user.id, expires_at=expires_at) for expires_at in (None, AT, LATER)]
+    keys = [await add_key(nodes[0], user.id, expires_at=expires_at) for expires_at in (A_YEAR_LATER, AT, LATER)]
     await add_key(nodes[0], other.id)
     assert await nodes[1].api_keys.list(user.id) == keys[::-1]
     assert await nodes[1].api_keys.list(UNKNOWN_ID) == []

@@ -78,7 +78,7 @@ def reuse(token_hash: bytes, *, is_ended: bool = False) -> Given:
         if is_ended:
             await storage.sessions.end(session.id, None)
         return lambda node, effects: node.sessions.rotate(
-            session.id, token_hash, b"next", now, now, LONG_AGO, lambda user_id: effects
+            session.id, token_hash, b"next", now, 10, LONG_AGO, lambda user_id: effects
         )
 
     return given

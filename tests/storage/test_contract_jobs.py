@@ -168,6 +168,21 @@ async def test_a_job_is_either_finished_or_claimed_again(nodes: list[Node]) -> N
         assert await is_empty(nodes[0])
 
 
+# --- a clock that was ahead -------------------------------------------------------------------------
+
+
+async def test_a_job_of_a_clock_that_was_ahead_is_made_due(nodes: list[Node]) -> None:
+    for kind in ("delayed", "leased", "given up", "of the future"):
+        await nodes[0].jobs.add(new_job(kind))
+        (held,) = await nodes[0].jobs.claim(1, 120)
+        delay = {"delayed": 600, "of the future": 365 * 86400}.get(kind)
+        if kind != "leased":
+            await nodes[0].jobs.put_off(held.claim, "no luck", delay)
+    await race(*[node.jobs.pull_forward(3600) for node in nodes_in_turn(nodes)])
+    (due,) = await nodes[1].jobs.claim(10, 60)
+    assert due.job.kind == "of the future"
+
+
 # --- cleanup -------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,8 @@
 """The contract of `OneTimeTokens`, sentence by sentence, on every database and from two nodes at once."""
 
+from uuid import UUID
+
+import msgspec
 import pytest
 
 from kingpost import clock
@@ -141,6 +144,21 @@ async def test_an_allowance_counts_recent_entries_by_account_and_action(storage:
         both = Allowance(("mail.asked", "user.changed"), most, LONG_AGO)
         await storage.one_time_tokens.issue(token, allowance=both)
         assert await is_alive(storage, token) is goes
+
+
+@pytest.mark.parametrize(("ahead", "goes"), [(-10, False), (30, False), (90, True), (365 * 86400, True)])
+async def test_entries_of_a_clock_that_was_ahead_do_not_use_up_an_allowance_until_then(
+    storage: Node, ahead: int, goes: bool
+) -> None:
+    user = await add_user(storage)
+    at = clock.after(ahead)
+    entry_id = str(UUID(int=UUID(clock.first_id_of(at)).int | 7 << 76 | 2 << 62 | 1))
+    entry = new_entry("mail.asked", target_id=user.id)
+    await storage.audit.add(msgspec.structs.replace(entry, id=entry_id, created_at=at))
+    token = new_token(user)
+    allowance = Allowance(("mail.asked",), 1, clock.after(-3600))
+    await storage.one_time_tokens.issue(token, allowance=allowance)
+    assert await is_alive(storage, token) is goes
 
 
 async def test_an_exhausted_allowance_only_finishes_the_job_and_revokes_tokens(storage: Node) -> None:

@@ -203,6 +203,18 @@ async def test_a_step_is_used_once_and_no_older_step_after_it(nodes: list[Node])
     assert found.last_step == STEP + 3
 
 
+@pytest.mark.parametrize(("ahead", "is_free"), [(1, False), (4, False), (20, False), (21, True), (1_000_000, True)])
+async def test_a_step_of_a_clock_that_was_ahead_does_not_use_up_the_codes_until_then(
+    nodes: list[Node], ahead: int, is_free: bool
+) -> None:
+    user_id = await add_factor(nodes[0])
+    assert await nodes[0].second_factors.use_step(user_id, SEALED, STEP + ahead)
+    # Now the clock has been set back.
+    assert await nodes[1].second_factors.use_step(user_id, SEALED, STEP) is is_free
+    assert not await nodes[0].second_factors.use_step(user_id, SEALED, STEP)
+    assert await nodes[0].second_factors.use_step(user_id, SEALED, STEP + 1) is is_free
+
+
 async def test_a_step_of_an_unconfirmed_or_another_secret_is_not_used(storage: Node) -> None:
     user, user_id = await add_user(storage), await add_factor(storage)
     await storage.second_factors.begin(user.id, SEALED, BEGUN)

@@ -8,9 +8,11 @@ import pytest
 
 from kingpost import clock
 from kingpost.accounts.users.store import UserChange
+from kingpost.auth.revocations.store import EndAPIKeys
 from kingpost.auth.sessions.store import Rotation
 from kingpost.model import Session
 from kingpost.problems import Unauthenticated
+from kingpost.storage.database import Query
 from kingpost.storage.effects import Effects
 from tests.nodes import Node
 from tests.storage.samples import (
@@ -52,12 +54,16 @@ async def rotate(
     successor: bytes,
     at: str = AT,
     *,
-    not_before: str = LONG_AGO,
+    repeatable_for: int = 10,
     idle_since: str = LONG_AGO,
 ) -> Rotation | None:
     return await storage.sessions.rotate(
-        session_id, token, successor, at=at, not_before=not_before, idle_since=idle_since
+        session_id, token, successor, at=at, repeatable_for=repeatable_for, idle_since=idle_since
     )
+
+
+async def set_time(storage: Node, session: Session, column: str, time: str) -> None:
+    await storage.database.write(Query(f"UPDATE sessions SET {column} = '{time}' WHERE id = '{session.id}'", ()))
 
 
 async def is_alive(storage: Node, session: Session) -> bool:
@@ -129,7 +135,7 @@ async def test_the_parent_token_gets_the_same_rotation_within_the_grace_period(n
     session = await start(nodes[0])
     first = await rotate(nodes[0], session.id, b"1", b"2")
     for _ in range(3):
-        again = await rotate(nodes[1], session.id, b"1", b"2", LATER, not_before=AT)
+        again = await rotate(nodes[1], session.id, b"1", b"2", LATER)
         assert plain(again) == plain(first)
     assert await rotate(nodes[0], session.id, b"2", b"3", LATER) is not None
 
@@ -137,10 +143,34 @@ async def test_the_parent_token_gets_the_same_rotation_within_the_grace_period(n
 async def test_the_parent_token_ends_the_session_after_the_grace_period(nodes: list[Node]) -> None:
     session = await start(nodes[0])
     await rotate(nodes[0], session.id, b"1", b"2")
-    assert await rotate(nodes[1], session.id, b"1", b"2", LATER, not_before="2026-11-22T10:00:00.001Z") is None
+    assert await rotate(nodes[1], session.id, b"1", b"2", LATER, repeatable_for=0) is None
     assert not await is_alive(nodes[0], session)
     assert await rotate(nodes[0], session.id, b"2", b"3", LATER) is None
     assert session.id in await nodes[0].revocations.ended_within(60)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_repeatable"), [(-60, False), (-11, False), (-9, True), (30, True), (90, False)]
+)
+async def test_the_grace_period_is_measured_by_the_clock_of_the_database(
+    nodes: list[Node], seconds: int, is_repeatable: bool
+) -> None:
+    session = await start(nodes[0])
+    assert await rotate(nodes[0], session.id, b"1", b"2") is not None
+    await set_time(nodes[0], session, "rotated_at", clock.after(seconds))
+    assert (await rotate(nodes[1], session.id, b"1", b"2") is not None) is is_repeatable
+    assert await is_alive(nodes[0], session) is is_repeatable
+
+
+@pytest.mark.parametrize("ahead", [-3600, -60, -30, 30, 60, 3600])
+async def test_a_refresh_can_be_repeated_on_a_node_with_another_clock(nodes: list[Node], ahead: int) -> None:
+    session = await start(nodes[0], last_used_at=clock.after(-DAY))
+    first = await rotate(nodes[0], session.id, b"1", b"2", clock.after(ahead))
+    again = await rotate(nodes[1], session.id, b"1", b"2", clock.now())
+    assert first is not None
+    assert plain(again) == plain(first)
+    assert await rotate(nodes[1], session.id, b"2", b"3", clock.now()) is not None
+    assert await rotate(nodes[0], session.id, b"3", b"4", clock.after(ahead)) is not None
 
 
 @pytest.mark.parametrize("used", [0, 1, 2])
@@ -181,7 +211,7 @@ async def test_no_token_refreshes_an_ended_session(storage: Node) -> None:
 async def test_concurrent_refreshes_with_one_token_get_the_same_rotation(nodes: list[Node]) -> None:
     for _ in range(5):
         session = await start(nodes[0])
-        outcomes = await race(*[rotate(node, session.id, b"1", b"2", not_before=AT) for node in nodes_in_turn(nodes)])
+        outcomes = await race(*[rotate(node, session.id, b"1", b"2") for node in nodes_in_turn(nodes)])
         assert outcomes[0] is not None
         assert [plain(outcome) for outcome in outcomes] == [plain(outcomes[0])] * WRITERS
         assert await is_alive(nodes[0], session)
@@ -192,17 +222,14 @@ async def test_exactly_one_of_many_refreshes_with_different_clocks_sets_the_time
     session = await start(nodes[0])
     times = [f"2026-11-22T10:00:00.{number:03d}Z" for number in range(WRITERS)]
     outcomes = await race(
-        *[
-            rotate(node, session.id, b"1", b"2", time, not_before=AT)
-            for node, time in zip(nodes_in_turn(nodes), times, strict=True)
-        ]
+        *[rotate(node, session.id, b"1", b"2", time) for node, time in zip(nodes_in_turn(nodes), times, strict=True)]
     )
     assert {outcome.session.last_used_at for outcome in outcomes} == {outcomes[0].session.last_used_at}
 
 
 async def test_one_of_many_refreshes_without_a_grace_period_succeeds_and_the_session_ends(nodes: list[Node]) -> None:
     session = await start(nodes[0])
-    outcomes = await race(*[rotate(node, session.id, b"1", b"2", not_before=LATER) for node in nodes_in_turn(nodes)])
+    outcomes = await race(*[rotate(node, session.id, b"1", b"2", repeatable_for=0) for node in nodes_in_turn(nodes)])
     assert sum(outcome is not None for outcome in outcomes) == 1
     assert not await is_alive(nodes[0], session)
 
@@ -221,7 +248,7 @@ async def test_a_token_reuse_is_recorded_once_with_the_account(nodes: list[Node]
 
     outcomes = await race(
         *[
-            node.sessions.rotate(session.id, b"stolen", b"2", AT, LONG_AGO, LONG_AGO, new_effects(number))
+            node.sessions.rotate(session.id, b"stolen", b"2", AT, 10, LONG_AGO, new_effects(number))
             for number, node in enumerate(nodes_in_turn(nodes))
         ]
     )
@@ -246,12 +273,10 @@ async def test_only_a_token_reuse_in_an_active_session_is_recorded(storage: Node
 
     for session_id in (ended.id, expired.id, idle.id, suspended.id, UNKNOWN_ID):
         for token in (b"1", b"stolen"):
-            rotation = storage.sessions.rotate(
-                session_id, token, b"2", AT, LONG_AGO, "2026-11-22T09:00:00.000Z", new_effects
-            )
+            rotation = storage.sessions.rotate(session_id, token, b"2", AT, 10, "2026-11-22T09:00:00.000Z", new_effects)
             assert await rotation is None
     for _ in range(2):
-        assert await storage.sessions.rotate(alive.id, b"1", b"2", AT, LONG_AGO, LONG_AGO, new_effects) is not None
+        assert await storage.sessions.rotate(alive.id, b"1", b"2", AT, 10, LONG_AGO, new_effects) is not None
 
 
 async def test_a_refresh_during_a_logout_never_revives_the_session(nodes: list[Node]) -> None:
@@ -321,6 +346,35 @@ async def test_ending_all_sessions_leaves_other_accounts_alone(nodes: list[Node]
     assert list(await nodes[0].sessions.end_all(user.id)) == []
     assert not any([await is_alive(nodes[0], session) for session in mine])
     assert await is_alive(nodes[0], theirs)
+
+
+async def test_all_sessions_end_only_with_an_active_one_if_one_is_named(nodes: list[Node]) -> None:
+    user, theirs = await add_user(nodes[0]), await start(nodes[0])
+    mine = [await start(nodes[0], user.id) for _ in range(3)]
+    await nodes[0].sessions.end(mine[0].id, None)
+    entry = new_entry()
+    for named in (mine[0].id, UNKNOWN_ID):
+        assert list(await nodes[1].sessions.end_all(user.id, only_with=named, effects=[entry])) == []
+    assert await entries_of(nodes[0]) == []
+    assert await is_alive(nodes[0], mine[1])
+    ended = await nodes[1].sessions.end_all(user.id, only_with=mine[1].id, effects=[entry])
+    assert sorted(ended) == sorted(session.id for session in mine[1:])
+    assert [entry.id for entry in await entries_of(nodes[0])] == [entry.id]
+    assert await is_alive(nodes[0], theirs)
+
+
+async def test_many_sessions_that_end_all_at_once_do_so_once(nodes: list[Node]) -> None:
+    user = await add_user(nodes[0])
+    mine = [await start(nodes[0], user.id) for _ in range(WRITERS)]
+    writers = zip(nodes_in_turn(nodes), mine, strict=True)
+    outcomes = await race(
+        *[
+            node.sessions.end_all(user.id, only_with=session.id, effects=[new_entry(), EndAPIKeys(user.id)])
+            for node, session in writers
+        ]
+    )
+    assert sorted(id for ended in outcomes for id in ended) == sorted(session.id for session in mine)
+    assert len(await entries_of(nodes[0])) == 1
 
 
 # --- is_alive, ended_within, forget_expired ------------------------------------------------------

@@ -95,6 +95,8 @@ def test_pressing_the_button_confirms_an_address(server: Server, visit: Visit) -
     assert login(server, "ada@example.com") != 200
     assert visit.page.url == f"{server.url}/email/verify"
     assert visit.page.get_by_role("button").count() == 1
+    expect(visit.page.locator("dl")).to_contain_text("127.0.0.1")
+    expect(visit.page.locator("dl")).to_contain_text("python-httpx")
     visit.page.get_by_role("button", name="Confirm").click()
     visit.says("was confirmed")
     assert visit.page.get_by_role("button").count() == 0

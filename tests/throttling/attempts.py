@@ -2,7 +2,7 @@
 
 import uuid
 
-from kingpost.auth.throttling.counters import AttemptCounters, AttemptKeys, Backoff, ClientKeys
+from kingpost.auth.throttling.counters import AttemptCounters, AttemptKeys, Backoff, ClientKeys, Network
 
 
 def keys(account: str, address: str | None = None) -> AttemptKeys:
@@ -12,7 +12,12 @@ def keys(account: str, address: str | None = None) -> AttemptKeys:
 
 def client(account: str, address: str) -> ClientKeys:
     """Return the keys of a client that tries an account."""
-    return ClientKeys(address=address, pair=f"{account} at {address}")
+    return ClientKeys((Network(address),), pair=f"{account} at {address}")
+
+
+def site_client(account: str, address: str, site: str, clients: int) -> AttemptKeys:
+    """Return the keys of a client in a wider network, which counts as several clients."""
+    return AttemptKeys(account, ClientKeys((Network(address), Network(site, clients)), pair=f"{account} at {address}"))
 
 
 async def attempt(counters: AttemptCounters, account: str, backoff: Backoff, address: str | None = None) -> float:

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from kingpost.auth.throttling.counters import LONGEST_DELAY, AttemptCounters, Backoff
-from tests.throttling.attempts import attempt, attempt_from, client, is_usual, keys
+from kingpost.auth.throttling.counters import LONGEST_DELAY, AttemptCounters, AttemptKeys, Backoff, ClientKeys
+from tests.throttling.attempts import attempt, attempt_from, client, is_usual, keys, site_client
 
 THREE = Backoff(free=3, delay=60)
 QUICK = Backoff(free=3, delay=0.2)
@@ -220,6 +220,53 @@ async def test_counters_and_remembered_pairs_of_one_key_are_separate(counters: A
     assert await is_usual(counters, "a", "home")
     await use_up(counters, "b at home")
     assert not await is_usual(counters, "b", "home")
+
+
+async def test_a_wider_network_allows_more_attempts_and_then_delays_all_its_clients(
+    nodes: list[AttemptCounters],
+) -> None:
+    begun = [await nodes[n % 2].begin(site_client(f"account {n}", f"address {n}", "site", 4), THREE) for n in range(12)]
+    assert [one.wait for one in begun] == [0] * 12
+    refused = await nodes[0].begin(site_client("another", "yet another", "site", 4), THREE)
+    # Its back-off is that of four clients: the first delay is a fourth.
+    assert 14 < refused.wait <= 15
+    assert (await nodes[1].begin(site_client("another", "yet another", "other site", 4), THREE)).wait == 0
+    # Nothing was counted for the refused attempt, and a success takes back one attempt of each network.
+    assert (await nodes[1].begin(site_client("another", "yet another", "third site", 4), THREE)).wait == 0
+    client_keys = site_client("account 0", "address 0", "site", 4).client
+    await nodes[0].succeed("account 0", client_keys, 60)
+    assert (await nodes[1].begin(site_client("new", "new", "site", 4), THREE)).wait == 0
+    assert (await nodes[0].begin(site_client("newer", "newer", "site", 4), THREE)).wait > 0
+
+
+async def test_the_counter_of_a_wider_network_loses_attempts_faster(counters: AttemptCounters) -> None:
+    backoff = Backoff(free=3, delay=2.0)
+    for number in range(12):
+        assert (await counters.begin(site_client(f"{number}", f"at {number}", "site", 4), backoff)).wait == 0
+    await asyncio.sleep(0.51)
+    # It loses one in half a second, and each of its clients one in two seconds.
+    assert (await counters.begin(site_client("new", "new", "site", 4), backoff)).wait == 0
+
+
+@pytest.mark.parametrize("callers", [20, 100])
+async def test_concurrent_callers_from_one_site_get_only_its_free_attempts(
+    nodes: list[AttemptCounters], callers: int
+) -> None:
+    begun = await asyncio.gather(
+        *[nodes[n % 2].begin(site_client(f"a{n}", f"b{n}", "site", 4), THREE) for n in range(callers)]
+    )
+    assert sum(one.wait == 0 for one in begun) == 12
+
+
+async def test_a_pair_can_be_remembered_without_counting_any_network(nodes: list[AttemptCounters]) -> None:
+    without = AttemptKeys("a", ClientKeys((), "a at home"))
+    assert (await nodes[0].begin(without, THREE)).own == "a"
+    await nodes[0].succeed("a", without.client, 60)
+    await use_up(nodes[1], "a")
+    for _ in range(3):
+        begun = await nodes[1].begin(without, THREE)
+        assert (begun.wait, begun.own) == (0, "a at home")
+    assert (await nodes[0].begin(without, THREE)).wait > 0
 
 
 def test_the_delay_of_an_endless_attack_does_not_overflow() -> None:

@@ -66,6 +66,12 @@ async def test_an_older_state_is_ignored(mirror: Mirror) -> None:
     assert await passing(mirror, "a") == 1
 
 
+async def test_a_state_from_before_the_clock_of_the_server_was_set_back_is_replaced(mirror: Mirror) -> None:
+    mirror.learn("a", as_of=1e9, count=5, age=0, wait=60)
+    mirror.learn("a", as_of=1e9 - 3600, count=1, age=0, wait=0)
+    assert await passing(mirror, "a") == 4
+
+
 async def test_an_unshared_reset_overrides_the_state_of_the_server(mirror: Mirror) -> None:
     mirror.learn("a", as_of=1, count=5, age=0, wait=60)
     await mirror.succeed("a", client("a", "home"), 60)

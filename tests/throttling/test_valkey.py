@@ -68,6 +68,20 @@ async def test_every_key_in_valkey_expires(valkey_server: ValkeyServer, unhurrie
     assert lifetimes["kingpost:remembered:c at home"] == pytest.approx(77, abs=2)
 
 
+@pytest.mark.parametrize("ahead", [60, 3600, 365 * 86400])
+async def test_nobody_waits_for_a_clock_that_was_ahead_and_came_back(
+    valkey_server: ValkeyServer, unhurried_nodes: list[ValkeyCounters], ahead: int
+) -> None:
+    # What the counters looked like if the server's clock had been ahead during these attempts.
+    assert await passing(unhurried_nodes[0], "a") == 5
+    for field in ("counted_at", "waits_until"):
+        await valkey_server.command("HINCRBYFLOAT", "kingpost:attempts:a", field, str(ahead))
+    await valkey_server.command("EXPIRE", "kingpost:attempts:a", str(int(FORGOTTEN_AFTER) + ahead))
+    assert 50 < await attempt(unhurried_nodes[1], "a", FIVE) <= 60
+    lifetimes = await valkey_server.lifetimes()
+    assert lifetimes["kingpost:attempts:a"] == pytest.approx(FORGOTTEN_AFTER, abs=2)
+
+
 async def test_each_node_continues_with_its_own_counts_without_valkey(
     valkey_server: ValkeyServer, valkey_nodes: list[ValkeyCounters], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,11 +16,10 @@ from kingpost.http.app.input import MAX_ITEMS, _abridged, schema_faults
 from kingpost.http.app.schemas import JSONPatchOperation
 from kingpost.http.server import collection
 from kingpost.jsontools import json_patch, merge_patch
-from kingpost.jsontools.faults import MAX_FAULTS
 from kingpost.jsontools.strict import JSONLimits, decode, decode_stored
 from kingpost.jsontools.worker import SMALL, Worker
 from kingpost.model import Resource
-from kingpost.problems import InvalidRequest, Problem, TooLarge
+from kingpost.problems import MAX_FAULTS, InvalidRequest, Problem, TooLarge
 from kingpost.resources.schemas import CreateResource
 from kingpost.resources.service import Resources
 from tests.timing import assert_linear

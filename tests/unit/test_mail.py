@@ -43,11 +43,11 @@ def load(directory: Path, **variables: str) -> Settings:
 
 
 def test_a_message_is_sealed_for_its_account() -> None:
-    job = MESSAGES.job("verify-email", "ada@example.com", "the id", token="0123")
+    job = MESSAGES.job("reset-password", "ada@example.com", "the id", token="0123")
     assert (job.kind, job.user_id) == ("mail", "the id")
     assert b"ada@example.com" not in job.sealed
     assert b"0123" not in job.sealed
-    assert SEALER.open(job, Mail) == Mail("verify-email", "ada@example.com", {"token": "0123"})
+    assert SEALER.open(job, Mail) == Mail("reset-password", "ada@example.com", {"token": "0123"})
 
 
 def test_the_message_to_the_old_address_does_not_name_the_new_address() -> None:
@@ -92,7 +92,7 @@ def test_every_link_starts_with_the_public_url() -> None:
 
 
 def test_values_are_escaped_in_html_but_not_in_text() -> None:
-    rendered = templates(sender_name="R&D <script>").render("password-changed", {})
+    rendered = templates(sender_name="R&D <script>").render("password-changed", {"api_keys": "kept"})
     assert "R&amp;D &lt;script&gt;" in rendered.html
     assert "R&D <script>" in rendered.text
     assert "<script>" not in rendered.html
@@ -113,7 +113,9 @@ def test_an_operator_can_replace_single_template_files(tmp_path: Path) -> None:
     assert rendered.subject == "Welcome to Example"
     assert rendered.text == f"Klick: {URL}/email/verify?token=T T\n"
     assert "Confirm your e-mail address" in rendered.html
-    assert templates(tmp_path).render("password-changed", {}) == templates().render("password-changed", {})
+    assert templates(tmp_path).render("password-changed", {"api_keys": "kept"}) == templates().render(
+        "password-changed", {"api_keys": "kept"}
+    )
 
 
 def test_an_operator_can_change_the_layout_of_all_messages(tmp_path: Path) -> None:
@@ -130,9 +132,9 @@ def test_templates_are_read_once_at_the_start(tmp_path: Path) -> None:
     file.write_text("Subject: One\n\none")
     made = templates(tmp_path)
     file.write_text("Subject: Two\n\n{{ broken")
-    assert made.render("password-changed", {}).subject == "One"
+    assert made.render("password-changed", {"api_keys": "kept"}).subject == "One"
     file.unlink()
-    assert made.render("password-changed", {}).text == "one\n"
+    assert made.render("password-changed", {"api_keys": "kept"}).text == "one\n"
 
 
 @pytest.mark.parametrize(
@@ -324,7 +326,9 @@ async def test_a_job_is_delivered_as_a_file(tmp_path: Path, monkeypatch: pytest.
 async def test_a_job_sealed_with_another_secret_is_refused(tmp_path: Path) -> None:
     delivery = Delivery.of(load(tmp_path, MAIL_URL=f"file:{tmp_path}/outbox"), JobSealer(MasterSecret("another")))
     with pytest.raises(UnreadableJob):
-        await delivery.deliver(ClaimedJob(MESSAGES.job("password-changed", "ada@example.com", None), 1))
+        await delivery.deliver(
+            ClaimedJob(MESSAGES.job("password-changed", "ada@example.com", None, api_keys="kept"), 1)
+        )
     assert list(tmp_path.iterdir()) == []
 
 

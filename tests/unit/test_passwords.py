@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import unicodedata
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
 from importlib import resources
 
@@ -307,6 +307,25 @@ async def test_new_passwords_leave_half_of_the_queue_to_logins(monkeypatch: pyte
         gate.open.set()
         assert await asyncio.gather(*logging_in) == [False] * 2
         assert len(await asyncio.gather(*signing_up)) == 2
+
+
+async def test_logins_are_checked_before_new_passwords_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with narrow(monkeypatch, waiting=8, deadline=10) as (hasher, gate):
+        done: list[str] = []
+
+        async def note(name: str, job: Awaitable[object]) -> None:
+            await job
+            done.append(name)
+
+        tasks = [asyncio.create_task(note("login", hasher.verify(None, GOOD)))]
+        await gate.wait_for()
+        tasks += [asyncio.create_task(note("sign-up", hasher.hash(GOOD))) for _ in range(3)]
+        await asyncio.sleep(0)
+        tasks += [asyncio.create_task(note("login", hasher.verify(None, GOOD))) for _ in range(3)]
+        await asyncio.sleep(0)
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        assert done == ["login"] * 4 + ["sign-up"] * 3
 
 
 async def test_a_call_past_its_deadline_is_unavailable_and_never_hashed(

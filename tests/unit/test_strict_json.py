@@ -12,9 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kingpost.jsontools import strict as strict_json
-from kingpost.jsontools.faults import MAX_FAULTS
 from kingpost.jsontools.strict import JSONLimits, decode
-from kingpost.problems import Fault, InvalidRequest
+from kingpost.problems import MAX_FAULTS, Fault, InvalidRequest
 
 MIB = 2**20
 

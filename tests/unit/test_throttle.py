@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import ipaddress
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kingpost.auth.throttling.counters import AttemptKeys, Backoff, Begun
 from kingpost.auth.throttling.memory import MemoryCounters
 from kingpost.auth.throttling.pending import QUEUE_LENGTH
-from kingpost.auth.throttling.service import Attempt, Throttle, network_of
+from kingpost.auth.throttling.service import Attempt, Throttle, networks_of
 from kingpost.problems import InvalidCredentials, MfaRequired, RateLimited, Unavailable
 from kingpost.secret import MasterSecret
 from kingpost.settings import Rate
@@ -31,7 +34,7 @@ class Spied(MemoryCounters):
     async def begin(self, keys: AttemptKeys, backoff: Backoff) -> Begun:
         self.keys.add(keys.account)
         if keys.client is not None:
-            self.keys |= {keys.client.address, keys.client.pair}
+            self.keys |= {keys.client.pair, *[network.key for network in keys.client.networks]}
         return await super().begin(keys, backoff)
 
 
@@ -58,9 +61,10 @@ async def test_keys_do_not_reveal_account_or_address() -> None:
         async with throttle.password(EMAIL, ADDRESS) as attempt:
             attempt.succeed()
         await over(throttle.proof("an id"))
-        await over(throttle.code("an id"))
-    # Account, address, the pair of both, proof and code; none of them is the same with another secret.
-    assert len(spied.keys) == 10
+        await over(throttle.code("an id", ADDRESS))
+    # Account, address and the pair of both, for passwords and for codes, and proof; none of them is the same with
+    # another secret.
+    assert len(spied.keys) == 14
     assert all(len(key) == 64 and int(key, 16) for key in spied.keys)
 
 
@@ -120,11 +124,11 @@ async def test_codes_have_five_free_attempts_and_the_same_delays() -> None:
     for rate, first in ((None, 6), (THREE, 20)):
         throttle = Throttle(MemoryCounters(), rate, SECRET)
         for _ in range(5):
-            await over(throttle.code("an id"))
+            await over(throttle.code("an id", ADDRESS))
         with pytest.raises(RateLimited) as refused:
-            await over(throttle.code("an id"))
+            await over(throttle.code("an id", ADDRESS))
         assert refused.value.headers == {"Retry-After": str(first)}
-        await over(throttle.code("another id"))
+        await over(throttle.code("another id", None))
 
 
 async def test_no_password_attempt_is_counted_without_a_limit(throttle: Throttle) -> None:
@@ -234,16 +238,98 @@ async def test_an_attempt_cancelled_at_its_end_is_no_longer_in_progress() -> Non
 
 
 @pytest.mark.parametrize(
-    ("address", "network"),
+    ("address", "networks"),
     [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "20010db800010002/64"),
-        ("2001:DB8:1:2::", "20010db800010002/64"),
-        ("fe80::1%eth0", "fe80000000000000/64"),
-        ("::1", "0/64"),
-        ("a socket", "a socket"),
+        ("192.0.2.1", ["192.0.2.1"]),
+        ("::ffff:192.0.2.1", ["192.0.2.1"]),
+        ("::FFFF:c000:201", ["192.0.2.1"]),
+        ("2001:db8:1:2:3:4:5:6", ["20010db800010002/64", "20010db80001/48"]),
+        ("2001:DB8:1:2::", ["20010db800010002/64", "20010db80001/48"]),
+        ("2001:0db8:0001:0002:0000:0000:0000:0000", ["20010db800010002/64", "20010db80001/48"]),
+        ("2001:db8:1:3::1", ["20010db800010003/64", "20010db80001/48"]),
+        ("2001:db8:2:2::1", ["20010db800020002/64", "20010db80002/48"]),
+        ("fe80::1%eth0", ["fe80000000000000/64", "fe8000000000/48"]),
+        ("::1", ["0/64", "0/48"]),
+        ("a socket", ["a socket"]),
     ],
 )
-def test_a_client_is_its_address_or_its_network(address: str, network: str) -> None:
-    assert network_of(address) == network
+def test_a_client_is_its_address_or_its_networks(address: str, networks: list[str]) -> None:
+    assert [network.key for network in networks_of(address)] == networks
+    assert [network.clients for network in networks_of(address)] == [1, 16][: len(networks)]
+
+
+@given(st.integers(0, 2**128 - 1))
+def test_every_notation_of_an_address_is_the_same_client(number: int) -> None:
+    address = ipaddress.IPv6Address(number)
+    expected = networks_of(str(address))
+    assert networks_of(address.exploded.upper()) == networks_of(address.compressed.upper()) == expected
+
+
+# --- codes, and the /48 ------------------------------------------------------------------------------
+
+HOME, STRANGER = "2001:db8:1:2::1", "203.0.113.9"
+
+
+async def right(attempt: AbstractAsyncContextManager[Attempt]) -> None:
+    async with attempt as made:
+        made.succeed()
+
+
+async def refused(attempt: AbstractAsyncContextManager[Attempt]) -> bool:
+    try:
+        await over(attempt)
+    except RateLimited:
+        return True
+    return False
+
+
+async def test_wrong_codes_of_a_stranger_do_not_delay_the_owner_at_a_usual_address(throttle: Throttle) -> None:
+    await right(throttle.code("an id", HOME))
+    for number in range(20):
+        await refused(throttle.code("an id", f"203.0.113.{number}"))
+    assert await refused(throttle.code("an id", STRANGER))
+    for _ in range(3):
+        await right(throttle.code("an id", HOME))
+    # The usual address has its own allowance, and no more.
+    assert [await refused(throttle.code("an id", HOME)) for _ in range(6)] == [False] * 5 + [True]
+
+
+async def test_wrong_codes_count_for_the_network_over_all_accounts(throttle: Throttle) -> None:
+    assert [await refused(throttle.code(f"{n}", STRANGER)) for n in range(11)] == [False] * 10 + [True]
+    assert not await refused(throttle.code("another", HOME))
+
+
+async def test_codes_are_limited_for_accounts_alone_where_logins_are_not_limited() -> None:
+    throttle = Throttle(MemoryCounters(), None, SECRET)
+    assert not any([await refused(throttle.code(f"{n}", STRANGER)) for n in range(100)])
+    await right(throttle.code("an id", HOME))
+    assert [await refused(throttle.code("an id", STRANGER)) for _ in range(6)] == [False] * 5 + [True]
+    assert not await refused(throttle.code("an id", HOME))
+
+
+async def test_codes_and_passwords_of_a_network_are_counted_separately(throttle: Throttle) -> None:
+    for number in range(10):
+        await over(throttle.code(f"{number}", ADDRESS))
+    assert await refused(throttle.code("another", ADDRESS))
+    await fail(throttle, 3)
+    await over(throttle.code("yet another", HOME))
+
+
+@pytest.mark.parametrize("kind", ["passwords", "codes"])
+async def test_rotating_the_networks_of_a_site_gains_little(throttle: Throttle, kind: str) -> None:
+    def attempt(number: int, site: int) -> AbstractAsyncContextManager[Attempt]:
+        address = f"2001:db8:{site}:{number:x}::1"
+        if kind == "codes":
+            return throttle.code(f"{number}", address)
+        return throttle.password(f"{number}@example.com", address)
+
+    allowed = 16 * (2 * 5 if kind == "codes" else 3)
+    passed = [not await refused(attempt(number, 1)) for number in range(2 * allowed)]
+    assert passed == [True] * allowed + [False] * allowed
+    assert not await refused(attempt(0, 2))
+
+
+async def test_right_passwords_leave_no_trace_in_the_counters_of_a_site(throttle: Throttle) -> None:
+    for number in range(200):
+        await right(throttle.password(f"{number}@example.com", f"2001:db8:1:{number:x}::1"))
+    assert not await refused(throttle.password(EMAIL, "2001:db8:1:ffff::1"))

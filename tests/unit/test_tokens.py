@@ -124,7 +124,7 @@ def node() -> Node:
 def test_an_issued_token_is_verified(node: Node) -> None:
     verified = node.verify(node.tokens.issue(USER, SESSION, ("user", "admin")))
     principal = Principal(USER, SESSION, frozenset({"user", "admin"}))
-    assert verified == VerifiedToken(principal, int(NOW) + 600, node.key.id)
+    assert verified == VerifiedToken(principal, int(NOW) - 60, int(NOW) + 600, node.key.id)
 
 
 def test_the_forging_helpers_can_create_valid_tokens(node: Node) -> None:
@@ -448,7 +448,7 @@ def test_refusals_do_not_reveal_the_token(node: Node) -> None:
 
 
 def verified_until(expires_at: float, key_id: str = "key") -> VerifiedToken:
-    return VerifiedToken(Principal(USER, SESSION, frozenset({"user"})), expires_at, key_id)
+    return VerifiedToken(Principal(USER, SESSION, frozenset({"user"})), 0, expires_at, key_id)
 
 
 def test_a_verified_token_is_cached_until_it_expires() -> None:
@@ -462,6 +462,18 @@ def test_a_verified_token_is_cached_until_it_expires() -> None:
     assert tokens.remembered("token") is verified
     seconds.seconds = NOW + 10
     assert tokens.remembered("token") is None
+
+
+def test_a_cached_token_of_a_clock_that_was_ahead_is_not_valid_until_then() -> None:
+    seconds, year = Clock(), 365 * 86400
+    tokens = VerifiedTokens(seconds=seconds)
+    seconds.seconds = NOW + year
+    issued = int(NOW) + year
+    tokens.remember("token", VerifiedToken(verified_until(0).principal, issued - 60, issued + 600, "key"))
+    assert tokens.remembered("token") is not None
+    for ahead, is_valid in ((year, False), (61, False), (60, True), (0, True), (-599, True), (-600, False)):
+        seconds.seconds = issued - ahead
+        assert (tokens.remembered("token") is not None) is is_valid, ahead
 
 
 def test_the_cache_is_bounded_and_evicts_the_oldest_token_first() -> None:

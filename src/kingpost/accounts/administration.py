@@ -94,7 +94,7 @@ class Administration:
         if faults:
             raise InvalidRequest.of(*[Fault(detail, code, pointer="/password") for code, detail in faults])
         password_hash = await self._hasher.hash(password)
-        notice = self._messages.job("password-changed", user.email, user.id)
+        notice = self._messages.job("password-changed", user.email, user.id, api_keys="kept")
         effects = [_entry("user.password_changed", user), notice]
         ended = await self._credentials.change_password(user.id, password_hash, clock.now(), None, effects)
         return len(ended)

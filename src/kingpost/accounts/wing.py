@@ -13,6 +13,7 @@ from kingpost.accounts.mail_requests.service import MailRequests
 from kingpost.accounts.one_time_tokens.schemas import ExportedToken
 from kingpost.accounts.one_time_tokens.store import OneTimeTokenStore
 from kingpost.accounts.pages import routes as page_routes
+from kingpost.accounts.pages.asked import AskedFor
 from kingpost.accounts.recovery import routes as recovery_routes
 from kingpost.accounts.recovery.service import Recovery
 from kingpost.accounts.registration import routes as registration_routes
@@ -87,7 +88,7 @@ class Accounts:
             *bind(verification_routes.ROUTES, self.verification),
             *bind(mail_request_routes.ROUTES, self.mail_requests),
             *bind(recovery_routes.ROUTES, self.recovery),
-            *bind(page_routes.ROUTES, None),
+            *bind(page_routes.ROUTES, AskedFor(self.one_time_tokens)),
         ]
 
     def job_handlers(self) -> Mapping[str, Handler]:

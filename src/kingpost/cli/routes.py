@@ -27,8 +27,8 @@ Every route of the server. This page is made from the code by
 
 *Who* may call a route: `anyone` (credentials are ignored), `optional` (the handler decides whether an access token is
 needed, and what it allows), `caller` (needs an access token) or `admin` (needs the access token of an administrator).
-*Scope* is the scope that an API key needs; a route without a scope does not accept API keys. A `GET` route answers
-`HEAD` too. Paths below `/api/v1/` are served below `/api/` as well.
+*Scope* is the scope that an API key needs, or several of which it needs one; a route without a scope does not accept
+API keys. A `GET` route answers `HEAD` too. Paths below `/api/v1/` are served below `/api/` as well.
 
 """
 
@@ -66,7 +66,7 @@ def markdown() -> str:
 
 def _summary(route: Route[Any]) -> RouteSummary:
     handler = f"{route.handler.__module__}.{route.handler.__qualname__}"
-    return RouteSummary(route.method, public_path(route), CALLERS[route.who], route.scope, handler)
+    return RouteSummary(route.method, public_path(route), CALLERS[route.who], ",".join(route.scopes) or None, handler)
 
 
 def _cells(summary: RouteSummary) -> Sequence[str]:

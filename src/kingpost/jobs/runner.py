@@ -31,6 +31,8 @@ DATABASE_RETRY_DELAY = 5.0
 """Seconds until the next poll when jobs cannot be claimed."""
 OUTCOME_RETRY_DELAY = 1.0
 """Seconds until the next attempt to store the outcome of a job."""
+LONGEST_DELAY = 60 * 60
+"""Seconds: no job is due later than this. Leases and the delays of `RetryPolicy` are far shorter."""
 GIVEN_UP_RETENTION = 30 * 24 * 60 * 60
 """Seconds for which a job that was given up stays in the database, so that the operator can inspect it."""
 
@@ -120,7 +122,11 @@ class JobRunner:
         self._wake_up.set()
 
     async def sweep(self) -> None:
-        """Delete the jobs that were given up and were created more than `GIVEN_UP_RETENTION` ago."""
+        """Delete the jobs that were given up and were created more than `GIVEN_UP_RETENTION` ago.
+
+        Jobs that are due later than any delay or lease are due now: the clock that set them has been set back since.
+        """
+        await self._jobs.pull_forward(LONGEST_DELAY)
         await self._jobs.forget_given_up(clock.after(-GIVEN_UP_RETENTION))
 
     async def _poll(self) -> None:

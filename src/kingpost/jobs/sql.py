@@ -65,6 +65,8 @@ class SQLJobs:
             failed.values(last_error=error, due_at=database_after(bindparam("seconds"))).returning(jobs.c.id), dialect
         )
         self._give_up = Statement(failed.values(last_error=error, due_at=null()).returning(jobs.c.id), dialect)
+        is_far_off = jobs.c.due_at > database_after(bindparam("seconds"))
+        self._pull_forward = Statement(update(jobs).where(is_far_off).values(due_at=database_now()), dialect)
         given_up = jobs.c.due_at.is_(None), jobs.c.created_at < bindparam("before", type_=Time)
         self._forget = Statement(delete(jobs).where(*given_up), dialect)
 
@@ -88,6 +90,9 @@ class SQLJobs:
             await self._database.write(self._give_up(**held, error=error))
         else:
             await self._database.write(self._put_off(**held, error=error, seconds=seconds))
+
+    async def pull_forward(self, seconds: int) -> None:
+        await self._database.write(self._pull_forward(seconds=seconds))
 
     async def forget_given_up(self, before: str) -> None:
         await self._database.write(self._forget(before=before))

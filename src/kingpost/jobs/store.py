@@ -86,6 +86,10 @@ class JobStore(Protocol):
         """
         ...
 
+    async def pull_forward(self, seconds: int) -> None:
+        """Make the jobs due now that would be due only after `seconds`: the database's clock has been set back."""
+        ...
+
     async def forget_given_up(self, before: str) -> None:
         """Delete the jobs that were given up and were created before a time."""
         ...

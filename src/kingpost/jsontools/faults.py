@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any, Final
 
-from kingpost.problems import Fault
+from kingpost.problems import MAX_FAULTS, Fault
 
-MAX_FAULTS: Final = 100
-"""Maximum number of faults in a response. Without it, an attacker could get a response larger than the body."""
+ENOUGH: Final = MAX_FAULTS + 1
+"""The number of faults after which the search ends. The last one only shows that a response does not list all."""
 
 MAX_POINTER: Final = 1024
-"""Maximum number of characters in a pointer, for the same reason."""
+"""Maximum number of characters in a pointer, which bounds the size of a response."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _UNSAFE: Final = re.compile("[\0\ud800-\udfff]")
@@ -23,7 +23,7 @@ class DuplicateKeys(list[tuple[str, Any]]):
 
 
 def find_faults(value: Any, max_keys: int, max_integer: int) -> list[Fault]:
-    """Return the faults of a decoded body, in the order of the body, at most `MAX_FAULTS`.
+    """Return the faults of a decoded body, in the order of the body, at most `ENOUGH`.
 
     The function recurses, so the decoder must limit the depth of the body.
 
@@ -77,7 +77,7 @@ class _Inspection:
                 self._check_text(step)
             if value is not None:
                 self.visit(value)
-            if len(self.faults) >= MAX_FAULTS:
+            if len(self.faults) >= ENOUGH:
                 break
         path.pop()
 
@@ -96,7 +96,7 @@ class _Inspection:
 
     def report(self, code: str, detail: str) -> None:
         """Add a fault at the current position."""
-        if len(self.faults) < MAX_FAULTS:
+        if len(self.faults) < ENOUGH:
             self.faults.append(Fault(detail, code, pointer=pointer(self._path)))
 
 

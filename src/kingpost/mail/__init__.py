@@ -27,13 +27,14 @@ type TemplateName = Literal[
 TEMPLATES: tuple[TemplateName, ...] = get_args(TemplateName.__value__)
 
 VALUES: Mapping[TemplateName, frozenset[str]] = dict.fromkeys(TEMPLATES, frozenset[str]()) | {
-    "verify-email": frozenset({"token"}),
+    "verify-email": frozenset({"token", "asked_at", "asked_from"}),
     "set-password": frozenset({"token"}),
     "reset-password": frozenset({"token"}),
-    "confirm-new-email": frozenset({"token"}),
+    "confirm-new-email": frozenset({"token", "asked_at", "asked_from"}),
     "email-change-requested": frozenset({"token", "new_email"}),
     "email-changed": frozenset({"new_email"}),
     "api-key-created": frozenset({"hint"}),
+    "password-changed": frozenset({"api_keys"}),
 }
 """The values that each template needs, beside those that all templates get."""
 
@@ -60,7 +61,8 @@ class Messages:
             to: the recipient's address.
             user_id: the account that the message is about. Deleting the account deletes the job.
             values: the values that `VALUES` names for the template. `new_email` is masked, because another person
-                may read the old mailbox.
+                may read the old mailbox. `api_keys` is `kept` or `revoked`.
+                `asked_at` and `asked_from` say when and from which client address the message was asked for.
 
         Raises:
             ValueError: `values` are not those that the template needs.

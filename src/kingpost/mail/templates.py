@@ -23,7 +23,14 @@ PAGES: Mapping[TemplateName, str] = {
     "reset-password": "/password/reset",
 }
 """The path of the link in a message, by template."""
-SAMPLES = {"token": "sample-token", "new_email": "a***@example.com", "hint": "kp_a1B2"}
+SAMPLES = {
+    "token": "sample-token",
+    "new_email": "a***@example.com",
+    "hint": "kp_a1B2",
+    "api_keys": "revoked",
+    "asked_at": "2026-11-22 10:15 UTC",
+    "asked_from": "192.0.2.1",
+}
 
 
 class Templates:

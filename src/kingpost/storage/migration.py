@@ -11,7 +11,7 @@ from pathlib import Path
 from kingpost.storage import CannotOpen
 from kingpost.storage.database import Database, Query, Script
 
-HEAD = "0004"
+HEAD = "0005"
 MIGRATION_LOCK = 0x6D696772
 
 FIND_TABLE = {

@@ -54,7 +54,7 @@ def routes(record_types: Mapping[str, Any]) -> tuple[Route[Exports], ...]:
             path="/api/users/{id}/export",
             handler=export_user,
             who=Who.CALLER,
-            scope="users:read",
+            scopes=("users:read",),
             tag=USERS,
             summary="Export all data stored about an account",
             description="An API key also needs the scope `resources:read`.",

@@ -120,7 +120,7 @@ class MailRequests:
             NotFound: the account is gone.
             Superseded: another worker has claimed the job.
         """
-        token = _new_token(template, user)
+        token = _new_token(context, template, user)
         effects = self._effects(context, template, user, token, finish)
         await self._tokens.issue(token.stored, effects, kills=KILLS[template], allowance=_allowance(template))
 
@@ -155,7 +155,7 @@ class MailRequests:
 
     async def _renew(self, context: Context, template: RequestedTemplate, user: User, finish: FinishJob) -> bool:
         """Send a new link if the account has one of this kind that is still valid; return whether it has."""
-        token = _new_token(template, user)
+        token = _new_token(context, template, user)
         effects = self._effects(context, template, user, token, finish)
         return await self._tokens.renew(token.stored, effects, allowance=_allowance(template))
 
@@ -163,12 +163,13 @@ class MailRequests:
         self, context: Context, template: RequestedTemplate, user: User, token: NewToken, finish: FinishJob
     ) -> Effects:
         entry = audit.entry(context, REQUESTED[PURPOSES[template]], "user", user.id, template=template)
-        message = self._messages.job(template, user.email, user.id, token=token.text)
+        values = token.values if template == "verify-email" else {"token": token.text}
+        message = self._messages.job(template, user.email, user.id, **values)
         return [entry, message, finish]
 
 
-def _new_token(template: RequestedTemplate, user: User) -> NewToken:
-    return one_time_tokens.new(PURPOSES[template], user.id, address(user.email))
+def _new_token(context: Context, template: RequestedTemplate, user: User) -> NewToken:
+    return one_time_tokens.new(PURPOSES[template], user.id, address(user.email), context.origin)
 
 
 def _allowance(template: RequestedTemplate) -> Allowance:

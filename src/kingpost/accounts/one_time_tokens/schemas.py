@@ -18,9 +18,11 @@ MailedToken = Annotated[
 
 
 class ExportedToken(msgspec.Struct, frozen=True):
-    """A link that was sent by mail and has not been used yet."""
+    """A link that was sent by mail and has not been used yet, and the client that asked for it."""
 
     purpose: Annotated[str, Meta(examples=["verify-email"])]
     email: Email
     created_at: Time
     expires_at: Time
+    address: Annotated[str, Meta(examples=["192.0.2.1"])] | None
+    device: Annotated[str, Meta(examples=["curl/8.14.1"])] | None

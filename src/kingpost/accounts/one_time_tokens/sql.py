@@ -28,6 +28,8 @@ from kingpost.storage.writes import Kind, Parameters, UpsertableInsert, Writes
 
 TOKEN = [one_time_tokens.c[field] for field in OneTimeToken.__struct_fields__]
 TOKEN_KEY = ("user_id", "purpose")
+CLOCK_SKEW = 60
+"""Seconds by which the clock of another node may be ahead."""
 FOR_ADDRESSES: tuple[Purpose, ...] = ("verify-email", "change-email")
 TO_STOP: tuple[Purpose, ...] = ("stop-email-change",)
 FOR_PASSWORDS: tuple[Purpose, ...] = ("reset-password",)
@@ -69,7 +71,9 @@ class SQLOneTimeTokens:
         self._kill_all = Statement(delete(one_time_tokens).where(is_theirs), dialect)
         # Entries carry their time in their id, which the indexes are sorted by.
         since = audit.c.id >= bindparam("since", type_=Identifier)
-        counted = audit.c.target_id == bindparam("user_id"), audit.c.action == bindparam("action"), since
+        # Entries of the future were written before the clock was set back, and would count until then.
+        until = audit.c.id < bindparam("until", type_=Identifier)
+        counted = audit.c.target_id == bindparam("user_id"), audit.c.action == bindparam("action"), since, until
         self._count = Statement(select(func.count()).select_from(audit).where(*counted), dialect)
         same_address = one_time_tokens.c.email_key == users.c.email_key
         is_good = or_(one_time_tokens.c.purpose == literal("change-email"), same_address)
@@ -245,10 +249,10 @@ class SQLOneTimeTokens:
             yield from self._writes.steps([token, *effects])
 
     def _is_used_up(self, user_id: str, allowance: Allowance) -> Script[bool]:
-        since = clock.first_id_of(allowance.since)
+        since, until = clock.first_id_of(allowance.since), clock.first_id_of(clock.after(CLOCK_SKEW))
         counted = 0
         for action in allowance.actions:
-            counted += (yield self._count(user_id=user_id, action=action, since=since))[0][0]
+            counted += (yield self._count(user_id=user_id, action=action, since=since, until=until))[0][0]
         return counted >= allowance.most
 
     def _consume(self, token_hash: bytes, at: str, purposes: Sequence[Purpose]) -> Script[OneTimeToken | None]:

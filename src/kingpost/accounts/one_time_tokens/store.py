@@ -16,7 +16,8 @@ class OneTimeToken(msgspec.Struct, frozen=True):
     """A token that a link in a mail carries, as it is stored. An account has one of each purpose at most.
 
     As an effect of a write, it replaces the account's older one of the same purpose. `email` is the address that the
-    mail goes to. Presenting the token proves that one reads it.
+    mail goes to. Presenting the token proves that one reads it. `address` and `device` are those of the client that
+    asked for it.
     """
 
     user_id: str
@@ -26,6 +27,8 @@ class OneTimeToken(msgspec.Struct, frozen=True):
     email_key: str
     created_at: str
     expires_at: str
+    address: str | None = None
+    device: str | None = None
 
 
 class Allowance(msgspec.Struct, frozen=True):

@@ -27,6 +27,8 @@ one_time_tokens = Table(
     Column("email_key", Name, nullable=False),
     Column("created_at", Time, nullable=False),
     Column("expires_at", Time, nullable=False),
+    Column("address", Text),
+    Column("device", Text),
     UniqueConstraint("token_hash"),
     Index(None, "expires_at"),
 )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from kingpost import base64url, clock
 from kingpost.accounts.one_time_tokens.store import OneTimeToken, Purpose
 from kingpost.emails import NormalisedEmail
+from kingpost.model import Origin
 from kingpost.problems import Fault
 
 HOUR = 60 * 60
@@ -30,12 +31,24 @@ class NewToken(NamedTuple):
     text: str
     stored: OneTimeToken
 
+    @property
+    def values(self) -> dict[str, str]:
+        """The values that a message needs which says who asked for it.
 
-def new(purpose: Purpose, user_id: str, email: NormalisedEmail) -> NewToken:
-    """Return a new token of an account, to be sent to an address."""
+        The device is not among them: anyone can send a message to any address by signing up with it, and must not
+        write any part of it.
+        """
+        asked_at = clock.to_the_minute(self.stored.created_at)
+        return {"token": self.text, "asked_at": asked_at, "asked_from": self.stored.address or "an unknown address"}
+
+
+def new(purpose: Purpose, user_id: str, email: NormalisedEmail, origin: Origin) -> NewToken:
+    """Return a new token of an account, to be sent to an address. `origin` is where it is asked for."""
     text, now = base64url.encode(os.urandom(SIZE)), clock.now()
     expires_at = clock.shifted(now, LIFETIMES[purpose])
-    return NewToken(text, OneTimeToken(user_id, purpose, hash_of(text), email.address, email.key, now, expires_at))
+    times, asked_from = (now, expires_at), (origin.address, origin.device)
+    stored = OneTimeToken(user_id, purpose, hash_of(text), email.address, email.key, *times, *asked_from)
+    return NewToken(text, stored)
 
 
 def hash_of(text: str) -> bytes:

@@ -1,7 +1,7 @@
 """The web pages that links in mail open.
 
 Each shows one button, and only pressing the button uses the token of the link. Loading the page must not use it,
-because mail filters fetch links, and some even render the pages.
+because mail filters fetch links, and some even render the pages. The page of an address says who asked for the link.
 """
 
 from functools import cache
@@ -9,6 +9,7 @@ from importlib.resources import files
 
 import msgspec
 
+from kingpost.accounts.pages.asked import AskedFor
 from kingpost.http.app.answers import HTML, HTML_UTF_8, NO_STORE, PUBLIC, Answer
 from kingpost.http.app.call import Call
 from kingpost.http.app.operations import OPERATIONS
@@ -17,7 +18,7 @@ from kingpost.problems import NotFound
 
 
 class LinkQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The query of a link. Only the script of the page reads it."""
+    """The query of a link."""
 
     token: str | None = None
 
@@ -27,6 +28,8 @@ CSP = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
 )
+ASKED = b"<!-- who asked for the link -->"
+"""The place in a page where a description of who asked for its link goes."""
 ASSETS = {
     "icon.svg": "image/svg+xml",
     "page.js": "text/javascript; charset=utf-8",
@@ -34,19 +37,21 @@ ASSETS = {
 }
 
 
-async def verify_email(call: Call, _: None) -> Answer:
-    return Answer(200, _file("verify.html"), [NO_STORE], HTML_UTF_8, CSP)
+async def verify_email(call: Call, asked_for: AskedFor) -> Answer:
+    query: LinkQuery = call.query
+    description = await asked_for.describe(query.token)
+    return Answer(200, _file("verify.html").replace(ASKED, description.encode()), [NO_STORE], HTML_UTF_8, CSP)
 
 
-async def reset_password(call: Call, _: None) -> Answer:
+async def reset_password(call: Call, _: AskedFor) -> Answer:
     return Answer(200, _file("reset.html"), [NO_STORE], HTML_UTF_8, CSP)
 
 
-async def stop_email_change(call: Call, _: None) -> Answer:
+async def stop_email_change(call: Call, _: AskedFor) -> Answer:
     return Answer(200, _file("stop.html"), [NO_STORE], HTML_UTF_8, CSP)
 
 
-async def asset(call: Call, _: None) -> Answer:
+async def asset(call: Call, _: AskedFor) -> Answer:
     name = call.path["asset"]
     if name not in ASSETS:
         raise NotFound()
@@ -58,7 +63,7 @@ def _file(name: str) -> bytes:
     return files("kingpost.accounts.pages").joinpath("files", name).read_bytes()
 
 
-ROUTES: tuple[Route[None], ...] = (
+ROUTES: tuple[Route[AskedFor], ...] = (
     Route(
         method="GET",
         path="/email/verify",

@@ -15,7 +15,7 @@ from kingpost.tags import RECOVERY
 
 async def reset_password(call: Call, recovery: Recovery) -> Answer:
     body: ResetPassword = call.body
-    await recovery.reset(call.context, body.token, body.new_password)
+    await recovery.reset(call.context, body.token, body.new_password, keep_api_keys=body.keep_api_keys)
     return Answer(204, b"", [NO_STORE])
 
 
@@ -36,7 +36,9 @@ ROUTES: tuple[Route[Recovery], ...] = (
         handler=reset_password,
         who=Who.ANYONE,
         tag=RECOVERY,
-        summary="Reset a password with the token from a link, and end all sessions",
+        summary="Reset a password with the token from a link, and end all sessions and API keys",
+        description="With `keep_api_keys`, the API keys keep working, except those from before the address was "
+        "verified for the first time.",
         body=ResetPassword,
         rules=new_password_rules,
         status=204,

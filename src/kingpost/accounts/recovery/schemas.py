@@ -14,3 +14,6 @@ class ResetPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     token: MailedToken
     new_password: Annotated[Password, Meta(examples=["staple battery horse"])]
+    keep_api_keys: Annotated[bool, Meta(description="Do not end the API keys of the account.", examples=[False])] = (
+        False
+    )

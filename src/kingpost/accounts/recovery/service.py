@@ -5,6 +5,7 @@ from kingpost.accounts.one_time_tokens.store import OneTimeTokenStore
 from kingpost.accounts.one_time_tokens.tokens import UNKNOWN, hash_of
 from kingpost.auth.passwords.hashing import PasswordHasher, PasswordRules
 from kingpost.auth.revocations.service import Revocations
+from kingpost.auth.revocations.store import end_of_api_keys
 from kingpost.auth.throttling.service import Throttle
 from kingpost.mail import Messages
 from kingpost.model import Context
@@ -30,8 +31,10 @@ class Recovery:
         self._throttle = throttle
         self._revocations = revocations
 
-    async def reset(self, context: Context, text: str, new_password: str) -> None:
-        """Set a new password with the token from a link, and end all sessions of the account.
+    async def reset(self, context: Context, text: str, new_password: str, *, keep_api_keys: bool) -> None:
+        """Set a new password with the token from a link, and end all sessions and API keys of the account.
+
+        With `keep_api_keys`, only the API keys end that the owner of the mailbox may not have created.
 
         If this is the first proof of the address, what was set up before it is removed, too.
 
@@ -49,12 +52,12 @@ class Recovery:
             raise InvalidRequest.of(*faults)
         token, user = found
         entry = audit.entry(context, "user.password_reset", "user", user.id)
-        notice = self._messages.job("password-changed", user.email, user.id)
+        api_keys = "kept" if keep_api_keys else "revoked"
+        notice = self._messages.job("password-changed", user.email, user.id, api_keys=api_keys)
+        effects = [entry, notice, *([] if keep_api_keys else end_of_api_keys(context, user.id))]
         password_hash = await self._hasher.hash(new_password)
         removed = audit.entry(context, "user.setup_removed", "user", user.id)
-        reset = await self._tokens.reset_password(
-            token.token_hash, password_hash, at, [entry, notice], if_removed=[removed]
-        )
+        reset = await self._tokens.reset_password(token.token_hash, password_hash, at, effects, if_removed=[removed])
         if reset is None:
             raise InvalidRequest.of(UNKNOWN)
         self._revocations.add(reset[1])

@@ -155,7 +155,7 @@ class Registration:
             updated_at=now,
         )
         entry = audit.entry(context, "user.created", "user", user.id, roles=roles)
-        link = NO_EFFECTS if email_verified else self._verification.request(user.id, email)
+        link = NO_EFFECTS if email_verified else self._verification.request(context, user.id, email)
         finished = [] if finish is None else [finish]
         await self._users.create(user, email.key, new.password_hash, [entry, *link, *finished])
         return user

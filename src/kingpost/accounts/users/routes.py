@@ -38,12 +38,19 @@ def account_rules(users: Users) -> Rules:
 
 
 async def _find(call: Call, users: Users) -> User:
-    """Find the account of the path, for a caller who may read and change it."""
     return await users.read(call.caller, call.path["id"])
 
 
 async def _find_me(call: Call, users: Users) -> User:
     return await users.read(call.caller, call.caller.user_id)
+
+
+async def _find_to_write(call: Call, users: Users) -> User:
+    return await users.find_to_write(call.caller, call.path["id"])
+
+
+async def _find_to_delete(call: Call, users: Users) -> User:
+    return await users.find_to_delete(call.caller, call.path["id"])
 
 
 def _body(call: Call, user: User) -> UserBody:
@@ -138,13 +145,18 @@ _JSON_PATCH = (
     {"op": "replace", "path": "/name", "value": "Ada King"},
 )
 
+CHANGES_BY_KEYS = (
+    "An API key needs `users:write` for the `name` and `metadata` of its owner, and `users:admin` for `roles`, "
+    "`status` and every other account. No key can change the `email` of its owner."
+)
+
 ROUTES: tuple[Route[Users], ...] = (
     Route(
         method="GET",
         path="/api/users",
         handler=list_users,
         who=Who.ADMIN,
-        scope="users:read",
+        scopes=("users:read",),
         tag=USERS,
         summary="List accounts",
         query=UserQuery,
@@ -158,7 +170,7 @@ ROUTES: tuple[Route[Users], ...] = (
         target=_find_me,
         representation=_body,
         who=Who.CALLER,
-        scope="users:read",
+        scopes=("users:read",),
         tag=USERS,
         summary="Read your own account",
         result=UserBody,
@@ -172,7 +184,7 @@ ROUTES: tuple[Route[Users], ...] = (
         target=_find,
         representation=_body,
         who=Who.CALLER,
-        scope="users:read",
+        scopes=("users:read",),
         tag=USERS,
         summary="Read an account",
         result=UserBody,
@@ -183,12 +195,13 @@ ROUTES: tuple[Route[Users], ...] = (
         method="PUT",
         path="/api/users/{id}",
         handler=replace_user,
-        target=_find,
+        target=_find_to_write,
         representation=_body,
         who=Who.CALLER,
-        scope="users:write",
+        scopes=("users:write", "users:admin"),
         tag=USERS,
         summary="Replace an account",
+        description=CHANGES_BY_KEYS,
         body=ReplaceUser,
         rules=account_rules,
         result=UserBody,
@@ -199,12 +212,13 @@ ROUTES: tuple[Route[Users], ...] = (
         method="PATCH",
         path="/api/users/{id}",
         handler=patch_user,
-        target=_find,
+        target=_find_to_write,
         representation=_body,
         who=Who.CALLER,
-        scope="users:write",
+        scopes=("users:write", "users:admin"),
         tag=USERS,
         summary="Change an account",
+        description=CHANGES_BY_KEYS,
         body=ChangeUser,
         json_patch_example=_JSON_PATCH,
         rules=account_rules,
@@ -216,12 +230,13 @@ ROUTES: tuple[Route[Users], ...] = (
         method="DELETE",
         path="/api/users/{id}",
         handler=delete_user,
-        target=_find,
+        target=_find_to_delete,
         representation=_body,
         who=Who.CALLER,
-        scope="users:write",
+        scopes=("users:write", "users:admin"),
         tag=USERS,
         summary="Delete an account and everything it owns",
+        description="No API key can delete the account of its owner. For another account it needs `users:admin`.",
         status=204,
         problems=(Conflict, Forbidden, NotFound),
     ),

@@ -81,6 +81,26 @@ class Users:
         for user_id in await self._users.with_expired_changes(at):
             await self._users.end_expired_change(user_id, at)
 
+    async def find_to_write(self, principal: Principal, user_id: str) -> User:
+        """Return an account that the caller wants to write.
+
+        Raises:
+            Forbidden, NotFound: as for `read`; or another account is written by an API key without the scope.
+        """
+        user = await self.read(principal, user_id)
+        if principal.user_id != user_id:
+            principal.require_scope("users:admin")
+        return user
+
+    async def find_to_delete(self, principal: Principal, user_id: str) -> User:
+        """Return an account that the caller wants to delete.
+
+        Raises:
+            Forbidden, NotFound: as for `find_to_write`; or the caller is an API key of this account.
+        """
+        principal.refuse_own_key(user_id, "No API key can delete the account of its owner")
+        return await self.find_to_write(principal, user_id)
+
     async def list(self, listing: Listing) -> Page[User]:
         """Return one page of accounts. The route allows only administrators."""
         return await self._users.list(listing)
@@ -88,7 +108,7 @@ class Users:
     async def replace(
         self, context: Context, user: User, change: AccountChange, versions: tuple[int, ...] | None
     ) -> User:
-        """Change an account, which `read` has returned to the caller.
+        """Change an account, which `find_to_write` has returned to the caller.
 
         `versions` are those that may be changed; None allows any.
 
@@ -97,8 +117,8 @@ class Users:
         withdraws a pending one. A change that changes nothing is not written.
 
         Raises:
-            Forbidden: roles or status are set by a caller who is not an administrator; or `current_password` or `otp`
-                is wrong, or has changed since it was checked.
+            Forbidden: roles or status are set by a caller who is not an administrator; the caller is an API key without
+                the scope; or `current_password` or `otp` is wrong, or has changed since it was checked.
             RateLimited: there were too many wrong passwords or codes, or too many new addresses.
             InvalidRequest: a new value breaks a rule, or `current_password` or `otp` is missing for a new address.
             Unauthenticated: the session ended after the proof of a new address.
@@ -113,7 +133,7 @@ class Users:
         patch: Callable[[User], AccountChange],
         versions: tuple[int, ...] | None,
     ) -> User:
-        """Change an account, which `read` has returned to the caller, with a pure function from it to its change.
+        """Change an account, which `find_to_write` has returned to the caller, with a pure function to its change.
 
         The change is written only if the account still has the version that the function was applied to. After a
         concurrent write the function is applied to the new version, so that neither write is lost. With `versions`,
@@ -146,6 +166,7 @@ class Users:
         changes_access = change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET
         if changes_access and not principal.is_admin:
             raise Forbidden("Only administrators can change roles and status")
+        _check_key(principal, user, change)
         is_new_address = _is_new_address(user, change)
         needs_proof = principal.user_id == user.id and is_new_address
         faults = list(_change_faults(user, change))
@@ -163,7 +184,7 @@ class Users:
         if needs_proof and not proof:
             proof += await self._reauthentication.prove(context, change.current_password or "", change.otp)
             await self._throttle.count_mail(user.id)
-        new, effects = self._address_change(principal, user, change)
+        new, effects = self._address_change(context, user, change)
         new = msgspec.structs.replace(new, name=change.name, roles=change.roles, status=change.status)
         if change.metadata is not msgspec.UNSET:
             new = msgspec.structs.replace(new, metadata=msgspec.Raw(msgspec.json.encode(change.metadata)))
@@ -176,7 +197,7 @@ class Users:
             self._revocations.set_roles(user.id, changed.roles)
         return changed
 
-    def _address_change(self, principal: Principal, user: User, change: AccountChange) -> tuple[UserChange, Effects]:
+    def _address_change(self, context: Context, user: User, change: AccountChange) -> tuple[UserChange, Effects]:
         """Return the immediate change of the account, and the effects of a new address."""
         if change.email is msgspec.UNSET:
             return UserChange(), NO_EFFECTS
@@ -184,14 +205,14 @@ class Users:
             withdrawn = UserChange(pending_email=None, pending_email_expires_at=None)
             return UserChange() if user.pending_email is None else withdrawn, NO_EFFECTS
         email = address(change.email)
-        if self._verification.waits_for(principal, user):
-            expires_at, effects = self._verification.ask(user, email)
+        if self._verification.waits_for(context.caller, user):
+            expires_at, effects = self._verification.ask(context, user, email)
             return UserChange(pending_email=email.address, pending_email_expires_at=expires_at), effects
         change_at_once = UserChange(email=email.address, email_key=email.key, email_verified=False)
-        return change_at_once, self._verification.move(user, email)
+        return change_at_once, self._verification.move(context, user, email)
 
     async def delete(self, context: Context, user: User, versions: tuple[int, ...] | None) -> None:
-        """Delete an account, which `read` has returned to the caller, and everything it owns.
+        """Delete an account, which `find_to_delete` has returned to the caller, and everything it owns.
 
         Raises:
             NotFound, VersionMismatch, Conflict: as for `UserStore.delete`.
@@ -199,6 +220,22 @@ class Users:
         entry = audit.entry(context, "user.deleted", "user", user.id)
         self._revocations.add(await self._users.delete(user.id, versions, [entry]))
         self._revocations.account_changed(user.id)
+
+
+def _check_key(principal: Principal, user: User, change: AccountChange) -> None:
+    """Check that the caller, if it is an API key, may make this change.
+
+    Raises:
+        Forbidden: it may not.
+    """
+    if change.roles is not msgspec.UNSET or change.status is not msgspec.UNSET:
+        principal.require_scope("users:admin")
+    if principal.user_id != user.id:
+        return
+    if _is_new_address(user, change):
+        principal.refuse_own_key(user.id, "No API key can change the e-mail address of its owner")
+    if change.name is not msgspec.UNSET or change.metadata is not msgspec.UNSET:
+        principal.require_scope("users:write")
 
 
 def _entries(context: Context, user: User, change: UserChange) -> Iterable[AuditEntry]:

@@ -9,7 +9,7 @@ from kingpost.accounts.one_time_tokens.tokens import UNKNOWN, hash_of
 from kingpost.auth.revocations.service import Revocations
 from kingpost.emails import NormalisedEmail, address
 from kingpost.mail import Messages
-from kingpost.model import Context, Principal, User
+from kingpost.model import Context, Origin, Principal, User
 from kingpost.problems import InvalidRequest
 from kingpost.storage.effects import Effects
 
@@ -31,30 +31,30 @@ class Verification:
         self._revocations = revocations
         self._verified_only = verified_only
 
-    def request(self, user_id: str, email: NormalisedEmail) -> Effects:
+    def request(self, context: Context, user_id: str, email: NormalisedEmail) -> Effects:
         """Return the effects of storing an unverified address: a one-time token, and the mail that carries it."""
-        token = one_time_tokens.new("verify-email", user_id, email)
-        message = self._messages.job("verify-email", email.address, user_id, token=token.text)
+        token = one_time_tokens.new("verify-email", user_id, email, _shown_origin(context))
+        message = self._messages.job("verify-email", email.address, user_id, **token.values)
         return [token.stored, message]
 
     def waits_for(self, principal: Principal, user: User) -> bool:
         """Return whether a new address that this caller sets must be confirmed before it replaces the old one."""
         return self._verified_only and principal.user_id == user.id
 
-    def move(self, user: User, email: NormalisedEmail) -> Effects:
+    def move(self, context: Context, user: User, email: NormalisedEmail) -> Effects:
         """Return the effects of setting a new address immediately: a link to it, and a notice to the old one."""
         notice = self._messages.job("email-changed", user.email, user.id, new_email=email.address)
-        return [*self.request(user.id, email), notice]
+        return [*self.request(context, user.id, email), notice]
 
-    def ask(self, user: User, email: NormalisedEmail) -> tuple[str, Effects]:
+    def ask(self, context: Context, user: User, email: NormalisedEmail) -> tuple[str, Effects]:
         """Return when the request for a new address expires, and its effects.
 
         These are a link to the new address that confirms it, and a link to the old one that stops the change. They are
         the same if another account has the address, so that the response does not reveal this.
         """
-        token = one_time_tokens.new("change-email", user.id, email)
-        message = self._messages.job("confirm-new-email", email.address, user.id, token=token.text)
-        stop = one_time_tokens.new("stop-email-change", user.id, address(user.email))
+        token = one_time_tokens.new("change-email", user.id, email, _shown_origin(context))
+        message = self._messages.job("confirm-new-email", email.address, user.id, **token.values)
+        stop = one_time_tokens.new("stop-email-change", user.id, address(user.email), _shown_origin(context))
         values = {"token": stop.text, "new_email": email.address}
         notice = self._messages.job("email-change-requested", user.email, user.id, **values)
         return token.stored.expires_at, [token.stored, message, stop.stored, notice]
@@ -103,3 +103,9 @@ class Verification:
         stopped = audit.entry(context, "user.email_change_stopped", "user", user.id)
         if await self._tokens.stop_change(token.token_hash, at, [stopped]) is None:
             raise InvalidRequest.of(UNKNOWN)
+
+
+def _shown_origin(context: Context) -> Origin:
+    """Return where a link is asked for, as its reader may know it: not where an administrator works."""
+    is_admin = isinstance(context.actor, Principal) and context.actor.is_admin
+    return Origin() if is_admin else context.origin

@@ -31,8 +31,8 @@ ExpiresAt = Annotated[
     str,
     Meta(
         max_length=64,
-        description="A time in the future: RFC 3339, with any offset. If null or absent, the key never expires.",
-        examples=["2099-12-31T23:59:59Z"],
+        description="RFC 3339, with any offset; one year from now at the latest. If null or absent: one year.",
+        examples=["2027-01-31T23:59:59Z"],
         extra_json_schema={"format": "date-time"},
     ),
 ]
@@ -75,7 +75,7 @@ class APIKeyBody(msgspec.Struct, frozen=True):
     scopes: Scopes
     hint: Hint
     created_at: Time
-    expires_at: Annotated[Time, Meta(description="Null if the key never expires.")] | None
+    expires_at: Time
     last_used_at: LastUsedAt | None
 
     @classmethod
@@ -107,7 +107,7 @@ class ExportedKey(msgspec.Struct, frozen=True):
     scopes: Annotated[list[str], Meta(examples=[["resources:read"]])]
     hint: Annotated[str, Meta(examples=["kp_7fQ2"])]
     created_at: Time
-    expires_at: Time | None
+    expires_at: Time
     last_used_at: Time | None
 
     @classmethod

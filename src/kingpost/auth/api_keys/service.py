@@ -31,7 +31,7 @@ logger = logging.getLogger("kingpost.api_keys")
 
 
 class NewAPIKey(msgspec.Struct, frozen=True):
-    """The values of a new key, not validated. `expires_at` is RFC 3339 with any offset, or None for no expiry."""
+    """The values of a new key, not validated. `expires_at` is RFC 3339 with any offset, or None for one year."""
 
     name: str
     scopes: Sequence[Scope]
@@ -75,11 +75,15 @@ class APIKeys:
         """Create a key for the caller; return its record, and the key itself, which is not stored.
 
         The owner is notified by mail, because a key that was created with a stolen session outlives that session.
-        Any scope is allowed, even if the caller's roles do not permit its actions: scopes only restrict a key.
+        Any scope but `users:admin` is allowed, even if the caller's roles do not permit its actions: scopes only
+        restrict a key.
 
         Raises:
-            InvalidRequest: a scope is listed twice, `expires_at` is not a time in the future, or the code is missing.
-            Forbidden, RateLimited: the proof is wrong, as for `Reauthentication.prove`.
+            InvalidRequest: a scope is listed twice, `expires_at` is not a time within the next year, or the code is
+                missing.
+            Forbidden: the scope `users:admin` is asked for by a caller who is not an administrator, or the proof is
+                wrong, as for `Reauthentication.prove`.
+            RateLimited: as for `Reauthentication.prove`.
             Conflict: the account has `MAX_KEYS` keys.
             Unauthenticated: the account is gone, or the caller's session ended meanwhile.
         """
@@ -87,13 +91,17 @@ class APIKeys:
         if faults:
             raise InvalidRequest.of(*faults)
         principal = context.caller
+        if "users:admin" in new.scopes and not principal.is_admin:
+            raise Forbidden("Only administrators can create an API key with the scope users:admin")
         owner = await self._users.find(principal.user_id)
         if owner is None:
             raise Unauthenticated("The account is gone")
         proof = await self._reauthentication.prove(context, password, otp)
         text = key_format.new_key()
         key_id, now = clock.new_id()
-        expires_at = None if new.expires_at is None else clock.read(new.expires_at)
+        latest = clock.a_year_after(now)
+        # Time has passed since `faults` looked at the clock, so that this expiry may be later than a year from then.
+        expires_at = latest if new.expires_at is None else min(latest, clock.read(new.expires_at))
         key = APIKey(
             id=key_id,
             user_id=principal.user_id,
@@ -116,13 +124,16 @@ class APIKeys:
             yield Fault("A scope is listed twice", "uniqueItems", pointer="/scopes")
         if new.expires_at is not None:
             try:
-                is_past = clock.read(new.expires_at) <= clock.now()
+                expires_at, now = clock.read(new.expires_at), clock.now()
             except ValueError:
                 detail = "This must be an RFC 3339 time, such as 2026-11-22T10:15:30Z"
                 yield Fault(detail, "time", pointer="/expires_at")
             else:
-                if is_past:
+                if expires_at <= now:
                     yield Fault("This time must be in the future", "past", pointer="/expires_at")
+                elif expires_at > (latest := clock.a_year_after(now)):
+                    detail = f"A key lives for a year at most: send a time until {latest}, or none for one year"
+                    yield Fault(detail, "too_late", pointer="/expires_at")
 
     async def list(self, user_id: str) -> Sequence[APIKey]:
         """Return an account's keys, newest first, including expired ones."""

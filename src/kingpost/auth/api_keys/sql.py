@@ -65,7 +65,8 @@ class SQLAPIKeys:
 
     async def find(self, key_hash: bytes, at: str) -> tuple[APIKey, User] | None:
         rows = await self._database.read(self._find(key_hash=key_hash, at=at))
-        return (_key_of(rows[0]), user_of(rows[0][len(COLUMNS) :])) if rows else None
+        key = _key_of(rows[0]) if rows else None
+        return None if key is None or key.expires_at <= at else (key, user_of(rows[0][len(COLUMNS) :]))
 
     async def find_owner(self, key_id: str) -> str | None:
         rows = await self._database.read(self._find_owner(key_id=key_id))
@@ -92,7 +93,9 @@ class SQLAPIKeys:
 def _key_of(row: Row) -> APIKey:
     """The key in a row that starts with `COLUMNS`."""
     key = APIKey(*row[: len(COLUMNS)])
-    return msgspec.structs.replace(key, scopes=tuple(msgspec.json.decode(row[3], type=list[str])))
+    scopes = tuple(msgspec.json.decode(row[3], type=list[str]))
+    # Earlier releases stored keys without an expiry.
+    return msgspec.structs.replace(key, scopes=scopes, expires_at=key.expires_at or clock.a_year_after(key.created_at))
 
 
 _THEIRS = delete(api_keys).where(api_keys.c.user_id == bindparam("user_id", type_=Identifier))

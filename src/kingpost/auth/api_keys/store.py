@@ -13,7 +13,10 @@ USE_IS_NOTED_EVERY = 60
 
 
 class APIKey(msgspec.Struct, frozen=True):
-    """The record of a key. `hint` is the first characters of the key; the key itself is never stored."""
+    """The record of a key. `hint` is the first characters of the key; the key itself is never stored.
+
+    `expires_at` is at most a year after `created_at`.
+    """
 
     id: str
     user_id: str
@@ -21,7 +24,7 @@ class APIKey(msgspec.Struct, frozen=True):
     scopes: tuple[str, ...]
     hint: str
     created_at: str
-    expires_at: str | None
+    expires_at: str
     last_used_at: str | None
 
 

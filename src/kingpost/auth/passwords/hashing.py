@@ -6,13 +6,13 @@ import logging
 import os
 import unicodedata
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import resources
 from typing import NamedTuple
 
 import argon2
 
+from kingpost.auth.passwords.hashing_queue import HashingQueue
 from kingpost.emails import comparable
 from kingpost.problems import Unavailable
 
@@ -92,9 +92,10 @@ PRODUCTION = HashingCost()
 class PasswordHasher:
     """Hashes and verifies passwords with Argon2id in a few threads, so that many logins do not block other requests.
 
-    Argon2 releases the GIL, so one thread per core uses all cores. At most `waiting` callers queue for a thread.
-    Callers beyond that, and callers that are not served by their deadline, get `Unavailable`. A job is skipped if its
-    caller was cancelled before it started.
+    Argon2 releases the GIL, so one thread per core uses all cores. Checks of passwords come before new hashes, which
+    anyone can cause by signing up (`HashingQueue`). At most `waiting` callers queue for a thread. Callers beyond that,
+    and callers that are not served by their deadline, get `Unavailable`. A job is skipped if its caller was cancelled
+    before it started.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class PasswordHasher:
         """
         threads = threads or os.process_cpu_count() or 1
         self._argon2 = argon2.PasswordHasher(time_cost=cost.passes, memory_cost=cost.memory_kib, parallelism=cost.lanes)
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
+        self._queue = HashingQueue(threads)
         self._max_callers = threads + waiting
         self._callers = 0
         self._hashing = 0
@@ -137,7 +138,7 @@ class PasswordHasher:
             raise Unavailable("Too many passwords are being hashed at the moment")
         self._hashing += 1
         try:
-            return await self._run(self._argon2.hash, _bytes(password))
+            return await self._run(partial(self._argon2.hash, _bytes(password)), urgent=False)
         finally:
             self._hashing -= 1
 
@@ -154,7 +155,7 @@ class PasswordHasher:
         if len(password) > MAX_RAW_LENGTH:
             return False
         candidate = self._dummy if stored_hash is None else stored_hash
-        matches = await self._run(self._check, candidate, _bytes(password))
+        matches = await self._run(partial(self._check, candidate, _bytes(password)), urgent=True)
         return matches and stored_hash is not None
 
     def needs_rehash(self, stored_hash: str) -> bool:
@@ -167,7 +168,7 @@ class PasswordHasher:
     def close(self) -> None:
         """Accept no more jobs. The threads finish the accepted ones, then end."""
         self._closed = True
-        self._threads.shutdown(wait=False)
+        self._queue.close()
 
     def _check(self, stored_hash: str, password: bytes) -> bool:
         try:
@@ -178,7 +179,7 @@ class PasswordHasher:
             logger.error("a stored password hash cannot be checked: %s", error)
             return False
 
-    async def _run[*Args, Result](self, job: Callable[[*Args], Result], *args: *Args) -> Result:
+    async def _run[Result](self, job: Callable[[], Result], *, urgent: bool) -> Result:
         """Run a job in a thread.
 
         Raises:
@@ -189,8 +190,8 @@ class PasswordHasher:
         self._callers += 1
         try:
             async with asyncio.timeout(self._deadline):
-                # A time-out also cancels the job in the executor's queue, which then skips it.
-                return await asyncio.get_running_loop().run_in_executor(self._threads, job, *args)
+                # A time-out also cancels the job, which is skipped then unless it has started.
+                return await asyncio.wrap_future(self._queue.submit(job, urgent=urgent))
         except TimeoutError:
             raise Unavailable("Checking a password took too long") from None
         finally:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Select, bindparam, delete, select
 
 from kingpost.accounts.users.tables import roles_of, users
-from kingpost.auth.revocations.store import RequireSession
+from kingpost.auth.api_keys.tables import api_keys
+from kingpost.auth.revocations.store import EndAPIKeys, RequireSession
 from kingpost.auth.sessions.tables import sessions
 from kingpost.problems import Unauthenticated
 from kingpost.storage.columns import Time
@@ -28,7 +29,12 @@ KINDS: Mapping[type, Kind[Any]] = {
         build=_is_alive,
         returning=[sessions.c.id],
         refusal=lambda: Unauthenticated("The session has ended"),
-    )
+    ),
+    EndAPIKeys: Kind[EndAPIKeys](
+        row=msgspec.structs.astuple,
+        parameters=lambda shape: {"user_id": api_keys.c.user_id.type},
+        build=lambda row: delete(api_keys).where(api_keys.c.user_id == row.user_id),
+    ),
 }
 
 

@@ -1,9 +1,13 @@
-"""The port that reads recent changes of sessions and roles."""
+"""The port that reads recent changes of sessions and roles, and effects that depend on sessions."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
+
+from kingpost import audit
+from kingpost.model import Context
+from kingpost.storage.effects import Effects
 
 
 class RequireSession(msgspec.Struct, frozen=True):
@@ -13,6 +17,21 @@ class RequireSession(msgspec.Struct, frozen=True):
     """
 
     session_id: str
+
+
+class EndAPIKeys(msgspec.Struct, frozen=True):
+    """The effect of a write that ends all API keys of an account, such as a logout everywhere.
+
+    The write must end the account's sessions before its effects. Then no key escapes: one that is created at the same
+    time is either deleted, or refused because its session has ended (`RequireSession`).
+    """
+
+    user_id: str
+
+
+def end_of_api_keys(context: Context, user_id: str) -> Effects:
+    """Return the effects that end all API keys of an account, and record this in the audit log."""
+    return [audit.entry(context, "api_key.revoked", "user", user_id, api_keys="all"), EndAPIKeys(user_id)]
 
 
 class RevocationStore(Protocol):

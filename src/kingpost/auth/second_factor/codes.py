@@ -47,7 +47,7 @@ class Codes:
         Raises:
             RateLimited: there were too many wrong codes.
         """
-        async with self._throttle.code(user_id) as attempt:
+        async with self._throttle.code(user_id, context.origin.address) as attempt:
             is_valid = await self._use(context, user_id, sealed, otp)
             if is_valid:
                 attempt.succeed()

@@ -93,6 +93,7 @@ ROUTES: tuple[Route[SecondFactors], ...] = (
         path="/api/users/{id}/totp",
         handler=remove_second_factor,
         who=Who.CALLER,
+        scopes=("users:admin",),
         tag=USERS,
         summary="Remove the second factor of a user who has lost it",
         description="For administrators. They cannot remove their own second factor in this way.",

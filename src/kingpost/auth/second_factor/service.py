@@ -94,7 +94,7 @@ class SecondFactors:
         if user is None or factor is None or factor.confirmed_at is not None:
             raise Conflict("There is no second factor to confirm: start with POST /auth/totp")
         # Rate-limited: otherwise an intruder with a stolen access token could guess the code of the owner's enrolment.
-        async with self._throttle.code(user.id) as attempt:
+        async with self._throttle.code(user.id, context.origin.address) as attempt:
             step = self._codes.matching_step(user.id, factor.sealed, otp)
             if step is None:
                 detail = "This is not the current code of the authenticator app"

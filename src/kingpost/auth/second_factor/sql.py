@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Executable, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Executable, Integer, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kingpost.accounts.users.tables import users
@@ -17,6 +17,10 @@ from kingpost.storage.owned import Owned
 from kingpost.storage.writes import Writes
 
 COLUMNS = [second_factors.c[field] for field in SecondFactor.__struct_fields__ if field in second_factors.c]
+
+
+FAR_AHEAD = 20
+"""Steps by which a used code is never ahead of a valid one: ten minutes, unless the clock has been set back since."""
 
 
 class SQLSecondFactors:
@@ -43,11 +47,11 @@ class SQLSecondFactors:
         self._insert_code = Statement(
             insert(recovery_codes).values(user_id=bindparam("user_id"), code_hash=bindparam("code_hash")), dialect
         )
-        last_step = second_factors.c.last_step
+        last_step, step = second_factors.c.last_step, bindparam("step", type_=Integer)
         self._use_step = Statement(
             update(second_factors)
-            .where(*is_this, is_confirmed, or_(last_step.is_(None), last_step < bindparam("step")))
-            .values(last_step=bindparam("step"))
+            .where(*is_this, is_confirmed, or_(last_step.is_(None), last_step < step, last_step > step + FAR_AHEAD))
+            .values(last_step=step)
             .returning(last_step),
             dialect,
         )

@@ -70,7 +70,8 @@ class SecondFactorStore(Protocol):
         """Use up the code of a time step and those of all steps before it; return whether it was unused.
 
         Return False if the account does not have this confirmed second factor, or if this step or a later one was
-        used. Of N concurrent calls with one step exactly one returns True.
+        used. A step that was used far in the future does not count: it comes from a clock that has been set back, and
+        no code could be used until then. Of N concurrent calls with one step exactly one returns True.
         """
         ...
 

@@ -46,9 +46,10 @@ class Claims(msgspec.Struct, frozen=True):
 
 
 class VerifiedToken(msgspec.Struct, frozen=True, gc=False):
-    """The contents of a verified token. `expires_at` is in seconds since 1970."""
+    """The contents of a verified token. Times are in seconds since 1970."""
 
     principal: Principal
+    valid_from: float
     expires_at: float
     key_id: str
 
@@ -106,7 +107,9 @@ class AccessTokens:
         key = await self._keys.find(header.kid)
         if key is None or header != _header(key) or not key.verify(token):
             raise _refusal()
-        return VerifiedToken(Principal(claims.sub, claims.sid, frozenset(claims.roles)), claims.exp, key.id)
+        return VerifiedToken(
+            Principal(claims.sub, claims.sid, frozenset(claims.roles)), claims.iat - CLOCK_SKEW, claims.exp, key.id
+        )
 
     def when_keys_go(self, callback: Callable[[Collection[str]], None]) -> None:
         """Register a callback that gets the ids of removed keys, whose tokens are no longer valid."""
@@ -144,9 +147,12 @@ class VerifiedTokens:
         return len(self._tokens)
 
     def remembered(self, token: str) -> VerifiedToken | None:
-        """Return the contents of a cached token, or None if it is not cached or has expired."""
+        """Return the contents of a cached token, or None if it is not cached or not valid now.
+
+        A token of the future was cached before the clock was set back, and would stay valid for far too long.
+        """
         verified = self._tokens.get(token)
-        if verified is not None and verified.expires_at > self._seconds():
+        if verified is not None and verified.valid_from <= self._seconds() < verified.expires_at:
             return verified
         return None
 

@@ -1,16 +1,26 @@
 """Signing in and out over HTTP."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from kingpost import clock
 from kingpost.accounts.users.schemas import UserBody
 from kingpost.auth.sessions.schemas import GrantBody, Login, Logout, Refresh, SessionBody, SessionList
-from kingpost.auth.sessions.service import Grant, Sessions
+from kingpost.auth.sessions.service import Extent, Grant, Sessions
 from kingpost.http.app.answers import NO_STORE, PRIVATE, Answer, answer
 from kingpost.http.app.call import Call
 from kingpost.http.app.router import Route, Who
 from kingpost.model import Session
-from kingpost.problems import Forbidden, InvalidCredentials, MfaRequired, NotFound, RateLimited, Unauthenticated
+from kingpost.problems import (
+    Fault,
+    Forbidden,
+    InvalidCredentials,
+    InvalidRequest,
+    MfaRequired,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+)
 from kingpost.tags import SIGN_IN, USERS
 
 
@@ -28,11 +38,31 @@ async def logout(call: Call, sessions: Sessions) -> Answer:
     body: Logout = call.body or Logout()
     if body.refresh_token is not None:
         # The refresh token is enough: the access token that clients send, too, may have expired or been revoked.
-        await sessions.logout_with(call.context, body.refresh_token, everywhere=body.everywhere)
+        await sessions.logout_with(call.context, body.refresh_token, _extent(body))
     else:
         await call.authenticate()
-        await sessions.logout(call.context, everywhere=body.everywhere)
+        await sessions.logout(call.context, _extent(body))
     return Answer(204, b"", [NO_STORE])
+
+
+def _extent(body: Logout) -> Extent:
+    """Return what a logout ends.
+
+    Raises:
+        InvalidRequest: `keep_api_keys` without `everywhere`.
+    """
+    if faults := list(_extent_faults({"everywhere": body.everywhere, "keep_api_keys": body.keep_api_keys})):
+        raise InvalidRequest.of(*faults)
+    if not body.everywhere:
+        return "session"
+    return "sessions" if body.keep_api_keys else "everything"
+
+
+def _extent_faults(document: dict[str, Any]) -> Iterable[Fault]:
+    """Yield the rule of `keep_api_keys` if a logout breaks it."""
+    if document.get("keep_api_keys") is True and document.get("everywhere") is not True:
+        detail = "This is allowed only with `everywhere: true`: other logouts never end API keys"
+        yield Fault(detail, "not_allowed", pointer="/keep_api_keys")
 
 
 async def list_sessions(call: Call, sessions: Sessions) -> Answer:
@@ -105,7 +135,10 @@ ROUTES: tuple[Route[Sessions], ...] = (
         who=Who.ANYONE_OR_CALLER,
         tag=SIGN_IN,
         summary="Log out",
+        description="With `everywhere`, all sessions of the account end, and all its API keys unless `keep_api_keys` "
+        "is set.",
         body=Logout,
+        rules=lambda sessions: _extent_faults,
         body_optional=True,
         status=204,
         problems=(Unauthenticated,),
@@ -136,6 +169,7 @@ ROUTES: tuple[Route[Sessions], ...] = (
         who=Who.CALLER,
         tag=SIGN_IN,
         summary="End all your sessions except this one",
+        description="Your API keys keep working.",
         status=204,
     ),
     Route(
@@ -153,8 +187,10 @@ ROUTES: tuple[Route[Sessions], ...] = (
         path="/api/users/{id}/sessions",
         handler=end_user_sessions,
         who=Who.CALLER,
+        scopes=("users:admin",),
         tag=USERS,
         summary="End all sessions of an account",
+        description="Its API keys keep working. No API key can end the sessions of its owner.",
         status=204,
         problems=(Forbidden, NotFound),
     ),

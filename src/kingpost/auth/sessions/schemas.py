@@ -44,7 +44,12 @@ class Logout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The session to end: that of the refresh token, or else that of the bearer token."""
 
     refresh_token: RefreshToken | None = None
-    everywhere: Annotated[bool, Meta(description="End all sessions of the account.", examples=[False])] = False
+    everywhere: Annotated[bool, Meta(description="End all sessions and API keys of the account.", examples=[False])] = (
+        False
+    )
+    keep_api_keys: Annotated[
+        bool, Meta(description="Only with `everywhere`: do not end the API keys.", examples=[False])
+    ] = False
 
 
 class GrantBody(msgspec.Struct, frozen=True):

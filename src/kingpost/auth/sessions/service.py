@@ -12,6 +12,7 @@ from kingpost.audit.store import AuditStore
 from kingpost.auth.passwords.hashing import PasswordHasher
 from kingpost.auth.passwords.store import Credentials, CredentialStore
 from kingpost.auth.revocations.service import Revocations
+from kingpost.auth.revocations.store import end_of_api_keys
 from kingpost.auth.second_factor.codes import Codes
 from kingpost.auth.second_factor.store import SecondFactor
 from kingpost.auth.sessions.access_tokens import AccessTokens, VerifiedTokens
@@ -28,6 +29,9 @@ IDLE_LIFETIME = 30 * DAY
 ABSOLUTE_LIFETIME = 90 * DAY
 REUSE_WINDOW = 10
 """Seconds for which a used refresh token can be sent again, in case the first response was lost."""
+
+type Extent = Literal["session", "sessions", "everything"]
+"""What a logout ends: one session, all sessions of the account, or all its sessions and API keys."""
 
 type Refusal = Literal["password", "status", "second_factor"]
 """Why a login was refused. This goes to the audit log only, never to the client."""
@@ -191,7 +195,7 @@ class Sessions:
             token.hash,
             successor.hash,
             at=clock.now(),
-            not_before=clock.after(-REUSE_WINDOW),
+            repeatable_for=REUSE_WINDOW,
             idle_since=clock.after(-IDLE_LIFETIME),
             if_reused=reused,
         )
@@ -200,17 +204,17 @@ class Sessions:
             raise Unauthenticated("The refresh token has been used or has expired, and its session has ended")
         return self._grant(rotation.user, rotation.session, successor)
 
-    async def logout(self, context: Context, *, everywhere: bool) -> None:
-        """End the caller's session, or all sessions of its account."""
+    async def logout(self, context: Context, extent: Extent) -> None:
+        """End the caller's session, or more of its account."""
         caller = context.caller
-        if everywhere:
-            await self._end_all(context, caller.user_id)
-        else:
+        if extent == "session":
             await self._end(context, caller.own_session, caller.user_id)
+        else:
+            await self._end_all(context, caller.user_id, keys=extent == "everything")
         self._revocations.add([caller.own_session])
 
-    async def logout_with(self, context: Context, text: str, *, everywhere: bool) -> None:
-        """End the session of a refresh token. Do nothing if it has ended already.
+    async def logout_with(self, context: Context, text: str, extent: Extent) -> None:
+        """End the session of a refresh token, or more of its account. Do nothing if the session has ended already.
 
         Raises:
             Unauthenticated: the token is forged.
@@ -220,8 +224,10 @@ class Sessions:
         if session is not None:
             # The token authorises its account until its session ends, so only an active session can end the others.
             owner = Context(Principal(session.user_id, session.id, frozenset()), context.origin)
-            if await self._end(owner, session.id, session.user_id) and everywhere:
-                await self._end_all(owner, session.user_id)
+            if extent == "session":
+                await self._end(owner, session.id, session.user_id)
+            else:
+                await self._end_all(owner, session.user_id, only_with=session.id, keys=extent == "everything")
         self._revocations.add([token.session_id])
 
     async def list(self, user_id: str) -> Sequence[Session]:
@@ -263,8 +269,9 @@ class Sessions:
         """End all sessions of an account.
 
         Raises:
-            Forbidden, NotFound: as for `list_of`.
+            Forbidden, NotFound: as for `list_of`; or the caller is an API key of this account.
         """
+        context.caller.refuse_own_key(user_id, "No API key can end the sessions of its owner")
         await self._check_account(context.caller, user_id)
         await self._end_all(context, user_id)
 
@@ -285,9 +292,23 @@ class Sessions:
         self._revocations.add([session_id])
         return has_ended
 
-    async def _end_all(self, context: Context, user_id: str, kept: str | None = None) -> None:
+    async def _end_all(
+        self,
+        context: Context,
+        user_id: str,
+        *,
+        kept: str | None = None,
+        only_with: str | None = None,
+        keys: bool = False,
+    ) -> None:
+        """End the sessions of an account except `kept`, if `only_with` is active, and with `keys` its API keys."""
         effects = self._entry(context, "session.ended", user_id, sessions="all" if kept is None else "others")
-        self._revocations.add(await self._sessions.end_all(user_id, keep_session=kept, effects=effects))
+        if keys:
+            effects = [*effects, *end_of_api_keys(context, user_id)]
+        ended = await self._sessions.end_all(user_id, keep_session=kept, only_with=only_with, effects=effects)
+        self._revocations.add(ended)
+        if keys:
+            self._revocations.account_changed(user_id)
 
     def _entry(self, context: Context, action: audit.Action, user_id: str, **details: str) -> Effects:
         """Return an audit entry about a session, as an effect.

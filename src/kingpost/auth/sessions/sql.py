@@ -3,7 +3,20 @@
 from collections.abc import Callable, Sequence
 
 import msgspec
-from sqlalchemy import ColumnElement, Text, Update, and_, bindparam, delete, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from kingpost import clock
 from kingpost.accounts.one_time_tokens.tables import delete_tokens_of_change
@@ -17,9 +30,12 @@ from kingpost.problems import Unauthenticated
 from kingpost.storage.columns import Identifier, Time
 from kingpost.storage.database import Database, Script, Statement
 from kingpost.storage.effects import NO_EFFECTS, Effects
-from kingpost.storage.functions import database_now
+from kingpost.storage.functions import database_after, database_now
 from kingpost.storage.owned import owned_rows
 from kingpost.storage.writes import Writes
+
+CLOCK_SKEW = 60
+"""Seconds by which a rotation may lie in the future, because a clock was corrected in the meantime."""
 
 
 def _end() -> Update:
@@ -68,7 +84,7 @@ class SQLSessions:
             .values(
                 token_hash=bindparam("successor"),
                 parent_hash=bindparam("presented"),
-                rotated_at=bindparam("at", type_=Time),
+                rotated_at=database_now(),
                 last_used_at=bindparam("at", type_=Time),
             )
             .returning(*SESSION),
@@ -79,7 +95,9 @@ class SQLSessions:
                 is_this,
                 sessions.c.token_hash == bindparam("successor"),
                 sessions.c.parent_hash == bindparam("presented"),
-                sessions.c.rotated_at >= bindparam("not_before", type_=Time),
+                sessions.c.rotated_at > database_after(bindparam("earliest")),
+                # Without this, a database clock that was set back would let an old token be sent again for long.
+                sessions.c.rotated_at < database_after(bindparam("latest")),
                 _in_use(),
             ),
             dialect,
@@ -87,7 +105,9 @@ class SQLSessions:
         self._is_in_use = Statement(select(sessions.c.id).where(is_this, _in_use()), dialect)
         self._find = Statement(select(*SESSION).where(is_this, sessions.c.ended_at.is_(None)), dialect)
         self._end = Statement(_end(), dialect)
-        self._end_all = Statement(end_sessions(), dialect)
+        only_with, the_one = bindparam("only_with", type_=Identifier), sessions.alias()
+        is_alive = exists().where(the_one.c.id == only_with, the_one.c.ended_at.is_(None))
+        self._end_all = Statement(end_sessions().where(or_(only_with.is_(None), is_alive)), dialect)
         account = select(users.c.id).where(users.c.id == bindparam("user_id"))
         self._lock_account = Statement(account.with_for_update(key_share=True), dialect)
         self._end_change = [Statement(end_pending_change(), dialect), Statement(delete_tokens_of_change(), dialect)]
@@ -125,16 +145,17 @@ class SQLSessions:
         token_hash: bytes,
         successor_hash: bytes,
         at: str,
-        not_before: str,
+        repeatable_for: int,
         idle_since: str,
         if_reused: Callable[[str], Effects] = lambda user_id: NO_EFFECTS,
     ) -> Rotation | None:
+        window = {"earliest": -repeatable_for, "latest": CLOCK_SKEW}
         presented = {"session_id": session_id, "presented": token_hash, "successor": successor_hash}
 
         def script() -> Script[Rotation | None]:
             rows = yield self._consume(**presented, at=at, idle_since=idle_since)
             if not rows:
-                rows = yield self._find_rotated(**presented, at=at, idle_since=idle_since, not_before=not_before)
+                rows = yield self._find_rotated(**presented, at=at, idle_since=idle_since, **window)
             if rows:
                 session = Session(*rows[0])
                 users_found = yield self._find_active_user(user_id=session.user_id)
@@ -169,11 +190,18 @@ class SQLSessions:
         return await self._writes.transact(script, effects)
 
     async def end_all(
-        self, user_id: str, *, keep_session: str | None = None, effects: Effects = NO_EFFECTS
+        self,
+        user_id: str,
+        *,
+        keep_session: str | None = None,
+        only_with: str | None = None,
+        effects: Effects = NO_EFFECTS,
     ) -> Sequence[str]:
         def script() -> Script[Sequence[str]]:
             yield self._lock_account(user_id=user_id)
-            rows = yield self._end_all(user_id=user_id, kept=keep_session)
+            rows = yield self._end_all(user_id=user_id, kept=keep_session, only_with=only_with)
+            if not rows and only_with is not None:
+                return []
             for statement in self._end_change:
                 yield statement(user_id=user_id, at=clock.now())
             yield from self._writes.steps(effects)

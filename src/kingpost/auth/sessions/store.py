@@ -46,16 +46,17 @@ class SessionStore(Protocol):
         token_hash: bytes,
         successor_hash: bytes,
         at: str,
-        not_before: str,
+        repeatable_for: int,
         idle_since: str,
         if_reused: Callable[[str], Effects] = lambda user_id: NO_EFFECTS,
     ) -> Rotation | None:
         """Consume a refresh token and replace it by its successor.
 
         The token is consumed if it is the session's present one. If it is the predecessor of the present one and was
-        consumed at `not_before` or later, the same rotation is returned again and nothing changes. (The successor is
-        derived from its predecessor, so it is the same one.) Of N concurrent calls with one token exactly one
-        consumes it, and the others get the same rotation.
+        consumed less than `repeatable_for` seconds ago, the same rotation is returned again and nothing changes. (The
+        successor is derived from its predecessor, so it is the same one.) Of N concurrent calls with one token exactly
+        one consumes it, and the others get the same rotation. These seconds are measured by the database's clock, so
+        that nodes whose clocks differ agree about them.
 
         Any other token of the session has been stolen or was used long ago: the session ends, and the result is None.
         If the session was active, the effects that `if_reused` returns for the id of its account are stored, too.
@@ -68,7 +69,7 @@ class SessionStore(Protocol):
             token_hash: the hash of the token.
             successor_hash: the hash of the token's successor.
             at: the time of the refresh.
-            not_before: the start of the window in which a consumed token can be sent again.
+            repeatable_for: the seconds for which a consumed token can be sent again.
             idle_since: the earliest last use of a session that has not expired.
             if_reused: returns the effects of a detected reuse.
         """
@@ -90,11 +91,19 @@ class SessionStore(Protocol):
         ...
 
     async def end_all(
-        self, user_id: str, *, keep_session: str | None = None, effects: Effects = NO_EFFECTS
+        self,
+        user_id: str,
+        *,
+        keep_session: str | None = None,
+        only_with: str | None = None,
+        effects: Effects = NO_EFFECTS,
     ) -> Sequence[str]:
         """End all sessions of an account, except `keep_session`, and return their ids.
 
         A pending change of address ends, too: a person in one of these sessions may have asked for it.
+
+        With `only_with`, nothing happens unless this session of the account has not ended. Of N concurrent calls that
+        name one session exactly one has an effect.
         """
         ...
 

@@ -44,13 +44,27 @@ class Backoff(msgspec.Struct, frozen=True):
         count, elapsed = count - lost, elapsed - lost * slow
         return max(0, count - int(elapsed / self.delay)) if count < self.free else count
 
+    def for_clients(self, clients: int) -> "Backoff":
+        """Return the back-off of a counter that stands for several clients: as many more free, and as much faster."""
+        return Backoff(self.free * clients, self.delay / clients)
+
+
+class Network(msgspec.Struct, frozen=True):
+    """The counter of a network that a client address belongs to.
+
+    It loses attempts with time (`Backoff.leaked`): many people may share a network, and the mistakes of one must not
+    add up for the others. `clients` is the number of clients that it counts as (`Backoff.for_clients`).
+    """
+
+    key: str
+    clients: int = 1
+
 
 class ClientKeys(msgspec.Struct, frozen=True):
     """Keys of an attempt whose client address is known."""
 
-    address: str
-    """The counter of the client address. It loses attempts with time (`Backoff.leaked`): many people may share an
-    address, and the mistakes of one must not add up for the others."""
+    networks: tuple[Network, ...]
+    """The networks of the client address, one inside of another."""
     pair: str
     """The counter of the account at this address. It takes the place of the account's after a success."""
 
@@ -63,7 +77,12 @@ class AttemptKeys(msgspec.Struct, frozen=True):
 
     def counted(self, own: str) -> tuple[str, ...]:
         """Return the keys that an attempt is counted under. `own` is the account's or the pair's: see `Begun`."""
-        return (own,) if self.client is None else (own, self.client.address)
+        return (own,) if self.client is None else (own, *[network.key for network in self.client.networks])
+
+    def backoffs(self, backoff: Backoff) -> tuple[Backoff, ...]:
+        """Return the back-offs of the counters that an attempt is counted under, from that of an account."""
+        networks = () if self.client is None else self.client.networks
+        return (backoff, *[backoff.for_clients(network.clients) for network in networks])
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -96,9 +115,9 @@ class AttemptCounters(Protocol):
     async def succeed(self, own: str, client: ClientKeys | None, usual_for: int) -> None:
         """Record that an attempt has succeeded.
 
-        Removes the counter `own`, takes back one attempt from the counter of the client address, and remembers the
-        pair for `usual_for` seconds. The counter of the address is not removed, because an attacker could log in to
-        an account of their own between two attempts at another.
+        Removes the counter `own`, takes back one attempt from the counter of each network, and remembers the pair for
+        `usual_for` seconds. The counters of networks are not removed, because an attacker could log in to an account
+        of their own between two attempts at another.
         """
         ...
 

@@ -47,13 +47,13 @@ class MemoryCounters:
         wait = max((counter.waits_until - now for counter in present), default=0.0)
         if wait > 0:
             return Begun(wait, own)
-        for key in counted:
+        for key, its in zip(counted, keys.backoffs(backoff), strict=True):
             counter = self._counters.setdefault(key, Counter())
             if key != own:
-                counter.count = backoff.leaked(counter.count, now - counter.counted_at)
+                counter.count = its.leaked(counter.count, now - counter.counted_at)
             counter.count += 1
             counter.counted_at = now
-            counter.waits_until = now + backoff.delay_after(counter.count)
+            counter.waits_until = now + its.delay_after(counter.count)
             counter.expires_at = now + FORGOTTEN_AFTER
             self._counters.move_to_end(key)
         self._evict()
@@ -74,7 +74,7 @@ class MemoryCounters:
         await self.reset([own])
         if client is None:
             return
-        await self.undo([client.address])
+        await self.undo([network.key for network in client.networks])
         self.remember(client.pair, usual_for)
 
     async def reset(self, keys: Sequence[str]) -> None:

@@ -9,6 +9,9 @@ import msgspec
 from kingpost.auth.throttling.counters import FORGOTTEN_AFTER, AttemptKeys, Backoff, Begun
 from kingpost.auth.throttling.memory import CAPACITY, Counter, MemoryCounters
 
+OUT_OF_ORDER = 10.0
+"""Seconds within which answers of the server may be read in another order: far longer than any answer takes."""
+
 
 class Change(msgspec.Struct):
     """What has happened to a counter in this process and is not known to have happened on the server."""
@@ -70,14 +73,15 @@ class Mirror(MemoryCounters):
 
         Args:
             key: the key of the counter.
-            as_of: the time of this state by the server's clock. An older state than the last one is ignored.
+            as_of: the time of this state by the server's clock. A state that is a little older than the last one is
+                ignored. One that is much older is not: then the server's clock was set back.
             count: the number of attempts, 0 if there is no counter.
             age: seconds since the last attempt was counted.
             wait: seconds until the next attempt may be made. May be negative.
         """
         change = self._changes.get(key, Change())
         counter = self._counters.setdefault(key, Counter())
-        if change.is_reset or as_of < counter.as_of:
+        if change.is_reset or 0 < counter.as_of - as_of < OUT_OF_ORDER:
             return
         now = self._now()
         waits_until = now + wait

@@ -2,8 +2,9 @@
 
 An attempt is counted as a failure before the password is checked, and taken back if it succeeds, so that
 concurrent attempts get no further than sequential ones. A number of failures is free for each account and for
-each client address. After that each failure doubles the delay until the next attempt, up to 15 minutes. Attempts
-within the delay are refused without a check and are not counted.
+each client address, and several times as many for each /48 of IPv6 addresses. After that each failure doubles the
+delay until the next attempt, up to 15 minutes. Attempts within the delay are refused without a check and are not
+counted.
 
 After a login, the pair of account and client address has a counter of its own for a month, in place of the
 account's. Failures from other addresses then do not delay the owner at the usual address.
@@ -15,10 +16,10 @@ import hashlib
 import hmac
 import ipaddress
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from kingpost.auth.throttling.counters import AttemptCounters, AttemptKeys, Backoff, ClientKeys
+from kingpost.auth.throttling.counters import AttemptCounters, AttemptKeys, Backoff, ClientKeys, Network
 from kingpost.auth.throttling.pending import PendingAttempts
 from kingpost.problems import MfaRequired, RateLimited, Unavailable
 from kingpost.secret import MasterSecret
@@ -34,6 +35,10 @@ USUAL_FOR = 30 * 24 * 60 * 60
 """Seconds after a login for which the client address is a usual one of the account."""
 QUEUE_TIMEOUT = 5.0
 """Longest wait, in seconds, for concurrent attempts on the same key to finish before answering 429."""
+CODES_OF_A_NETWORK = 2
+"""How many times the free codes of an account a network has: as many as free passwords by default."""
+CLIENTS_OF_A_SITE = 16
+"""How many clients a /48 of IPv6 addresses counts as: more than a home or an office needs for its mistakes."""
 INCONCLUSIVE = (Unavailable, RateLimited, MfaRequired)
 """Errors that end an attempt as neither a failure nor a success. It is taken back, and earlier failures remain.
 
@@ -68,7 +73,7 @@ class Throttle:
         Args:
             counters: where attempts are counted.
             rate: `rate.count` failures are free, and the first delay is `rate.seconds / rate.count`. None turns the
-                throttle of passwords off. The throttle of codes stays on.
+                throttle of passwords off, and that of codes for networks. Codes of an account stay throttled.
             secret: keys of counters are derived from it.
         """
         self._counters = counters
@@ -84,12 +89,8 @@ class Throttle:
             email_key: the account's e-mail address in the form in which addresses are compared.
             client_address: the IP address of the client, or None if it is unknown.
         """
-        account = self._key("account", email_key)
-        if client_address is None:
-            return self._attempt(self._passwords, AttemptKeys(account))
-        network = network_of(client_address)
-        client = ClientKeys(address=self._key("address", network), pair=self._key("usual", email_key, network))
-        return self._attempt(self._passwords, AttemptKeys(account, client))
+        client = self._client_keys("address", "usual", email_key, client_address)
+        return self._attempt(self._passwords, AttemptKeys(self._key("account", email_key), client))
 
     def proof(self, user_id: str) -> AbstractAsyncContextManager[Attempt]:
         """Count an attempt of a signed-in caller to prove ownership of the account by its password.
@@ -98,9 +99,16 @@ class Throttle:
         """
         return self._attempt(self._passwords, AttemptKeys(self._key("proof", user_id)))
 
-    def code(self, user_id: str) -> AbstractAsyncContextManager[Attempt]:
-        """Count an attempt at a code of a second factor."""
-        return self._attempt(self._codes, AttemptKeys(self._key("code", user_id)))
+    def code(self, user_id: str, client_address: str | None) -> AbstractAsyncContextManager[Attempt]:
+        """Count an attempt at a code of a second factor.
+
+        As for passwords, the attempts of strangers who know the password do not delay the owner at a usual address.
+        """
+        client = self._client_keys("code-address", "code-usual", user_id, client_address, CODES_OF_A_NETWORK)
+        if client is not None and self._passwords is None:
+            # Whoever turned the limit off limits networks in front of Kingpost. An account stays protected here.
+            client = ClientKeys((), client.pair)
+        return self._attempt(self._codes, AttemptKeys(self._key("code", user_id), client))
 
     async def count_mail(self, user_id: str) -> None:
         """Count a mail that the server sends at a caller's request to an address of the caller's choice.
@@ -117,7 +125,7 @@ class Throttle:
         """Remove the failed logins of an account that has a new password, and those from this client address."""
         keys = [self._key("account", email_key)]
         if client_address is not None:
-            keys.append(self._key("usual", email_key, network_of(client_address)))
+            keys.append(self._key("usual", email_key, networks_of(client_address)[0].key))
         await self._counters.reset(keys)
 
     @contextlib.asynccontextmanager
@@ -154,20 +162,38 @@ class Throttle:
                 raise RateLimited("There were too many failed tries: wait before the next", retry_after=seconds)
         return begun.own
 
+    def _client_keys(
+        self, network_kind: str, pair_kind: str, account: str, client_address: str | None, clients: int = 1
+    ) -> ClientKeys | None:
+        """Return the keys of a client that tries an account, or None if its address is unknown.
+
+        `clients` is the number of clients that its network counts as.
+        """
+        if client_address is None:
+            return None
+        networks = networks_of(client_address)
+        counted = [Network(self._key(network_kind, network.key), clients * network.clients) for network in networks]
+        return ClientKeys(tuple(counted), self._key(pair_kind, account, networks[0].key))
+
     def _key(self, *parts: str) -> str:
         """Return the key of a counter. Without the secret it reveals nothing about the parts."""
         text = "\0".join(parts).encode("utf-8", "surrogatepass")
         return hmac.digest(self._secret, text, hashlib.sha256).hex()
 
 
-def network_of(client_address: str) -> str:
-    """Return what is counted as one client: an IPv4 address, or the /64 of an IPv6 address."""
+def networks_of(client_address: str) -> Sequence[Network]:
+    """Return the networks that a client is counted under: first the one that is the client, then wider ones.
+
+    It is an IPv4 address, or the /64 and the /48 of an IPv6 address, whatever the notation of the address. Providers
+    give a customer a /64, a /56 or a /48, so that counting the /64 alone would give a /48 65,536 times the attempts.
+    """
     try:
         address = ipaddress.ip_address(client_address)
     except ValueError:
-        return client_address
+        return [Network(client_address)]
     if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
+        return [Network(str(address))]
     if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return f"{int(address) >> 64:x}/64"
+        return [Network(str(address.ipv4_mapped))]
+    bits = int(address)
+    return [Network(f"{bits >> 64:x}/64"), Network(f"{bits >> 80:x}/48", CLIENTS_OF_A_SITE)]

@@ -39,6 +39,16 @@ local answer = {string.format('%.6f', now)}
 if deadline > 0 and now > deadline then
     return answer
 end
+-- Move a counter of the future to the present: the clock was set back, and nobody may have to wait for so long.
+local function follow_clock(key, kept)
+    local found = redis.call('HMGET', key, 'counted_at', 'waits_until')
+    local ahead = tonumber(found[1] or 0) - now
+    if ahead > 1 then
+        redis.call('HSET', key, 'counted_at', string.format('%.6f', now),
+            'waits_until', string.format('%.6f', tonumber(found[2]) - ahead))
+        redis.call('PEXPIRE', key, kept * 1000)
+    end
+end
 -- Add the state of a counter to the answer: the arguments of `Mirror.learn`.
 local function add_state(key)
     local found = redis.call('HMGET', key, 'count', 'counted_at', 'waits_until')
@@ -46,12 +56,13 @@ local function add_state(key)
     table.insert(answer, {found[1] or '0', string.format('%.6f', age), string.format('%.6f', wait)})
 end
 """
-# KEYS: the counter of the account; then, if the client address is known, its counter, the counter of the pair, and
-# the key that exists while the pair is remembered. Answers with the seconds to wait, the milliseconds for which the
-# pair is remembered, and the states of the counters that decided.
+# KEYS: the counter of the account; then, if the client address is known, the counter of the pair, the key that exists
+# while the pair is remembered, and the counters of the networks. After the first three arguments come two for the
+# account or the pair and for each network: `free` and `delay` of its back-off. Answers with the seconds to wait, the
+# milliseconds for which the pair is remembered, and the states of the counters that decided.
 BEGIN = f"""{PRELUDE}
-local free, delay, longest, kept = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local own, address, pair, remembered = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local longest, kept = tonumber(ARGV[2]), tonumber(ARGV[3])
+local own, pair, remembered = KEYS[1], KEYS[2], KEYS[3]
 local usual_for = 0
 if remembered then
     usual_for = math.max(0, redis.call('PTTL', remembered))
@@ -59,14 +70,15 @@ if remembered then
         own = pair
     end
 end
-local counted = {{own, address}}
+local counted = {{own, unpack(KEYS, 4)}}
 local wait = 0
 for _, key in ipairs(counted) do
+    follow_clock(key, kept)
     wait = math.max(wait, tonumber(redis.call('HGET', key, 'waits_until') or 0) - now)
 end
-local function count(key)
+local function count(key, free, delay)
     local count = tonumber(redis.call('HGET', key, 'count') or 0)
-    if key == address then
+    if key ~= own then
         local elapsed = now - tonumber(redis.call('HGET', key, 'counted_at') or 0)
         local lost = math.min(math.max(0, count - free + 1), math.floor(elapsed / (delay * free)))
         count = count - lost
@@ -85,9 +97,9 @@ local function count(key)
 end
 table.insert(answer, string.format('%.6f', wait))
 table.insert(answer, usual_for)
-for _, key in ipairs(counted) do
+for index, key in ipairs(counted) do
     if wait == 0 then
-        count(key)
+        count(key, tonumber(ARGV[2 * index + 2]), tonumber(ARGV[2 * index + 3]))
     end
     add_state(key)
 end
@@ -179,7 +191,8 @@ class ValkeyCounters:
         if client is None:
             await self._reach(lambda until: self._share([own], until))
         else:
-            await self._reach(lambda until: self._share([own, client.address], until, client.pair, usual_for))
+            counted = [own, *[network.key for network in client.networks]]
+            await self._reach(lambda until: self._share(counted, until, client.pair, usual_for))
 
     async def reset(self, keys: Sequence[str]) -> None:
         await self._mirror.reset(keys)
@@ -189,11 +202,13 @@ class ValkeyCounters:
         names = [_counter(keys.account)]
         used = [keys.account]
         if keys.client is not None:
-            address, pair = keys.client.address, keys.client.pair
-            names += [_counter(address), _counter(pair), _remembered(pair)]
-            used += [address, pair]
+            networks, pair = [network.key for network in keys.client.networks], keys.client.pair
+            names += [_counter(pair), _remembered(pair), *map(_counter, networks)]
+            used += [pair, *networks]
         await self._share(used, until)
-        arguments = [backoff.free, backoff.delay, LONGEST_DELAY, FORGOTTEN_AFTER]
+        arguments = [LONGEST_DELAY, FORGOTTEN_AFTER]
+        for each in keys.backoffs(backoff):
+            arguments += [each.free, each.delay]
         as_of, (wait, usual_for, *states) = await self._run(self._begin, until, names, arguments)
         own = keys.account
         if keys.client is not None and usual_for > 0:

@@ -9,7 +9,7 @@ from kingpost.http.app.cursors import Cursors
 from kingpost.jsontools.strict import JSONLimits
 from kingpost.jsontools.worker import Worker
 from kingpost.model import Context, Origin, Principal
-from kingpost.problems import Forbidden, Unauthenticated
+from kingpost.problems import Unauthenticated
 
 DEVICE_LENGTH = 200
 """Maximum number of characters that are stored of a user agent."""
@@ -118,7 +118,7 @@ class Call:
 
         Raises:
             Unauthenticated: the credentials are missing, invalid, expired or revoked.
-            Forbidden: the credential is limited to scopes, and the scope of the route is not among them.
+            Forbidden: the credential is limited to scopes, and none of the route's scopes is among them.
         """
         authorization = self.headers.get(b"authorization")
         if authorization is None:
@@ -132,9 +132,7 @@ class Call:
             if text.startswith(credential.prefix):
                 break
         principal = await credential.authenticate(text)
-        if principal.scopes is not None and self.route.scope not in principal.scopes:
-            scope = self.route.scope
-            raise Forbidden(f"The credential needs the scope {scope}" if scope else "This requires an access token")
+        principal.require_scope(*self.route.scopes)
         self.principal = principal
         self._context = None
         return principal

@@ -10,8 +10,8 @@ import msgspec
 from msgspec.inspect import IntType, LiteralType, Metadata, StrType
 
 from kingpost.http.app.fields import END, LOWERED
-from kingpost.jsontools.faults import MAX_FAULTS, pointer
-from kingpost.problems import Fault, InvalidRequest
+from kingpost.jsontools.faults import pointer
+from kingpost.problems import MAX_FAULTS, Fault, InvalidRequest
 
 type Rules = Callable[[dict[str, Any]], Iterable[Fault]]
 """Validation rules that a JSON Schema cannot express. They receive the decoded body, which may violate the schema."""
@@ -79,7 +79,7 @@ def parse_body[T](document: Any, body_type: type[T], rules: Rules | None) -> T:
     try:
         return msgspec.convert(document, body_type)
     except msgspec.ValidationError:
-        faults = list(islice(schema_faults(document, body_type), MAX_FAULTS))
+        faults = list(islice(schema_faults(document, body_type), MAX_FAULTS + 1))
         if rules is not None and isinstance(document, dict):
             known = {(fault.pointer, fault.code) for fault in faults}
             faults += [fault for fault in rules(document) if (fault.pointer, fault.code) not in known]

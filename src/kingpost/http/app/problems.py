@@ -23,6 +23,8 @@ def problem_answer(problem: Problem, path: str, request_id: str) -> Answer:
     }
     if problem.faults:
         document["errors"] = problem.faults
+    if problem.has_more_faults:
+        document["more"] = True
     if isinstance(problem, VersionMismatch):
         document["current"] = problem.current
     headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]

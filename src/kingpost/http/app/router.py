@@ -33,6 +33,9 @@ class Who(Enum):
     ADMIN = "administrators"
 
 
+ANONYMOUS = (Who.ANYONE, Who.ANYONE_OR_CALLER)
+
+
 class Tag(NamedTuple):
     """A group of operations in the documentation. Groups are sorted by `place`."""
 
@@ -57,7 +60,7 @@ class Route[S](msgspec.Struct, frozen=True, kw_only=True):
         method, path: `{name}` in a path is a parameter. Paths below `/api/` have no version.
         handler: the function that handles a validated call. Its arguments are the call and the service.
         who: the clients that may call the route.
-        scope: the scope that an API key needs. None: API keys may not call the route.
+        scopes: the scopes of which an API key needs one. If empty, API keys may not call the route.
         summary, description: texts for the documentation.
         query: the struct of the query parameters.
         body: the struct of the body; None if the route has no body.
@@ -82,7 +85,7 @@ class Route[S](msgspec.Struct, frozen=True, kw_only=True):
     path: str
     handler: Callable[[Call, S], Awaitable[Answer]]
     who: Who
-    scope: str | None = None
+    scopes: tuple[str, ...] = ()
     summary: str
     tag: Tag
     description: str = ""
@@ -103,9 +106,7 @@ class Route[S](msgspec.Struct, frozen=True, kw_only=True):
 
     def body_limit(self, configured: int) -> int:
         """Return the maximum size of a body in bytes, given the configured one."""
-        if self.who is Who.ANYONE or self.who is Who.ANYONE_OR_CALLER:
-            return min(configured, ANONYMOUS_BODY_LIMIT)
-        return configured
+        return min(configured, ANONYMOUS_BODY_LIMIT) if self.who in ANONYMOUS else configured
 
 
 class Endpoint(msgspec.Struct, frozen=True):

@@ -50,7 +50,8 @@ class ProblemBody(msgspec.Struct, frozen=True):
     request_id: Annotated[
         str, Meta(description="Report it to the operator, who finds the request in the log by this id.")
     ]
-    errors: Annotated[list[FaultBody], Meta(description="The faults of the request.")] | UnsetType = UNSET
+    errors: Annotated[list[FaultBody], Meta(description="The faults of the request, 100 at most.")] | UnsetType = UNSET
+    more: Annotated[Literal[True], Meta(description="There are more faults than `errors` lists.")] | UnsetType = UNSET
     current: (
         Annotated[dict[str, Any], Meta(description="With `version-mismatch`: the current representation.")] | UnsetType
     ) = UNSET

@@ -102,7 +102,8 @@ def problems_of(route: Route[Any]) -> dict[int, tuple[type[Problem], ...]]:
 def _operation(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
     who = f"Who may call it: {route.who.value}."
     if route.who not in IGNORE_BAD_CREDENTIALS:
-        who += f" With an API key: scope `{route.scope}`." if route.scope else " Not with an API key."
+        scopes = " or ".join(f"`{scope}`" for scope in route.scopes)
+        who += f" With an API key: scope {scopes}." if scopes else " Not with an API key."
     operation: Schema = {
         "operationId": route.handler.__name__,
         "tags": [route.tag.name],

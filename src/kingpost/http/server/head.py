@@ -128,6 +128,7 @@ class HeadReader:
             raise _refusal(buffer[:size])
         if end < 0:
             return None
+        del self._parser  # They refer to each other, and only a collection of garbage would find them.
         return Head(buffer[: buffer.index(b"\r\n")], self.headers, keep_alive=self._keep_alive), size
 
     def _feed(self, part: bytes) -> None:
