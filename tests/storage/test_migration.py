@@ -101,6 +101,13 @@ async def test_a_second_migration_changes_no_data(database_url: str) -> None:
     await storage.close()
 
 
+async def test_a_new_database_has_no_account(database_url: str) -> None:
+    await migrate(database_url)
+    database = await open_database(database_url)
+    assert await database.read(Query("SELECT id FROM users", ())) == []
+    await database.close()
+
+
 FIRST_RELEASE = "019abc3e-5b7a-7c11-9d38-2f7c1c0e4f6"
 LATER = "2099-12-31T23:59:59.000Z"
 

@@ -64,6 +64,30 @@ def test_old_versions_of_tls_are_refused(serve: Serve, tmp_path: Path) -> None:
         httpx.get(f"{server.url}/livez", verify=old)
 
 
+@pytest.mark.parametrize(
+    ("cipher", "is_accepted"),
+    [
+        ("ECDHE-ECDSA-AES128-GCM-SHA256", True),
+        ("ECDHE-ECDSA-CHACHA20-POLY1305", True),
+        ("ECDHE-ECDSA-AES256-SHA384", False),  # CBC: no authenticated encryption
+        ("ECDHE-ECDSA-AES128-SHA", False),
+        ("ECDHE-ECDSA-NULL-SHA", False),
+        ("AECDH-AES256-SHA", False),  # without a certificate
+    ],
+)
+def test_weak_ciphers_are_refused(serve: Serve, tmp_path: Path, cipher: str, is_accepted: bool) -> None:
+    made = make_certificate(tmp_path)
+    server = serve(TLS_CERT=str(made.cert), TLS_KEY=str(made.key))
+    client = ssl.create_default_context(cafile=str(made.cert))
+    client.set_ciphers(f"{cipher}:@SECLEVEL=0")
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    if is_accepted:
+        assert httpx.get(f"{server.url}/livez", verify=client).status_code == 200
+    else:
+        with pytest.raises(httpx.ConnectError, match=r"EOF|HANDSHAKE_FAILURE"):
+            httpx.get(f"{server.url}/livez", verify=client)
+
+
 def test_plain_http_on_a_loopback_address_sends_no_hsts_header(serve: Serve) -> None:
     assert "strict-transport-security" not in serve().client().get("/livez").headers
 

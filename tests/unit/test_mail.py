@@ -1,6 +1,7 @@
 """Messages: their content, their format, and the file outbox."""
 
 import asyncio
+import html
 import stat
 from email import message_from_bytes, message_from_string, policy
 from email.message import EmailMessage
@@ -95,6 +96,13 @@ def test_values_are_escaped_in_html_but_not_in_text() -> None:
     assert "R&amp;D &lt;script&gt;" in rendered.html
     assert "R&D <script>" in rendered.text
     assert "<script>" not in rendered.html
+
+
+@pytest.mark.parametrize("value", ["{{ 7 * 7 }}@example.com", "{% include 'layout.html' %}@x", "{# x #}@x", "<b>@x"])
+def test_values_are_never_templates(value: str) -> None:
+    rendered = templates().render("email-changed", {"new_email": value})
+    assert value in rendered.text
+    assert html.escape(value) in rendered.html.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
 
 
 def test_an_operator_can_replace_single_template_files(tmp_path: Path) -> None:

@@ -74,3 +74,8 @@ def with_kingpost[T](work: "Callable[[Running], Awaitable[T]]") -> T:
             return await work(kingpost)
 
     return run(open_and_work())
+
+
+def printable(text: str) -> str:
+    """Escape the characters of an untrusted text that control a terminal or are invisible."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

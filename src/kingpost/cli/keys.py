@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kingpost.cli import output
-from kingpost.cli.common import with_kingpost
+from kingpost.cli.common import printable, with_kingpost
 from kingpost.model import OPERATOR
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def retire(key_id: str, yes: bool) -> None:
     Access tokens that it has signed become invalid. Clients get new ones with their refresh tokens.
     """
     if output.needs_confirmation(yes):
-        output.confirm(f"Access tokens signed by {output.printable(key_id)} become invalid at once. Retire it?")
+        output.confirm(f"Access tokens signed by {printable(key_id)} become invalid at once. Retire it?")
     signing = with_kingpost(lambda kingpost: kingpost.auth.key_rotation.retire(OPERATOR, key_id))
     output.echo(f"Key {key_id} is retired. Key {signing.id} signs.")
 

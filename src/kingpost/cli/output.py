@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kingpost.cli.common import printable
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 password_stdin = click.option(
@@ -51,11 +53,6 @@ def echo(text: str) -> None:
     """Print a line. Characters that standard output cannot encode are escaped."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
-
-
-def printable(text: str) -> str:
-    """Escape the characters of an untrusted text that control a terminal or are invisible."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def needs_confirmation(yes: bool) -> bool:

@@ -12,6 +12,7 @@ import click
 
 from kingpost import __version__
 from kingpost.cli.common import load_settings, reported_errors, run, running
+from kingpost.cli.log_lines import LogLines
 from kingpost.http.server.supervisor import Supervisor
 from kingpost.settings import Settings, masked, unknown_variables
 
@@ -71,7 +72,9 @@ def work(settings: Settings, listener: socket.socket, when_ready: Callable[[], N
 
 
 def _configure_logging() -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogLines())
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 

@@ -9,7 +9,7 @@ import msgspec
 from kingpost.accounts.users.schemas import USER_SORT_FIELDS, UserBody, UserQuery
 from kingpost.accounts.users.schemas import Role as RoleName
 from kingpost.cli import output
-from kingpost.cli.common import with_kingpost
+from kingpost.cli.common import printable, with_kingpost
 from kingpost.http.app import pages
 from kingpost.model import ADMIN, DEFAULT_ROLES, OPERATOR, Page, SortKey, Status, User
 from kingpost.problems import InvalidRequest
@@ -149,7 +149,7 @@ def set_password(account: str, password_stdin: bool) -> None:
     """Set the password of an account and end its sessions."""
     password = output.password()
     ended = _administer(account, lambda administration, user: administration.set_password(user, password))
-    output.echo(f"{output.printable(account)} has a new password. Sessions ended: {ended}.")
+    output.echo(f"{printable(account)} has a new password. Sessions ended: {ended}.")
 
 
 @users.command("end-sessions")
@@ -157,7 +157,7 @@ def set_password(account: str, password_stdin: bool) -> None:
 def end_sessions(account: str) -> None:
     """End all sessions of an account."""
     ended = _administer(account, lambda administration, user: administration.end_sessions(user))
-    output.echo(f"{output.printable(account)} is signed out. Sessions ended: {ended}.")
+    output.echo(f"{printable(account)} is signed out. Sessions ended: {ended}.")
 
 
 @users.command("disable-totp")
@@ -173,7 +173,7 @@ def disable_totp(account: str) -> None:
         await kingpost.auth.second_factors.remove(OPERATOR, user.id)
 
     with_kingpost(disable)
-    output.echo(f"{output.printable(account)} has no second factor any more.")
+    output.echo(f"{printable(account)} has no second factor any more.")
 
 
 @users.command()
@@ -184,9 +184,9 @@ def delete(account: str, yes: bool) -> None:
     is_interactive = output.needs_confirmation(yes)
     user = _find(account)
     if is_interactive:
-        output.confirm(f"Delete {output.printable(user.email)} ({user.id}) and everything it owns?")
+        output.confirm(f"Delete {printable(user.email)} ({user.id}) and everything it owns?")
     with_kingpost(lambda kingpost: kingpost.accounts.administration.delete(user))
-    output.echo(f"{output.printable(user.email)} ({user.id}) is deleted.")
+    output.echo(f"{printable(user.email)} ({user.id}) is deleted.")
 
 
 def _find(account: str) -> User:
@@ -242,7 +242,7 @@ def _report(user: User, change: str, as_json: bool) -> None:
     if as_json:
         output.echo_json(UserBody.of(user))
     else:
-        output.echo(f"{output.printable(user.email)} {change}. Id: {user.id}.")
+        output.echo(f"{printable(user.email)} {change}. Id: {user.id}.")
 
 
 def _cell(value: Any) -> str:

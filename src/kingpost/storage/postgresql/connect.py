@@ -1,6 +1,7 @@
 """Opening connections to PostgreSQL, directly or through a pooler such as PgBouncer."""
 
 import asyncio
+import ssl
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
@@ -74,6 +75,8 @@ async def find_connector(url: str) -> Connector:
         raise CannotOpen("PostgreSQL refuses the user or the password in KINGPOST_DATABASE_URL.") from error
     except asyncpg.InvalidCatalogNameError as error:
         raise CannotOpen("The database in KINGPOST_DATABASE_URL does not exist: create it first.") from error
+    except ssl.SSLError as error:  # One about a certificate is a ValueError, too.
+        raise CannotOpen(f"PostgreSQL{_place(url)} cannot be reached over TLS: {_tls_reason(error)}.") from error
     except ValueError as error:
         raise CannotOpen("KINGPOST_DATABASE_URL is not a valid PostgreSQL URL.") from error
     except TimeoutError as error:
@@ -126,3 +129,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error).partition("\n")[0].rstrip(".")
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message})"
+    return (error.reason or "the handshake failed").replace("_", " ").lower()
