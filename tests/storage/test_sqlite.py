@@ -16,7 +16,7 @@ import pytest
 
 from kingpost.problems import Conflict, Unavailable
 from kingpost.storage.database import Query, Script, UniqueViolation
-from kingpost.storage.opening import migrate, open_database
+from kingpost.storage.opening import migrate, open_database, open_migrated
 from kingpost.storage.sqlite import database as sqlite_module
 from kingpost.storage.sqlite import file as sqlite_file
 from kingpost.storage.sqlite import writer as sqlite_writer
@@ -266,7 +266,7 @@ async def test_statistics_are_made_at_opening_and_by_housekeeping(tmp_path: Path
         await database.write(Query("DELETE FROM sqlite_stat1", ()))
     finally:
         await database.close()
-    database = await open_database(url)
+    database = await open_migrated(url)
     try:
         assert (await database.read(counted))[0][0] == 1
     finally:

@@ -1,7 +1,9 @@
 """Opening a database by its URL."""
 
+import contextlib
 from urllib.parse import urlsplit
 
+from kingpost.problems import Unavailable
 from kingpost.storage import CannotOpen, migration
 from kingpost.storage.database import Database
 
@@ -17,6 +19,8 @@ async def open_migrated(url: str) -> Database:
         if database.dialect.name == "sqlite":
             await migration.upgrade(database)
         await migration.check(database, "run `kingpost migrate`")
+        with contextlib.suppress(Unavailable):  # Another process is writing, and housekeeping tries again.
+            await database.refresh_statistics()
     except BaseException:
         await database.close()
         raise

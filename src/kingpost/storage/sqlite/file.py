@@ -63,8 +63,6 @@ class Connections:
             f"PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {MAX_JOURNAL_SIZE}"
         ).fetchall()
         self._tables()  # A damaged file raises here, rather than in the first request.
-        with contextlib.suppress(apsw.BusyError):  # Another process is writing, and housekeeping tries again.
-            self.writer.execute(REFRESH_STATISTICS).fetchall()
         self._reader = _connect_to_read(path)
         # Waiting for a lock would block the event loop.
         self._reader.set_busy_timeout(0)
