@@ -9,7 +9,7 @@ import pytest
 from kingpost import clock
 from kingpost.accounts.users.store import UserChange
 from kingpost.auth.revocations.store import EndAPIKeys
-from kingpost.auth.sessions.store import Rotation
+from kingpost.auth.sessions.store import MAX_LISTED, Rotation
 from kingpost.model import Session
 from kingpost.problems import Unauthenticated
 from kingpost.storage.database import Query
@@ -116,6 +116,14 @@ async def test_the_list_has_the_active_sessions_of_one_account_latest_used_first
 
 
 # --- rotate --------------------------------------------------------------------------------------
+
+
+async def test_a_list_has_a_thousand_sessions_at_most(storage: Node) -> None:
+    user = await add_user(storage)
+    times = [clock.after(-seconds) for seconds in range(MAX_LISTED + 5)]
+    await asyncio.gather(*[add_session(storage, user.id, last_used_at=at) for at in times])
+    listed = await storage.sessions.list(user.id, clock.now(), LONG_AGO)
+    assert [session.last_used_at for session in listed] == times[:MAX_LISTED]
 
 
 async def test_a_refresh_replaces_the_token_with_its_successor(nodes: list[Node]) -> None:

@@ -150,6 +150,7 @@ ROUTES: tuple[Route[Sessions], ...] = (
         who=Who.CALLER,
         tag=SIGN_IN,
         summary="List your sessions",
+        description="The 1,000 most recently used ones at most.",
         result=SessionList,
     ),
     Route(
@@ -179,6 +180,7 @@ ROUTES: tuple[Route[Sessions], ...] = (
         who=Who.CALLER,
         tag=USERS,
         summary="List an account's sessions",
+        description="The 1,000 most recently used ones at most.",
         result=SessionList,
         problems=(Forbidden, NotFound),
     ),

@@ -231,7 +231,7 @@ class Sessions:
         self._revocations.add([token.session_id])
 
     async def list(self, user_id: str) -> Sequence[Session]:
-        """Return the active sessions of an account, most recently used first."""
+        """Return the active sessions of an account, most recently used first, and 1,000 at most."""
         return await self._sessions.list(user_id, clock.now(), clock.after(-IDLE_LIFETIME))
 
     async def list_of(self, principal: Principal, user_id: str) -> Sequence[Session]:

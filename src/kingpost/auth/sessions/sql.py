@@ -23,7 +23,7 @@ from kingpost.accounts.one_time_tokens.tables import delete_tokens_of_change
 from kingpost.accounts.users.tables import USER, end_pending_change, user_of, users
 from kingpost.auth.second_factor.tables import second_factors
 from kingpost.auth.sessions.schemas import ExportedSession
-from kingpost.auth.sessions.store import Rotation
+from kingpost.auth.sessions.store import MAX_LISTED, Rotation
 from kingpost.auth.sessions.tables import SESSION, end_sessions, sessions
 from kingpost.model import Session
 from kingpost.problems import Unauthenticated
@@ -112,7 +112,8 @@ class SQLSessions:
         self._lock_account = Statement(account.with_for_update(key_share=True), dialect)
         self._end_change = [Statement(end_pending_change(), dialect), Statement(delete_tokens_of_change(), dialect)]
         mine = select(*SESSION).where(sessions.c.user_id == bindparam("user_id"), _in_use())
-        self._list = Statement(mine.order_by(sessions.c.last_used_at.desc(), sessions.c.id.desc()), dialect)
+        newest_first = mine.order_by(sessions.c.last_used_at.desc(), sessions.c.id.desc())
+        self._list = Statement(newest_first.limit(MAX_LISTED), dialect)
         self._forget = Statement(
             delete(sessions).where(sessions.c.expires_at < bindparam("before", type_=Time)), dialect
         )

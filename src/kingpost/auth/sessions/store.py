@@ -9,6 +9,9 @@ from kingpost.auth.sessions.schemas import ExportedSession
 from kingpost.model import Session, User
 from kingpost.storage.effects import NO_EFFECTS, Effects
 
+MAX_LISTED = 1_000
+"""Sessions of an account that a list shows. An account can have any number, and a response is made in memory."""
+
 
 class Rotation(msgspec.Struct, frozen=True):
     """The result of a successful refresh: the account, and the session after it."""
@@ -80,7 +83,7 @@ class SessionStore(Protocol):
         ...
 
     async def list(self, user_id: str, at: str, idle_since: str) -> Sequence[Session]:
-        """Return the sessions of an account that are active at a time, most recently used first."""
+        """Return the `MAX_LISTED` most recently used sessions of an account that are active at a time, newest first."""
         ...
 
     async def end(self, session_id: str, user_id: str | None, effects: Effects = NO_EFFECTS) -> str | None:
