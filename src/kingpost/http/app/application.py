@@ -133,13 +133,15 @@ class Application:
     async def _read_body(self, call: Call, rules: Rules | None, receive: Receive) -> None:
         route, machine = call.route, self._machine
         assert route.body is not None
+        media_type = None
         if not route.body_optional or body.is_announced(call.headers):
             # What the head decides is decided before the client is asked for the body.
-            body.check_media_type(route.method, call.headers)
+            media_type = body.media_type(route.method, call.headers)
         text = await body.read(call.headers, receive, machine.body_limit)
         if not text and route.body_optional:
             return
-        media_type, document = body.decode(route.method, call.headers, text, machine.json_limits)
+        media_type = media_type or body.media_type(route.method, call.headers)
+        document = body.decode(media_type, text, machine.json_limits)
         if media_type == body.JSON_PATCH:
             parse_body(document, list[JSONPatchOperation], None)
             call.body = JSONPatch(document)

@@ -54,7 +54,7 @@ def is_announced(headers: Mapping[bytes, bytes]) -> bool:
     return b"transfer-encoding" in headers and b"content-type" in headers
 
 
-def check_media_type(method: str, headers: Mapping[bytes, bytes]) -> str:
+def media_type(method: str, headers: Mapping[bytes, bytes]) -> str:
     """Return the media type of a body.
 
     Raises:
@@ -65,25 +65,23 @@ def check_media_type(method: str, headers: Mapping[bytes, bytes]) -> str:
             "Compressed request bodies are not supported. Send the body without Content-Encoding"
         )
     content_type = headers.get(b"content-type")
-    media_type, parameters = parse_content_type(None if content_type is None else content_type.decode("latin-1"))
+    found, parameters = parse_content_type(None if content_type is None else content_type.decode("latin-1"))
     known = (JSON, MERGE_PATCH, JSON_PATCH) if method == "PATCH" else (JSON,)
-    if media_type not in known:
+    if found not in known:
         raise UnsupportedMediaType(f"The Content-Type of the body must be {' or '.join(known)}")
     if parameters.get("charset", "utf-8").lower() not in UTF_8:
         raise UnsupportedMediaType("The charset of the body must be UTF-8")
-    return media_type
+    return found
 
 
-def decode(method: str, headers: Mapping[bytes, bytes], text: bytes, limits: JSONLimits) -> tuple[str, Any]:
-    """Return the media type of a body and the decoded JSON: a list for a JSON Patch, otherwise a dict.
+def decode(media_type: str, text: bytes, limits: JSONLimits) -> Any:
+    """Return the decoded JSON of a body: a list for a JSON Patch, otherwise a dict.
 
     Raises:
-        UnsupportedMediaType: see `check_media_type`.
         InvalidRequest: the JSON has faults.
     """
-    media_type = check_media_type(method, headers)
     document = strict.decode(text, limits)
     expected, name = (list, "array") if media_type == JSON_PATCH else (dict, "object")
     if not isinstance(document, expected):
         raise InvalidRequest.of(Fault(f"The body must be a JSON {name}", "type", pointer=""))
-    return media_type, document
+    return document
