@@ -156,14 +156,15 @@ class Application:
     async def _read_body(self, call: Call, rules: Rules | None, receive: Receive) -> None:
         route, machine = call.route, self._machine
         assert route.body is not None
+        media_type = None
         if not route.body_optional or body.is_announced(call.headers):
             # What the head decides is decided before the client is asked for the body.
-            body.media_type(route.method, call.headers)
+            media_type = body.media_type(route.method, call.headers)
         text = await body.read(call.headers, receive, route.body_limit(machine.body_limit))
         if not text and route.body_optional:
             return
         call.body_size = len(text)
-        media_type = body.media_type(route.method, call.headers)
+        media_type = media_type or body.media_type(route.method, call.headers)
         if len(text) <= SMALL:  # This runs for each request: `run` would be slower.
             call.body = _parse(media_type, text, machine.json_limits, route.body, rules)
         else:
