@@ -1,6 +1,7 @@
 """Checks of duration that are reliable on a busy machine too."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -19,12 +20,19 @@ def assert_linear(work: Callable[[int], object], size: int) -> None:
 
 
 def _cost(work: Callable[[int], object], size: int) -> float:
-    """Return the processor time of this thread, in seconds: the minimum of several tries."""
+    """Return the processor time of this thread, in seconds: the minimum of several tries.
+
+    Without garbage collection, which would visit the many objects of the test process.
+    """
     times = []
-    for _ in range(TRIES):
-        started = time.thread_time()
-        work(size)
-        times.append(time.thread_time() - started)
+    gc.disable()
+    try:
+        for _ in range(TRIES):
+            started = time.thread_time()
+            work(size)
+            times.append(time.thread_time() - started)
+    finally:
+        gc.enable()
     return min(times)
 
 

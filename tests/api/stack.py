@@ -209,7 +209,7 @@ def assert_problem(response: httpx.Response, status: int, slug: str) -> dict[str
     assert required <= problem.keys() <= required | {"errors", "more", "current"}
     assert problem["type"] == f"/problems/{slug}"
     assert problem["status"] == status
-    assert problem["instance"] == response.request.url.path
+    assert problem["instance"] == response.request.url.raw_path.decode().partition("?")[0]
     assert problem["request_id"] == response.headers["x-request-id"]
     assert problem["title"]
     assert problem["detail"]

@@ -110,9 +110,11 @@ async def test_only_an_administrator_can_create_a_key_that_administers_accounts(
         assert "users:admin" in problem["detail"]
         assert (await admin.http.post(KEYS, json=body)).status_code == 201
     assert (await user.http.get(KEYS)).json()["items"] == []
-    # Not with a key either, whatever its scopes.
+    # Not with a key either, whatever its scopes. Such a key cannot suspend its owner.
     machine = await make_key(stack, admin)
     assert_problem(await machine.http.post(KEYS, json={"name": "x", "scopes": ["users:admin"]}), 403, "forbidden")
+    assert_problem(await machine.http.patch(ME, json={"status": "suspended"}), 403, "forbidden")
+    assert (await machine.http.patch(ME, json={"status": "active"})).status_code == 200
 
 
 WRITES_THAT_NEED_IT = [

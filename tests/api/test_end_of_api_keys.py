@@ -331,6 +331,7 @@ async def test_keys_from_before_the_verification_end_when_the_owner_of_the_addre
     assert (await machine.get(ME)).status_code == 200
     await forgot(stack, intruder.email)
     assert (await reset(stack, await newest_token(stack, intruder.email, RESET), keep_api_keys=True)).status_code == 204
+    assert "revoked" in (await stack.mail(intruder.email)).as_string()
     assert_problem(await machine.get(ME), 401, "unauthenticated")
     # Now the address is verified: its owner made this key, so a password reset does not revoke it.
     owner = await stack.log_in(intruder.email, NEW_PASSWORD)

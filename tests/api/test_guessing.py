@@ -278,7 +278,7 @@ async def test_existing_sessions_are_not_affected_by_guesses(limited: Stack, own
 @pytest.fixture
 def otp_clock(limited: Stack, monkeypatch: pytest.MonkeyPatch) -> OtpClock:
     otp_clock = OtpClock()
-    monkeypatch.setattr(limited.kingpost.auth.second_factors, "_seconds", lambda: otp_clock.seconds)
+    monkeypatch.setattr(limited.kingpost.auth.codes, "_seconds", lambda: otp_clock.seconds)
     return otp_clock
 
 

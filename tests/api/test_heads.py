@@ -21,6 +21,12 @@ INVALID = {
     "a list of hosts": GET + b"Host: here, there\r\n",
     "a host with a space": GET + b"Host: he re\r\n",
     "a host with an invalid port": GET + b"Host: here:http\r\n",
+    "a host with a port that is too large": GET + b"Host: here:65536\r\n",
+    "a host with an invalid escape": GET + b"Host: %zz\r\n",
+    "a host with colons": GET + b"Host: [:::::]\r\n",
+    "a host with an invalid IPv6 address": GET + b"Host: [1::2::3]:80\r\n",
+    "a URL with an invalid host": b"GET http://[::g]/livez HTTP/1.1\r\nHost: here\r\n",
+    "a URL with an invalid IPv6 address": b"GET http://[:::]/livez HTTP/1.1\r\nHost: here\r\n",
     "two hosts in HTTP/1.0": b"GET /livez HTTP/1.0\r\nHost: a\r\nHost: b\r\n",
     "HTTP/0.9": b"GET /livez\r\n",
     "HTTP/0.9 by name": b"GET /livez HTTP/0.9\r\nHost: here\r\n",
@@ -186,3 +192,76 @@ async def test_a_user_agent_in_latin_1_is_shown_too(stack: Stack) -> None:
         await here.ask(POST, b"User-Agent: caf\xe9\r\nContent-Length: %d\r\n\r\n" % len(body), body)
     items = (await caller.http.get("/api/v1/auth/sessions")).json()["items"]
     assert "café" in [item["device"] for item in items]
+
+
+@pytest.mark.parametrize(
+    "host", ["here", "here:8000", "127.0.0.1:0", "[::1]", "[2001:DB8::1]:65535", "[::ffff:1.2.3.4]", "%41"]
+)
+async def test_every_kind_of_host_is_accepted(stack: Stack, host: str) -> None:
+    async with listening(stack) as here:
+        for head in (GET + f"Host: {host}".encode(), f"GET http://{host}/livez HTTP/1.1\r\nHost: {host}".encode()):
+            assert (await here.ask(head, b"\r\n\r\n")).status == 200
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\t", b" \t  "])
+async def test_white_space_around_a_value_does_not_belong_to_it(stack: Stack, blank: bytes) -> None:
+    body = b'{"email": "a@example.com", "password": "wrong"}'
+    framings = (
+        (b"Content-Length:" + blank + str(len(body)).encode() + blank, body),
+        # llhttp takes a tab after a transfer coding for a part of it.
+        (
+            b"Transfer-Encoding:" + blank + b"chunked" + blank.replace(b"\t", b" "),
+            b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body),
+        ),
+    )
+    async with listening(stack) as here:
+        for framing, content in framings:
+            lines = [
+                b"POST /api/v1/auth/login HTTP/1.1",
+                b"Host:" + blank + b"here" + blank,
+                b"Content-Type:" + blank + b"application/json" + blank,
+                b"X-Request-ID:" + blank + b"mine" + blank,
+                b"Expect:" + blank + b"100-continue" + blank,
+                framing,
+            ]
+            wire = (await here.connect()).send(b"\r\n".join(lines), b"\r\n\r\n")
+            assert (await wire.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+            response = await wire.send(content).response()
+            assert (response.status, response.problem) == (401, "invalid-credentials")
+            assert response.headers["x-request-id"] == "mine"
+
+
+async def test_a_request_line_without_a_version_is_refused_at_once(stack: Stack) -> None:
+    async with listening(stack) as here:
+        for line in (b"GET /livez\r\n", b"GET /livez\n", b"GET /livez \r\n"):
+            response = await (await here.connect()).send(line).response()
+            assert (response.status, response.problem) == (400, "invalid-request")
+
+
+@pytest.mark.parametrize(
+    ("line", "more", "status", "path"),
+    [
+        (b"GET /livez?a=b HTTP/1.1", b"Host: b\r\n", 400, "/livez"),
+        (b"FOO /a%2Fb HTTP/1.1", b"", 501, "/a%2Fb"),
+        (b"POST /api/v1/users HTTP/1.1", b"Transfer-Encoding: gzip\r\n", 501, "/api/v1/users"),
+        (b"GET http://x/livez HTTP/1.1", b"Host: b\r\n", 400, ""),
+    ],
+)
+async def test_a_refusal_names_the_request_that_it_answers(
+    stack: Stack, line: bytes, more: bytes, status: int, path: str
+) -> None:
+    async with listening(stack) as here:
+        head = line + b"\r\nX-Request-ID: my-id-1\r\nHost: a\r\n" + more + b"\r\n"
+        response = await (await here.connect()).send(head).response()
+        assert response.status == status
+        if status == 400 or more:
+            assert response.headers["x-request-id"] == "my-id-1"
+        assert response.json()["instance"] == path
+
+
+async def test_a_refused_head_request_gets_no_body(stack: Stack) -> None:
+    async with listening(stack) as here:
+        wire = (await here.connect()).send(b"HEAD /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        response = await wire.response("HEAD")
+        assert (response.status, response.headers["content-type"]) == (400, "application/problem+json")
+        assert await wire.is_closed()

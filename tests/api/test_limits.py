@@ -282,3 +282,24 @@ async def test_the_faults_of_a_schema_are_counted_alike(alice: Caller, count: in
     problem = assert_problem(await alice.http.post("/api/v1/resources", json=body), 400, "invalid-request")
     assert len(problem["errors"]) == min(count, 100)
     assert problem.get("more", False) is (count > 100)
+
+
+# --- no body ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "pointers"),
+    [
+        ("POST", "/api/v1/resources", ["/data", "/type"]),
+        ("POST", "/api/v1/users", ["/email", "/password"]),
+        ("POST", "/api/v1/auth/totp", ["/password"]),
+        ("DELETE", "/api/v1/auth/totp", ["/otp", "/password"]),
+        ("POST", "/api/v1/api-keys", ["/name", "/password", "/scopes"]),
+        ("PATCH", "/api/v1/users/me", [""]),
+    ],
+)
+async def test_a_missing_body_is_told_as_its_missing_fields(
+    alice: Caller, method: str, path: str, pointers: list[str]
+) -> None:
+    response = await alice.http.request(method, path)
+    assert sorted(faults_of(response)) == pointers

@@ -65,12 +65,16 @@ def test_every_example_matches_its_schema(place: str, content: dict[str, Any]) -
         assert [error.message for error in validator.iter_errors(example)] == [], place
 
 
+def resolved(parameter: dict[str, Any]) -> dict[str, Any]:
+    name = parameter.get("$ref", "").removeprefix("#/components/parameters/")
+    found: dict[str, Any] = DOCUMENT["components"]["parameters"][name] if name else parameter
+    return found
+
+
 def test_every_path_parameter_is_declared() -> None:
     for _, path, operation in operations():
         declared = {
-            (DOCUMENT["components"]["parameters"]["id"] if "$ref" in parameter else parameter)["name"]
-            for parameter in operation["parameters"]
-            if parameter.get("in") == "path" or parameter.get("$ref", "").endswith("/id")
+            parameter["name"] for parameter in map(resolved, operation["parameters"]) if parameter["in"] == "path"
         }
         assert declared == set(re.findall(r"{(\w+)}", path))
 

@@ -115,7 +115,8 @@ async def test_a_body_that_is_not_an_object_is_reported_at_the_root(alice: Calle
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b'{"type": "note",}', b"{'type': 'note'}", b'{"type": "note", "data": {}} x', b"\xef\xbb\xbf{}"]
+    "body",
+    [b" ", b"{", b'{"type": "note",}', b"{'type': 'note'}", b'{"type": "note", "data": {}} x', b"\xef\xbb\xbf{}"],
 )
 async def test_malformed_json_is_reported_at_the_root(alice: Caller, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
@@ -179,6 +180,7 @@ async def test_a_client_disconnect_is_not_logged_as_an_error(stack: Stack, caplo
 
     headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
     scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/api/v1/users", "headers": headers}
+    headers.append((b"content-length", b"100"))
     scope |= {"raw_path": b"/api/v1/users", "query_string": b""}
     await stack.app(
         {**scope, "http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 8000), "client": None}, receive, send

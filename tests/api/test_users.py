@@ -469,3 +469,17 @@ async def test_concurrent_demotions_or_suspensions_of_all_administrators_leave_o
     outcomes = [(await admin.http.get("/api/v1/users")).status_code for admin in admins]
     assert set(outcomes) <= {200, 401 if "status" in change else 403}
     assert 200 in outcomes
+
+
+# --- bad credentials at the sign-up ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("authorization", ["Bearer x", "Bearer kp_0", "Bearer a.b.c", "Basic YTpi", "nonsense"])
+@pytest.mark.parametrize(("mode", "status"), [("open", 201), ("verified", 202), ("closed", 401)])
+async def test_a_sign_up_passes_over_bad_credentials_unless_only_administrators_sign_up(
+    serve: Serve, authorization: str, mode: str, status: int
+) -> None:
+    stack = await serve(SIGNUP=mode)
+    body = {"email": "ada@example.com", "password": PASSWORD}
+    response = await stack.client().post("/api/v1/users", json=body, headers={"Authorization": authorization})
+    assert response.status_code == status

@@ -516,3 +516,22 @@ async def test_unverified_accounts_from_open_sign_up_keep_their_sessions_and_can
     assert (await here.get("/api/v1/users/me")).status_code == 200
     assert (await verify(strict, await newest_token(strict, caller.email, VERIFY))).status_code == 204
     await strict.log_in(caller.email)
+
+
+@pytest.mark.parametrize("path", ["/email/verify", "/email/stop", "/password/reset"])
+@pytest.mark.parametrize(
+    "query",
+    ["token=x&utm_source=mail", "utm_source=mail&token=x", "token=x&token=y", "token=x&a=%ff", "", "a", "%00=%zz"],
+)
+async def test_a_page_behind_a_link_passes_over_parameters_that_it_does_not_know(
+    client: httpx.AsyncClient, path: str, query: str
+) -> None:
+    response = await client.get(f"{path}?{query}")
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
+
+
+async def test_the_first_token_of_a_link_counts(stack: Stack) -> None:
+    caller = await stack.sign_up(name="Countess")
+    token = await newest_token(stack, caller.email, VERIFY)
+    page = await stack.client().get(f"/email/verify?token={token}&utm_source=mail&token=other")
+    assert "Countess" in page.text

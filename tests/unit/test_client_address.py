@@ -27,6 +27,7 @@ ADDRESSES = {
     "fe80::1%eth0": "fe80::1",
     "[fe80::1%25eth0]:1": "fe80::1",
 }
+NO_ADDRESSES += ["203.0.113.7%eth0", "203.0.113.7%<script>", "203.0.113.7%:80"]
 addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
 
 

@@ -238,7 +238,14 @@ class _PatientDecoder(json.JSONDecoder):
         self.scan_once = json.scanner.py_make_scanner(self)  # type: ignore[attr-defined]
 
 
-_HOOKS: Final[dict[str, Any]] = {"object_pairs_hook": _object, "parse_int": _integer, "parse_float": _float}
+def _constant(name: str) -> float:
+    """Parse NaN, Infinity or -Infinity, which are faults."""
+    return float(name)
+
+
+_HOOKS: Final[dict[str, Any]] = {
+    "object_pairs_hook": _object, "parse_int": _integer, "parse_float": _float, "parse_constant": _constant
+}  # fmt: skip
 _decode_in_c = json.JSONDecoder(**_HOOKS).decode
 _decode_in_python = _PatientDecoder(**_HOOKS).decode
 

@@ -17,8 +17,8 @@ from kingpost.http.app.router import Route, Who
 from kingpost.problems import NotFound
 
 
-class LinkQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The query of a link."""
+class LinkQuery(msgspec.Struct, frozen=True):
+    """The query of a link. Mail providers append parameters of their own, which are passed over."""
 
     token: str | None = None
 

@@ -52,7 +52,8 @@ class Recovery:
             raise InvalidRequest.of(*faults)
         token, user = found
         entry = audit.entry(context, "user.password_reset", "user", user.id)
-        api_keys = "kept" if keep_api_keys else "revoked"
+        # The first proof of an address removes the keys in any case.
+        api_keys = "kept" if keep_api_keys and user.email_verified else "revoked"
         notice = self._messages.job("password-changed", user.email, user.id, api_keys=api_keys)
         effects = [entry, notice, *([] if keep_api_keys else end_of_api_keys(context, user.id))]
         password_hash = await self._hasher.hash(new_password)

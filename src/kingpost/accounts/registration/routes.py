@@ -14,14 +14,18 @@ from kingpost.http.app.answers import NO_STORE, Answer, answer
 from kingpost.http.app.call import Call
 from kingpost.http.app.input import Rules
 from kingpost.http.app.router import Route, Who
-from kingpost.problems import Conflict, Fault, Forbidden
+from kingpost.problems import Conflict, Fault, Forbidden, Unauthenticated
 from kingpost.tags import USERS
 
 
 async def create_user(call: Call, registration: Registration) -> Answer:
     new: SignUp = call.body
     if call.header(b"authorization") is not None:
-        await call.authenticate()
+        try:
+            await call.authenticate()
+        except Unauthenticated:  # Anyone may sign up, also with a stale token or with the credentials of a proxy.
+            if registration.needs_caller:
+                raise
     account = NewAccount(new.email, new.password, new.name, new.metadata)
     user = await registration.sign_up(call.context, account)
     if user is None:

@@ -71,6 +71,11 @@ class Registration:
         self._mail_requests = mail_requests
         self._mode = mode
 
+    @property
+    def needs_caller(self) -> bool:
+        """Whether only administrators can create accounts."""
+        return self._mode == "closed"
+
     async def sign_up(self, context: Context, new: NewAccount) -> User | None:
         """Create an account with the default roles, and return it.
 
@@ -85,7 +90,7 @@ class Registration:
             Unavailable: too many passwords are being hashed.
         """
         by_admin = context.actor is not None and context.caller.is_admin
-        if self._mode == "closed" and not by_admin:
+        if self.needs_caller and not by_admin:
             raise Forbidden("Sign-up is closed: ask an administrator for an account")
         if self._mode == "open" or by_admin:
             return await self.create(context, new, DEFAULT_ROLES)

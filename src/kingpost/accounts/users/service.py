@@ -232,6 +232,8 @@ def _check_key(principal: Principal, user: User, change: AccountChange) -> None:
         principal.require_scope("users:admin")
     if principal.user_id != user.id:
         return
+    if change.status == "suspended":
+        principal.refuse_own_key(user.id, "No API key can suspend its owner")
     if _is_new_address(user, change):
         principal.refuse_own_key(user.id, "No API key can change the e-mail address of its owner")
     if change.name is not msgspec.UNSET or change.metadata is not msgspec.UNSET:

@@ -84,16 +84,16 @@ class Application:
         if scope["type"] != "http":
             return
         headers = _headers(scope["headers"])
-        request_id = _request_id(headers)
+        request_id = request_id_of(headers)
         try:
             answer = await self._answer(scope, headers, request_id, receive)
         except Problem as problem:
-            answer = problem_answer(problem, scope["path"], request_id)
+            answer = problem_answer(problem, scope["raw_path"].decode("latin-1"), request_id)
         except body.Disconnected:
             return
         except Exception:
             logger.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
-            answer = problem_answer(InternalError(), scope["path"], request_id)
+            answer = problem_answer(InternalError(), scope["raw_path"].decode("latin-1"), request_id)
         if isinstance(answer, StreamedAnswer):
             await self._stream(scope, headers, answer, request_id, send)
         else:
@@ -157,6 +157,9 @@ class Application:
         route, machine = call.route, self._machine
         assert route.body is not None
         media_type = None
+        if not route.body_optional and body.is_absent(call.headers):
+            parse_body({}, route.body, rules)
+            raise InvalidRequest.of(Fault("This request needs a body", "required", pointer=""))
         if not route.body_optional or body.is_announced(call.headers):
             # What the head decides is decided before the client is asked for the body.
             media_type = body.media_type(route.method, call.headers)
@@ -270,7 +273,8 @@ def _headers(lines: list[Header]) -> dict[bytes, bytes]:
     return headers
 
 
-def _request_id(headers: Mapping[bytes, bytes]) -> str:
+def request_id_of(headers: Mapping[bytes, bytes]) -> str:
+    """Return the id that the client gave to its request, or a new one."""
     value = headers.get(b"x-request-id")
     if value is not None and VALID_REQUEST_ID.fullmatch(value):
         return value.decode()

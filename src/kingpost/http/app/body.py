@@ -46,6 +46,11 @@ async def read(headers: Mapping[bytes, bytes], receive: Callable[[], Awaitable[d
         message = await receive()
 
 
+def is_absent(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether the head says that there is no body."""
+    return headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+
+
 def is_announced(headers: Mapping[bytes, bytes]) -> bool:
     """Return whether the head says that there is a body. A chunked one without a media type may still be empty."""
     length = headers.get(b"content-length")

@@ -37,14 +37,19 @@ TYPE_NAMES: Final = {
 def parse_query[T: msgspec.Struct](query_string: bytes, query_type: type[T]) -> T:
     """Parse a query string to a struct. Results are cached.
 
+    A struct that does not forbid unknown fields belongs to a page behind a link, to which mail providers append
+    parameters of their own. Then everything is passed over but the first value of each known parameter.
+
     Raises:
         InvalidRequest: with a fault for each parameter that is unknown, repeated or invalid.
     """
     if not query_string:
         return query_type()
+    is_strict = query_type.__struct_config__.forbid_unknown_fields
     try:
-        text = query_string.decode("ascii")
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+        text = query_string.decode("ascii" if is_strict else "latin-1")
+        errors = "strict" if is_strict else "replace"
+        pairs = parse_qsl(text, keep_blank_values=True, errors=errors, max_num_fields=MAX_PARAMETERS)
     except ValueError:
         detail = f"The query string is not valid UTF-8, or has more than {MAX_PARAMETERS} parameters"
         raise InvalidRequest(detail) from None
@@ -52,6 +57,8 @@ def parse_query[T: msgspec.Struct](query_string: bytes, query_type: type[T]) -> 
     values: dict[str, Any] = {}
     fields = {field.name: field.type for field in msgspec.structs.fields(query_type)}
     for name, text in pairs:
+        if not is_strict and (name not in fields or name in values):
+            continue
         if name not in fields:
             detail = f"Unknown query parameter. Known parameters: {', '.join(fields) or 'none'}"
             faults.append(Fault(detail, "unknown_parameter", parameter=name[:100]))

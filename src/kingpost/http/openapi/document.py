@@ -133,7 +133,8 @@ def _content(route: Route[Any], components: Mapping[str, Schema]) -> Schema:
 def _path_parameters(route: Route[Any]) -> list[Schema]:
     names = [segment[1:-1] for segment in route.path.split("/") if segment.startswith("{")]
     text = {"in": "path", "required": True, "schema": {"type": "string"}}
-    return [parts.parameter("id") if name in IDS else {"name": name, **text} for name in names]
+    id_name = "account-id" if route.path.startswith("/api/users/") else "id"
+    return [parts.parameter(id_name) if name in IDS else {"name": name, **text} for name in names]
 
 
 def _header_parameters(route: Route[Any]) -> list[Schema]:

@@ -58,6 +58,13 @@ PARAMETERS: Mapping[str, Schema] = {
         "description": "The id, a UUID.",
         "schema": {"type": "string", "format": "uuid", "examples": [EXAMPLE_ID]},
     },
+    "account-id": {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "description": "The id of the account, a UUID. `me` stands for your own.",
+        "schema": {"type": "string", "format": "uuid", "examples": [EXAMPLE_ID]},
+    },
     "If-Match": {
         "name": "If-Match",
         "in": "header",

@@ -42,9 +42,9 @@ def parse_address(text: str) -> Address | None:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
+    if isinstance(address, IPv4Address):
+        return None if "%" in text else address
+    return address if address.ipv4_mapped is None else address.ipv4_mapped
 
 
 def _is_port(text: str) -> bool:

@@ -5,6 +5,7 @@ change how the rest of the connection is read: `length` and `is_chunked` alone d
 """
 
 import re
+from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import unquote
 
@@ -23,9 +24,11 @@ METHODS: Final = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNEC
 _VERSIONS: Final = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) (HTTP/1\.[01])")
+_VERSION_AT_END: Final = re.compile(rb" HTTP/[0-9.]+\r?$")
 _BEGINNING: Final = re.compile(_TOKEN + rb"(?: [\x21-\x7e]*(?: [HTP/0-9.]*\r?)?)?")
 """What a request line can begin with."""
-_AUTHORITY: Final = rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
+_PORT: Final = rb"(?:[0-9]{0,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_AUTHORITY: Final = rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+|\[([0-9A-Fa-f:.]+)\])(?::" + _PORT + rb")?"
 _HOST: Final = re.compile(_AUTHORITY)
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://" + _AUTHORITY + rb"(/[^?]*)?(?:\?(.*))?")
 _ENCODING_LINE: Final = re.compile(rb"(?im)^transfer-encoding:([^\r]*)\r$")
@@ -75,7 +78,7 @@ class Head:
         known = dict(headers)
         is_1_1 = version == "1.1"
         host = known.get(b"host")
-        if host is None or len(known) < len(headers) or not _HOST.fullmatch(host):
+        if host is None or len(known) < len(headers) or not _is_host(host):
             _check_host([value for name, value in headers if name == b"host"], is_required=is_1_1)
         self.keep_alive = keep_alive and is_1_1
         self.length: int | None = 0
@@ -99,8 +102,8 @@ class HeadReader:
         self.headers: list[HeaderLine] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header line from httptools."""
-        self.headers.append((name.lower(), value))
+        """Take a header line from httptools, which leaves white space at the end of the value (RFC 9112, section 5)."""
+        self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Take from httptools what it forgets when it has finished the request."""
@@ -127,6 +130,8 @@ class HeadReader:
                 return None
             raise _refusal(buffer[:size])
         if end < 0:
+            if b"\n" in buffer and not _VERSION_AT_END.search(buffer.partition(b"\n")[0]):
+                raise InvalidRequest("The request line must end with the version, HTTP/1.1")  # As in HTTP/0.9.
             return None
         del self._parser  # They refer to each other, and only a collection of garbage would find them.
         return Head(buffer[: buffer.index(b"\r\n")], self.headers, keep_alive=self._keep_alive), size
@@ -165,7 +170,22 @@ def _split(target: bytes, method: str) -> tuple[bytes, bytes]:
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise InvalidRequest("The request target must be a path, or an http or https URL")
-    return absolute[1] or b"/", absolute[2] or b""
+    if absolute[1] is not None and not _is_ipv6(absolute[1]):
+        raise InvalidRequest("The request target has an invalid host")
+    return absolute[2] or b"/", absolute[3] or b""
+
+
+def _is_host(text: bytes) -> bool:
+    match = _HOST.fullmatch(text)
+    return match is not None and (match[1] is None or _is_ipv6(match[1]))
+
+
+def _is_ipv6(text: bytes) -> bool:
+    try:
+        IPv6Address(text.decode())
+    except ValueError:
+        return False
+    return True
 
 
 def _check_host(hosts: list[bytes], *, is_required: bool) -> None:
@@ -174,7 +194,7 @@ def _check_host(hosts: list[bytes], *, is_required: bool) -> None:
         raise InvalidRequest.of(Fault("HTTP/1.1 requires the Host header", "required", header="Host"))
     if len(hosts) > 1:
         raise InvalidRequest.of(Fault("A request must have one Host header", "duplicate", header="Host"))
-    if hosts and not _HOST.fullmatch(hosts[0]):
+    if hosts and not _is_host(hosts[0]):
         raise InvalidRequest.of(
             Fault("Host must be a host name or an IP address, with an optional port", "format", header="Host")
         )

@@ -178,7 +178,9 @@ class Connection(asyncio.Protocol):
         """Answer a request that is not given to the application, and close the connection."""
         self.connections.busy(self)
         is_encrypted = self._service.tls is not None
-        self.write(problem_response(problem, self.connections.date_line, is_encrypted=is_encrypted))
+        lines = [] if self._reader is None else self._reader.headers
+        response = problem_response(problem, self._buffer, lines, self.connections.date_line, is_encrypted=is_encrypted)
+        self.write(response)
         self._linger()
 
     # --- reading -----------------------------------------------------------------------------------
