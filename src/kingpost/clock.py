@@ -61,7 +61,7 @@ def a_year_after(moment: str) -> str:
 
 def unique() -> str:
     """Generate a UUIDv7 whose creation time is not needed."""
-    return str(uuid_utils.uuid7())
+    return new_id()[0]
 
 
 def new_id() -> tuple[str, str]:

@@ -205,8 +205,10 @@ class Page[T](msgspec.Struct, frozen=True):
     """A page of a list.
 
     `next` is the position of the last item, None on the last page. `total` is None unless the listing counts.
+    `is_cut` says that the page has fewer items than the listing asks for, because it would have been too large.
     """
 
     items: list[T]
     next: Position | None
     total: int | None = None
+    is_cut: bool = False

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.api.stack import Caller, MakeUser
+from tests.api.stack import Caller, MakeUser, faults_of
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 numbers = (
@@ -22,6 +22,12 @@ documents = st.dictionaries(
     texts, st.recursive(leaves, lambda v: st.lists(v, max_size=4) | st.dictionaries(texts, v, max_size=4)), max_size=6
 )
 MEBIBYTE = 1024 * 1024
+
+spelled = st.one_of(
+    st.from_regex(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", fullmatch=True),
+    st.sampled_from(["-0", "0e0", "-0E-5", "1e5", "1E+5", "1.10", "1e15", "1e-400", "0.0000001", "9007199254740993.0"]),
+)
+"""Numbers as JSON may spell them."""
 
 
 def exact(value: Any) -> str:
@@ -113,3 +119,68 @@ async def test_a_small_page_with_one_large_document_is_whole(make_user: MakeUser
     first = (await caller.http.get("/api/v1/resources?limit=1")).json()
     assert len(first["items"]) == 1
     assert first["next_cursor"]
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(numbers=st.lists(spelled, max_size=5), text=st.sampled_from(["", "1.0", "1e5\\u0041", "\\n-0", "é", "\\u00e9"]))
+async def test_numbers_keep_their_spelling(alice: Caller, numbers: list[str], text: str) -> None:
+    sent = f'{{"n":[{",".join(numbers)}],"t":"{text}"}}'
+    expected = "[" + ",".join(numbers) + "]"
+    headers = {"Content-Type": "application/json"}
+    body = f'{{"type":"spelled","data":{sent}}}'
+    created = await alice.http.post("/api/v1/resources", content=body, headers=headers)
+    assert created.status_code == 201, created.text
+    path = created.headers["location"]
+    assert f'"n":{expected},' in created.text
+    assert f'"n":{expected},' in (await alice.http.get(path)).text
+    patched = await alice.http.patch(path, content=f'{{"data": {{"m": {expected}}}}}', headers=headers)
+    assert f'"n":{expected},' in patched.text
+    assert f'"m":{expected}}}' in patched.text
+    replaced = await alice.http.put(path, content=f'{{"data": {sent}}}', headers=headers)
+    assert f'"n":{expected},' in replaced.text
+    tested = f'[{{"op": "test", "path": "/data/n", "value": {expected}}}]'
+    headers = {"Content-Type": "application/json-patch+json"}
+    assert (await alice.http.patch(path, content=tested, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("number", ["1e15", "1e5", "1E9", "-0", "1.0000"])
+async def test_what_is_accepted_can_be_patched_and_put_back(alice: Caller, number: str) -> None:
+    count = (MEBIBYTE - 100) // (len(number) + 1)
+    headers = {"Content-Type": "application/json"}
+    body = f'{{"type":"full","data":{{"a":[{",".join([number] * count)}]}}}}'
+    created = await alice.http.post("/api/v1/resources", content=body, headers=headers)
+    assert created.status_code == 201
+    assert len(created.content) < len(body) + 300
+    path = created.headers["location"]
+    assert (await alice.http.patch(path, json={"data": {"b": 1}})).status_code == 200
+    data = (await alice.http.get(path)).text.partition('"data":')[2].partition(',"version"')[0]
+    assert (await alice.http.put(path, content=f'{{"data":{data}}}', headers=headers)).status_code == 200
+
+
+async def test_an_equal_number_in_another_spelling_passes_a_test(alice: Caller) -> None:
+    created = await written(alice, "/api/v1/resources", "POST", {"type": "spelled", "data": {"n": 100000.0}})
+    path = f"/api/v1/resources/{created['id']}"
+    headers = {"Content-Type": "application/json-patch+json"}
+    for number, status in (("1e5", 200), ("100000", 200), ("1.0E+5", 200), ("1e6", 409), ("true", 409)):
+        operations = f'[{{"op": "test", "path": "/data/n", "value": {number}}}]'
+        assert (await alice.http.patch(path, content=operations, headers=headers)).status_code == status
+
+
+async def test_numbers_of_metadata_keep_their_spelling(make_user: MakeUser) -> None:
+    caller = await make_user()
+    headers = {"Content-Type": "application/json"}
+    body = '{"metadata": {"a": [1e5, -0, 1.10], "b": {"c": 1E400}}}'
+    assert (await caller.http.patch("/api/v1/users/me", content=body, headers=headers)).status_code == 400
+    changed = await caller.http.patch("/api/v1/users/me", content=body.replace("1E400", "1e0"), headers=headers)
+    for text in (changed.text, (await caller.http.get("/api/v1/users/me")).text):
+        assert '"metadata":{"a":[1e5,-0,1.10],"b":{"c":1e0}}' in text
+
+
+async def test_a_page_number_is_refused_if_its_page_would_be_too_large(make_user: MakeUser) -> None:
+    caller = await make_user()
+    for size in [1_000_000] * 9:
+        await written(caller, "/api/v1/resources", "POST", {"type": "large", "data": {"text": "x" * size}})
+    path = "/api/v1/resources?limit=100"
+    assert faults_of(await caller.http.get(f"{path}&page=1")) == ["page"]
+    pages = [(await caller.http.get(f"/api/v1/resources?limit=4&page={n}")).json() for n in (1, 2, 3)]
+    assert [len(page["items"]) for page in pages] == [4, 4, 1]

@@ -51,7 +51,7 @@ async def test_a_chunked_body_without_content_length_is_limited_as_well(alice: C
         assert (await alice.http.send(request)).status_code == status
 
 
-ANONYMOUS = [route for route in ROUTES if route.body is not None and route.who in router.ANONYMOUS]
+ANONYMOUS = [route for route in ROUTES if route.body is not None and route.who not in router.NEED_CALLER]
 
 
 @pytest.mark.parametrize("route", ANONYMOUS, ids=lambda route: route.path)

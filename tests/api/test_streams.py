@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from kingpost.accounts.export.service import RESOURCES_PER_PAGE
 from kingpost.http.app.application import STREAM_ABORTED
 from kingpost.problems import Unavailable
 from tests.api.stack import Caller, Serve, Stack
@@ -178,3 +179,22 @@ async def test_a_failure_before_the_first_byte_is_a_problem_response(
         assert response.json()["type"] == "/problems/unavailable"
     finally:
         (tmp_path / "moved.db").rename(tmp_path / "kingpost.db")
+
+
+async def test_an_export_lets_other_requests_have_their_turn_after_each_page(stack: Stack) -> None:
+    owner = await stack.sign_up()
+    note = {"type": "note", "data": {"text": "x" * 100}}
+    await asyncio.gather(*[owner.http.post("/api/v1/resources", json=note) for _ in range(5 * RESOURCES_PER_PAGE)])
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(others())
+    response = await owner.http.get("/api/v1/users/me/export")
+    waiting.cancel()
+    assert len(response.json()["resources"]) == 5 * RESOURCES_PER_PAGE
+    assert turns > 5

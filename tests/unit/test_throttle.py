@@ -60,11 +60,11 @@ async def test_keys_do_not_reveal_account_or_address() -> None:
         throttle = Throttle(spied, THREE, MasterSecret(secret))
         async with throttle.password(EMAIL, ADDRESS) as attempt:
             attempt.succeed()
-        await over(throttle.proof("an id"))
+        await over(throttle.proof("an id", ADDRESS))
         await over(throttle.code("an id", ADDRESS))
-    # Account, address and the pair of both, for passwords and for codes, and proof; none of them is the same with
+    # Account (or session), address and the pair of both, for passwords, codes and proofs; none of them is the same with
     # another secret.
-    assert len(spied.keys) == 14
+    assert len(spied.keys) == 18
     assert all(len(key) == 64 and int(key, 16) for key in spied.keys)
 
 
@@ -136,7 +136,7 @@ async def test_no_password_attempt_is_counted_without_a_limit(throttle: Throttle
     unlimited = Throttle(spied, None, SECRET)
     await fail(unlimited, 20)
     for _ in range(20):
-        async with unlimited.proof("an id") as attempt:
+        async with unlimited.proof("an id", ADDRESS) as attempt:
             attempt.succeed()
     assert spied.keys == set()
 
@@ -144,9 +144,19 @@ async def test_no_password_attempt_is_counted_without_a_limit(throttle: Throttle
 async def test_logins_and_proofs_have_separate_counters(throttle: Throttle) -> None:
     await fail(throttle, 3)
     for _ in range(3):
-        await over(throttle.proof(EMAIL))
+        await over(throttle.proof(EMAIL, ADDRESS))
     with pytest.raises(RateLimited):
-        await over(throttle.proof(EMAIL))
+        await over(throttle.proof(EMAIL, ADDRESS))
+
+
+async def test_wrong_proofs_in_one_session_delay_no_other_session_at_another_address(throttle: Throttle) -> None:
+    for _ in range(3):
+        await over(throttle.proof("stolen session", "198.51.100.66"))
+    with pytest.raises(RateLimited):
+        await over(throttle.proof("stolen session", ADDRESS))
+    with pytest.raises(RateLimited):
+        await over(throttle.proof("another session", "198.51.100.66"))
+    await over(throttle.proof("another session", ADDRESS))
 
 
 # --- the queue --------------------------------------------------------------------------------------

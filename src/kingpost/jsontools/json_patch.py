@@ -237,7 +237,12 @@ def _equal(one: Any, other: Any) -> bool:
         return isinstance(other, list) and len(one) == len(other) and all(map(_equal, one, other))
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
-    return bool(one == other)
+    return bool(_number(one) == _number(other))
+
+
+def _number(value: Any) -> Any:
+    """Return the value of a number whose spelling is kept, and any other value unchanged."""
+    return float(bytes(value)) if isinstance(value, msgspec.Raw) else value
 
 
 def _size(value: Any) -> int:

@@ -13,7 +13,7 @@ from kingpost.http.app.router import Route, Tag, Who
 from kingpost.http.app.schemas import JSONPatch
 from kingpost.jsontools import json_patch, merge_patch
 from kingpost.model import Resource
-from kingpost.problems import Conflict, Forbidden, NotFound
+from kingpost.problems import Conflict, Fault, Forbidden, InvalidRequest, NotFound
 from kingpost.resources.access import Action
 from kingpost.resources.schemas import (
     CreateResource,
@@ -56,6 +56,10 @@ async def list_resources(call: Call, resources: Resources) -> Answer:
     owner_id = call.caller.user_id if query.owner == "me" else query.owner
     resource_listing = ResourceListing(**msgspec.structs.asdict(page_request), type=query.type, owner_id=owner_id)
     page = await resources.list(call.caller, resource_listing)
+    if page.is_cut and query.page is not None:
+        # The next number would skip what this page leaves out.
+        detail = "This page would be too large. Use a smaller `limit`, or `cursor` instead of `page`"
+        raise InvalidRequest.of(Fault(detail, "too_large", parameter="page"))
     cursor, headers = next_page(call, page.next, binding)
     total = msgspec.UNSET if page.total is None else page.total
     items = cast(list[ResourceBody], page.items)

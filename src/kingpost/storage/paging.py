@@ -114,7 +114,7 @@ class Pages[T]:
         if len(rows) == len(whole):
             return Page(items, None, total)
         last = whole[-1]
-        return Page(items, tuple([last[place] for place in plan.key]), total)
+        return Page(items, tuple([last[place] for place in plan.key]), total, len(whole) < listing.limit)
 
     def _make_plan(self, names: tuple[str, ...], sort: tuple[SortKey, ...], is_continued: bool) -> _Plan:
         order = Order(self._table, sort, self._aliases)

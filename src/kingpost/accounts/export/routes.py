@@ -38,12 +38,11 @@ async def _document(export: AccountExport) -> AsyncGenerator[bytes]:
 
 
 async def _items(pages: AsyncIterator[Sequence[Any]]) -> AsyncGenerator[bytes]:
-    """Yield the items of a JSON array, without its brackets."""
+    """Yield the items of a JSON array, without its brackets. An empty page becomes an empty chunk."""
     separator = b""
     async for page in pages:
-        if page:
-            yield separator + msgspec.json.encode(page)[1:-1]
-            separator = b","
+        yield separator + msgspec.json.encode(page)[1:-1] if page else b""
+        separator = b"," if page else separator
 
 
 def routes(record_types: Mapping[str, Any]) -> tuple[Route[Exports], ...]:

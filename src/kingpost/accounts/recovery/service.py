@@ -56,7 +56,7 @@ class Recovery:
         api_keys = "kept" if keep_api_keys and user.email_verified else "revoked"
         notice = self._messages.job("password-changed", user.email, user.id, api_keys=api_keys)
         effects = [entry, notice, *([] if keep_api_keys else end_of_api_keys(context, user.id))]
-        password_hash = await self._hasher.hash(new_password)
+        password_hash = await self._hasher.hash(new_password, is_proven=True)
         removed = audit.entry(context, "user.setup_removed", "user", user.id)
         reset = await self._tokens.reset_password(token.token_hash, password_hash, at, effects, if_removed=[removed])
         if reset is None:

@@ -124,8 +124,11 @@ class PasswordHasher:
         self._closed = False
         self._dummy = _unmatchable_hash(cost)
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, *, is_proven: bool = False) -> str:
         """Return the hash of a password, with its parameters and a new salt (PHC string format).
+
+        With `is_proven`, the caller has proved that the account is theirs, and is served like a login. Anyone else can
+        cause hashing by signing up.
 
         Raises:
             ValueError: the password is longer than `MAX_RAW_LENGTH`.
@@ -133,12 +136,15 @@ class PasswordHasher:
         """
         if len(password) > MAX_RAW_LENGTH:
             raise ValueError("a password that breaks the rules cannot be hashed")
-        # Anyone can cause hashing by signing up, so half of the places are reserved for logins.
+        job = partial(self._argon2.hash, _bytes(password))
+        if is_proven:
+            return await self._run(job, urgent=True)
+        # Half of the places are reserved for people who have an account.
         if self._hashing >= (self._max_callers + 1) // 2:
             raise Unavailable("Too many passwords are being hashed at the moment")
         self._hashing += 1
         try:
-            return await self._run(partial(self._argon2.hash, _bytes(password)), urgent=False)
+            return await self._run(job, urgent=False)
         finally:
             self._hashing -= 1
 

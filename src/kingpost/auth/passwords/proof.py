@@ -75,7 +75,8 @@ class Reauthentication:
             raise InvalidRequest.of(*missing)
         caller = context.caller
         factor = await self._codes.find(caller.user_id)
-        async with self._throttle.proof(caller.user_id) as attempt:
+        credential_id = caller.session_id or caller.api_key_id or caller.user_id
+        async with self._throttle.proof(credential_id, context.origin.address) as attempt:
             password_hash = await self._credentials.find_password_hash(caller.user_id)
             if password_hash is None:
                 raise Unauthenticated("The account is gone")

@@ -53,7 +53,7 @@ class Passwords:
         proof = await self._reauthentication.prove(context, current, otp)
         entry = audit.entry(context, "user.password_changed", "user", user_id)
         notice = self._messages.job("password-changed", user.email, user_id, api_keys="kept")
-        password_hash = await self._hasher.hash(new)
+        password_hash = await self._hasher.hash(new, is_proven=True)
         ended = await self._credentials.change_password(
             user_id, password_hash, clock.now(), caller.own_session, [entry, notice, *proof]
         )

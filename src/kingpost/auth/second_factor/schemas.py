@@ -48,7 +48,7 @@ class EnrolmentBody(msgspec.Struct, frozen=True):
 class ConfirmSecondFactor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first code from the authenticator app."""
 
-    otp: OneTimeCode
+    otp: Annotated[OneTimeCode, Meta(description="The current code from the app.")]
 
 
 class RecoveryCodesBody(msgspec.Struct, frozen=True):

@@ -173,7 +173,7 @@ class Sessions:
         if not self._hasher.needs_rehash(credentials.password_hash):
             return
         try:
-            new = await self._hasher.hash(password)
+            new = await self._hasher.hash(password, is_proven=True)
             await self._credentials.upgrade_password_hash(credentials.user.id, credentials.password_hash, new)
         except Exception:
             logger.exception("cannot upgrade the password hash of %s", credentials.user.id)

@@ -92,12 +92,18 @@ class Throttle:
         client = self._client_keys("address", "usual", email_key, client_address)
         return self._attempt(self._passwords, AttemptKeys(self._key("account", email_key), client))
 
-    def proof(self, user_id: str) -> AbstractAsyncContextManager[Attempt]:
+    def proof(self, credential_id: str, client_address: str | None) -> AbstractAsyncContextManager[Attempt]:
         """Count an attempt of a signed-in caller to prove ownership of the account by its password.
 
-        It has a counter of its own, so that failed logins of strangers do not delay a session.
+        Each session has a counter of its own, so that neither failed logins of strangers nor the wrong proofs of a
+        thief in another session delay the owner. A new session takes the password, so this gives no more attempts.
+
+        Args:
+            credential_id: the session or API key of the caller.
+            client_address: the IP address of the client, or None if it is unknown.
         """
-        return self._attempt(self._passwords, AttemptKeys(self._key("proof", user_id)))
+        client = self._client_keys("proof-address", "proof-usual", credential_id, client_address)
+        return self._attempt(self._passwords, AttemptKeys(self._key("proof", credential_id), client))
 
     def code(self, user_id: str, client_address: str | None) -> AbstractAsyncContextManager[Attempt]:
         """Count an attempt at a code of a second factor.

@@ -256,6 +256,8 @@ async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
     async for chunk in chunks:
         if chunk:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        # Neither SQLite nor a client that reads quickly lets other requests have their turn.
+        await asyncio.sleep(0)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

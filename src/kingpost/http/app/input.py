@@ -90,6 +90,8 @@ def parse_body[T](document: Any, body_type: type[T], rules: Rules | None) -> T:
         if rules is not None and isinstance(document, dict):
             known = {(fault.pointer, fault.code) for fault in faults}
             faults += [fault for fault in rules(document) if (fault.pointer, fault.code) not in known]
+        # JSON Schema takes 1.0 for an integer, so that there may be none.
+        faults = faults or [Fault(f"The body must {DOCUMENTED_FORM}", "form", pointer="")]
         raise InvalidRequest.of(*faults) from None
 
 
@@ -117,7 +119,7 @@ def _abridged(document: Any) -> Any:
                 if levels
                 else []
             )
-        return value
+        return float(bytes(value)) if isinstance(value, msgspec.Raw) else value
 
     return part(document, TYPED_LEVELS)
 

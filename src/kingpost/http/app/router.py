@@ -33,7 +33,7 @@ class Who(Enum):
     ADMIN = "administrators"
 
 
-ANONYMOUS = (Who.ANYONE, Who.ANYONE_OR_CALLER)
+NEED_CALLER = (Who.CALLER, Who.ADMIN)
 
 
 class Tag(NamedTuple):
@@ -106,7 +106,7 @@ class Route[S](msgspec.Struct, frozen=True, kw_only=True):
 
     def body_limit(self, configured: int) -> int:
         """Return the maximum size of a body in bytes, given the configured one."""
-        return min(configured, ANONYMOUS_BODY_LIMIT) if self.who in ANONYMOUS else configured
+        return configured if self.who in NEED_CALLER else min(configured, ANONYMOUS_BODY_LIMIT)
 
 
 class Endpoint(msgspec.Struct, frozen=True):

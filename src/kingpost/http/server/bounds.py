@@ -49,7 +49,8 @@ SHARE_OF_ADDRESS = 4
 RESERVED_DESCRIPTORS = 256
 """That are not for clients: files, connections to the database, Valkey and mail, and the sockets that accept."""
 REFUSALS_AT_ONCE = 64
-"""Connections beyond the bound that wait until the client has read why. Further ones are reset."""
+"""Connections beyond the bound that wait until the client has read why, and a quarter of the bound at most. Further
+ones are reset."""
 MAX_DESCRIPTORS = 65_536
 """The descriptor limit is raised to this at most: an unlimited number makes the start of subprocesses slow."""
 
@@ -67,4 +68,4 @@ def raise_descriptor_limit() -> int:
 
 def connections_below(descriptors: int) -> int:
     """Return the number of connections that a process with this many descriptors accepts."""
-    return min(CONNECTIONS, max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2))
+    return min(CONNECTIONS, max(descriptors - RESERVED_DESCRIPTORS, descriptors // 4))

@@ -93,7 +93,7 @@ class Connections:
 
     def refuse(self, connection: "Connection") -> bool:
         """Return whether a connection that was not admitted may wait until its client has read why."""
-        if len(self.refused) >= bounds.REFUSALS_AT_ONCE:
+        if len(self.refused) >= min(bounds.REFUSALS_AT_ONCE, max(self._most // 4, 4)):
             return False
         self.refused.add(connection)
         return True
