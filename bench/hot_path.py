@@ -71,7 +71,7 @@ async def _parts(kingpost: Running, token: str, resource_id: str, body: bytes, c
     parts: dict[str, Callable[[], Awaitable[Any]]] = {
         "nothing (the loop itself)": plain(lambda: None),
         "route": plain(lambda: router.match(path)),
-        "request id": plain(lambda: http._request_id({})),
+        "request id": plain(lambda: http.request_id_of({})),
         "query": plain(lambda: parse_query(b"limit=20", ResourceQuery)),
         "token": lambda: kingpost.auth.sessions.authenticate(token),
         "find": lambda: kingpost.stores.resources.find(resource_id),

@@ -63,6 +63,7 @@ FRAMES: Mapping[str, tuple[str, str]] = {
     "members": ('{"type":"note","data":{"l":1', "}}"),
     "array": ("[1", "]"),
     "unknown fields": ('{"type":"note","data":{}', "}"),
+    "after a deep array": ('{"type":"note","data":{"l":[' + "[" * 40 + "]" * 40, "]}}"),
     "unfinished": ('{"type":"note","data":{"l":["\\u0000"', ""),
 }
 """The beginning and the end of a body. Parts become items of an array, or members with different names."""
