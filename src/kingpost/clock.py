@@ -61,7 +61,8 @@ def a_year_after(moment: str) -> str:
 
 def unique() -> str:
     """Generate a UUIDv7 whose creation time is not needed."""
-    return new_id()[0]
+    identifier = uuid_utils.uuid7()
+    return _ids_after_a_step.new()[0] if _is_ahead(identifier) else str(identifier)
 
 
 def new_id() -> tuple[str, str]:
@@ -72,10 +73,12 @@ def new_id() -> tuple[str, str]:
     is the order by creation time.
     """
     identifier = uuid_utils.uuid7()
-    if identifier.timestamp - time.time_ns() // 1_000_000 > HELD_FOR:
-        # The library never goes back, so it would stay in the future until the clock has caught up.
-        return _ids_after_a_step.new()
-    return str(identifier), timestamp(identifier.timestamp)
+    return _ids_after_a_step.new() if _is_ahead(identifier) else (str(identifier), timestamp(identifier.timestamp))
+
+
+def _is_ahead(identifier: uuid_utils.UUID) -> bool:
+    """Return whether the clock was set back. The library never goes back, and stays in the future until it is there."""
+    return identifier.timestamp - time.time_ns() // 1_000_000 > HELD_FOR
 
 
 class IdSequence:

@@ -113,7 +113,7 @@ def _has_same_numbers(body: bytes, encoded: bytes) -> bool:
 
     The characters of numbers are compared together with those in strings, which are the same but for escapes.
     """
-    if body.find(b"\\u") >= 0 or encoded.find(b"\\u") >= 0:
+    if _BACKSLASH in body and (body.find(b"\\u") >= 0 or encoded.find(b"\\u") >= 0):
         body, encoded = _UNICODE_ESCAPE.sub(b"", body), _UNICODE_ESCAPE.sub(b"", encoded)
     return body.translate(None, _ALL_BUT_NUMBERS) == encoded.translate(None, _ALL_BUT_NUMBERS)
 

@@ -35,6 +35,10 @@ MAX_PAGE_BYTES = 8 * 1024 * 1024
 """Maximum size of the documents in a page, unless the first one alone is larger."""
 
 
+SHORT = 20
+"""Rows of a page that are read before they are measured: a few times `MAX_PAGE_BYTES` at most."""
+
+
 class Filter(NamedTuple):
     """One condition that a list may have. Its parameter has the name of the filter.
 
@@ -101,22 +105,25 @@ class Pages[T]:
     async def list(self, listing: Listing, **given: Any) -> Page[T]:
         """Return a page of the rows that satisfy the given filters, and the total if the listing asks for it."""
         names = tuple(given)
-        plan = self._plan(names, listing.sort, listing.after is not None)
+        plan = self._plan(names, listing.sort, listing.after is not None, listing.limit <= SHORT)
         parameters = {"limit": listing.limit + 1, "offset": listing.offset, **plan.order.parameters(listing.after)}
         # A page that may have to read or sort a whole table must not delay short reads.
         fetch = self._database.read if plan.is_seek and not listing.offset else self._database.scan
         rows = await fetch(plan.statement(**given, **parameters, share=self._max_bytes // (listing.limit + 1)))
-        if plan.bounded is not None and self._is_cut(rows):
+        whole = rows[: listing.limit]
+        if plan.bounded is not None and self._may_be_too_large(rows):
             rows = await self._database.scan(plan.bounded(**given, **parameters))
+            whole = self._whole(rows[: listing.limit])
         total = (await self._database.scan(self._count(names)(**given)))[0][0] if listing.count else None
-        whole = self._whole(rows[: listing.limit])
         items = [self._value_of(row) for row in whole]
         if len(rows) == len(whole):
             return Page(items, None, total)
         last = whole[-1]
         return Page(items, tuple([last[place] for place in plan.key]), total, len(whole) < listing.limit)
 
-    def _make_plan(self, names: tuple[str, ...], sort: tuple[SortKey, ...], is_continued: bool) -> _Plan:
+    def _make_plan(
+        self, names: tuple[str, ...], sort: tuple[SortKey, ...], is_continued: bool, is_short: bool
+    ) -> _Plan:
         order = Order(self._table, sort, self._aliases)
         stored = [column.name for column in self._columns]
         # An order may need columns that an item does not have. They are at the end of the row.
@@ -127,7 +134,7 @@ class Pages[T]:
         paged = statement.limit(bindparam("limit")).offset(bindparam("offset"))
         dialect = self._database.dialect
         bounded = None if self._document is None else Statement(self._bounded(paged, order, self._document), dialect)
-        if self._document is not None:
+        if self._document is not None and not is_short:
             paged = self._without_large(paged, columns, self._document)
         key = [[*stored, *more].index(name) for name in order.columns]
         return _Plan(order, Statement(paged, dialect), bounded, key, self._is_seek(names, order))
@@ -136,7 +143,8 @@ class Pages[T]:
         """Return the statement with NULL instead of each document that is larger than its share of a page.
 
         Both databases know the length of a stored text without reading it. Nearly all pages have no such document, and
-        adding up lengths would cost as much as the rest of the page.
+        adding up lengths in SQL would cost as much as the rest of the page. Short pages are measured when they are
+        there, because even this comparison costs 5% of them.
         """
         is_small = func.octet_length(document) <= bindparam("share", type_=Integer)
         shown = case((is_small, document)).label(document.name)
@@ -152,15 +160,15 @@ class Pages[T]:
         columns = [case((fits, document)).label(c.name) if c is document else c for c in rows.c]
         return select(*columns).order_by(*order.terms(rows))
 
-    def _is_cut(self, rows: Sequence[Row]) -> bool:
-        """Return whether a statement has left out a document."""
-        return None in [row[self._document_place] for row in rows]
+    def _may_be_too_large(self, rows: Sequence[Row]) -> bool:
+        """Return whether a document was left out, or the documents may have too many bytes, at four a character."""
+        documents = [row[self._document_place] for row in rows]
+        return None in documents or 4 * sum(map(len, documents)) > self._max_bytes
 
     def _whole(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Return the rows before the first one whose document a statement has left out."""
-        if self._document is None or not self._is_cut(rows):
-            return rows
-        return rows[: [row[self._document_place] for row in rows].index(None)]
+        left_out = [index for index, row in enumerate(rows) if row[self._document_place] is None]
+        return rows[: left_out[0]] if left_out else rows
 
     def _make_count(self, names: tuple[str, ...]) -> Statement:
         clauses = [self._filters[name].clause for name in names]

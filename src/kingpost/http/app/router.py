@@ -167,10 +167,12 @@ class Router:
 
         The path is encoded as in the request, so `%2F` does not separate segments (RFC 3986, section 2.2).
         """
+        segments = path.split("/")[1:]
+        if "%" in path:
+            segments = [unquote(segment) for segment in segments]
         node = self._root
         parameters: dict[str, str] = {}
-        for encoded in path.split("/")[1:]:
-            segment = unquote(encoded) if "%" in encoded else encoded
+        for segment in segments:
             child = node.children.get(segment)
             if child is None:
                 child = node.parameter
