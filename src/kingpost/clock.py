@@ -90,7 +90,7 @@ class IdSequence:
         self._last = 0
 
     def new(self) -> tuple[str, str]:
-        """Generate an id as `new_id` does. The 62 random bits alone make it unique, whatever the clock does."""
+        """Generate an id as `new_id` does. Its 62 random bits make it unique, also if the clock is set back."""
         now = self._now() // 1_000_000
         tick = now << 12
         if (self._last >> 12) - now <= HELD_FOR:

@@ -285,7 +285,7 @@ async def test_a_response_that_nobody_reads_ends(
 ) -> None:
     monkeypatch.setattr(bounds, "STALLED_SECONDS", 0.3)
     async with listening(stack) as here:
-        here.service.app = Large(streamed=streamed)  # type: ignore[assignment]
+        here.service.app = Large(streamed=streamed)
         reader = await slow_reader(here)
         if closing:
             await asyncio.sleep(0.05)
@@ -300,7 +300,7 @@ async def test_a_slow_reader_is_not_stalled(stack: Stack, monkeypatch: pytest.Mo
     monkeypatch.setattr(bounds, "KEEP_ALIVE_SECONDS", 0.2)
     loop = asyncio.get_running_loop()
     async with listening(stack) as here:
-        here.service.app = Large(size=8 * LARGE)  # type: ignore[assignment]
+        here.service.app = Large(size=8 * LARGE)
         reader, received = await slow_reader(here), 0
         for _ in range(25):
             await asyncio.sleep(0.1)
@@ -317,7 +317,7 @@ async def test_responses_that_wait_for_readers_have_a_most(
 ) -> None:
     monkeypatch.setattr(bounds, "ANSWERS_BYTES", 5 * LARGE)
     async with listening(stack) as here:
-        here.service.app = Large(size=2 * LARGE)  # type: ignore[assignment]
+        here.service.app = Large(size=2 * LARGE)
         readers = []
         for _ in range(10):
             readers.append(await slow_reader(here))
@@ -344,7 +344,7 @@ async def test_requests_wait_until_earlier_responses_are_read(stack: Stack) -> N
 
     loop = asyncio.get_running_loop()
     async with listening(stack) as here:
-        here.service.app = Counting()  # type: ignore[assignment]
+        here.service.app = Counting()
         reader = await slow_reader(here)
         with suppress(TimeoutError):
             async with asyncio.timeout(1):

@@ -69,7 +69,7 @@ async def test_a_failure_of_the_application_resets_the_connection(
     stack: Stack, headers: list[tuple[bytes, bytes]], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with listening(stack) as here:
-        here.service.app = Broken(*headers)  # type: ignore[assignment]
+        here.service.app = Broken(*headers)
         wire = (await here.connect()).send(LIVE)
         with pytest.raises(ConnectionError):
             await wire.reader.read()

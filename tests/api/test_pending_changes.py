@@ -25,6 +25,7 @@ from tests.api.emails import (
     verified_user,
     verify,
 )
+from tests.api.machines import make_key
 from tests.api.stack import PASSWORD, Caller, Stack, assert_problem, faults_of
 
 JSON_PATCH = {"Content-Type": "application/json-patch+json"}
@@ -71,6 +72,24 @@ async def test_the_owner_sees_what_is_pending_and_the_version_moves_with_it(stri
     assert assert_problem(stale, 412, "version-mismatch")["current"]["pending_email"] == new
     by_admin = await admin.http.patch(path, json={"name": "Ada"}, headers={"If-Match": before.headers["etag"]})
     assert "pending_email" not in assert_problem(by_admin, 412, "version-mismatch")["current"]
+
+
+async def test_an_api_key_cannot_withdraw_the_change_of_its_owner(strict: Stack) -> None:
+    caller = await verified_user(strict)
+    machine = await make_key(strict, caller, ["users:write"])
+    new = await ask(caller)
+    refused = await machine.http.patch("/api/v1/users/me", json={"email": caller.email})
+    assert_problem(refused, 403, "forbidden")
+    assert (await machine.http.patch("/api/v1/users/me", json={"name": "Ada"})).status_code == 200
+    assert (await me(caller)).json()["pending_email"] == new
+
+
+async def test_only_an_export_by_the_owner_shows_what_is_pending(strict: Stack) -> None:
+    caller, admin = await verified_user(strict), await strict.sign_up_admin()
+    new = await ask(caller)
+    path = f"/api/v1/users/{caller.id}/export"
+    assert (await caller.http.get(path)).json()["user"]["pending_email"] == new
+    assert "pending_email" not in (await admin.http.get(path)).json()["user"]
 
 
 async def test_an_export_contains_what_is_pending_and_a_deletion_removes_it(strict: Stack) -> None:

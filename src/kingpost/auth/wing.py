@@ -142,9 +142,7 @@ async def open_auth(
     revocations = Revocations(stores.revocations, keys, remember_for=access_tokens.lifetime)
     await revocations.start()
     stack.push_async_callback(revocations.stop)
-    # The workers of a node share its cores.
-    hasher = PasswordHasher(hashing_cost, threads=max(1, (os.process_cpu_count() or 1) // settings.workers))
-    stack.callback(hasher.close)
+    hasher = _password_hasher(stack, settings, hashing_cost)
     password_rules = PasswordRules()
     throttle = Throttle(counters, settings.rate_limit_login, secret)
     sealer, recovery_codes = TOTPSealer(secret), RecoveryCodes(secret)
@@ -161,19 +159,8 @@ async def open_auth(
         messages,
         settings.service_name,
     )
-    sessions = Sessions(
-        stores.credentials,
-        stores.users,
-        stores.sessions,
-        stores.audit,
-        hasher,
-        throttle,
-        codes,
-        access_tokens,
-        RefreshTokens(secret),
-        revocations,
-        verified_only=settings.signup == "verified",
-    )
+    refresh_tokens = RefreshTokens(secret)
+    sessions = _sessions(settings, stores, hasher, throttle, codes, access_tokens, refresh_tokens, revocations)
     api_keys = APIKeys(stores.api_keys, stores.users, reauthentication, messages, secret)
     revocations.when_account_changes(api_keys.forget)
     return Auth(
@@ -194,6 +181,38 @@ async def open_auth(
             "api_keys": api_keys.export,
             "second_factor": stores.second_factors.export,
         },
+    )
+
+
+def _password_hasher(stack: contextlib.AsyncExitStack, settings: Settings, cost: HashingCost) -> PasswordHasher:
+    # The workers of a node share its cores.
+    hasher = PasswordHasher(cost, threads=max(1, (os.process_cpu_count() or 1) // settings.workers))
+    stack.callback(hasher.close)
+    return hasher
+
+
+def _sessions(
+    settings: Settings,
+    stores: AuthStores,
+    hasher: PasswordHasher,
+    throttle: Throttle,
+    codes: Codes,
+    access_tokens: AccessTokens,
+    refresh_tokens: RefreshTokens,
+    revocations: Revocations,
+) -> Sessions:
+    return Sessions(
+        stores.credentials,
+        stores.users,
+        stores.sessions,
+        stores.audit,
+        hasher,
+        throttle,
+        codes,
+        access_tokens,
+        refresh_tokens,
+        revocations,
+        verified_only=settings.signup == "verified",
     )
 
 

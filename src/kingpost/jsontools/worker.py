@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 SMALL = 16 * 1024
-"""Bytes of JSON that any function of this package handles within a few milliseconds, whatever their shape."""
+"""Bytes of JSON that any function of this package handles within a few milliseconds, for every shape."""
 
 
 class Worker:

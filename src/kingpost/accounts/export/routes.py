@@ -20,13 +20,14 @@ async def export_user(call: Call, exports: Exports) -> Answer:
     user_id = call.path["id"]
     export = await exports.export(call.context, user_id)
     attachment = (b"content-disposition", f'attachment; filename="account-{user_id}.json"'.encode())
-    return StreamedAnswer(_document(export), [PRIVATE, attachment])
+    is_owner = call.caller.user_id == user_id
+    return StreamedAnswer(_document(export, for_owner=is_owner), [PRIVATE, attachment])
 
 
-async def _document(export: AccountExport) -> AsyncGenerator[bytes]:
+async def _document(export: AccountExport, *, for_owner: bool) -> AsyncGenerator[bytes]:
     """Yield the export as one JSON object, piece by piece."""
     now = clock.now()
-    user = UserBody.of(export.user.as_of(now), for_owner=True)
+    user = UserBody.of(export.user.as_of(now), for_owner=for_owner)
     head = {"exported_at": now, "user": user, **export.records}
     yield msgspec.json.encode(head).removesuffix(b"}") + b',"audit":['
     async for chunk in _items(export.audit):

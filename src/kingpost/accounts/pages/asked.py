@@ -22,7 +22,7 @@ class AskedFor:
         """Return HTML that describes who asked for a link that verifies an address. The token stays valid.
 
         It is empty for a token that is not valid, and while the database does not answer: the button still works.
-        All of it was typed or sent by whoever asked, and is escaped.
+        All values come from the client that asked for the link, so they are escaped.
         """
         if text is None:
             return ""

@@ -41,10 +41,6 @@ async def _find(call: Call, users: Users) -> User:
     return await users.read(call.caller, call.path["id"])
 
 
-async def _find_me(call: Call, users: Users) -> User:
-    return await users.read(call.caller, call.caller.user_id)
-
-
 async def _find_to_write(call: Call, users: Users) -> User:
     return await users.find_to_write(call.caller, call.path["id"])
 
@@ -167,7 +163,7 @@ ROUTES: tuple[Route[Users], ...] = (
         method="GET",
         path="/api/users/me",
         handler=get_me,
-        target=_find_me,
+        target=_find,
         representation=_body,
         who=Who.CALLER,
         scopes=("users:read",),

@@ -69,7 +69,7 @@ class Users:
             # Ids cannot be guessed, so telling 404 from 403 reveals nothing.
             raise NotFound() if await self._users.find(user_id) is None else Forbidden()
         user, now = await self._users.find(user_id), clock.now()
-        # The expiry of a pending address changes the version, so it is stored before the version is told.
+        # The expiry of a pending address changes the version, so it is stored before the account is returned.
         if user is not None and user.has_expired_change(now):
             user = await self._users.end_expired_change(user_id, now)
         if user is None:
@@ -234,7 +234,7 @@ def _check_key(principal: Principal, user: User, change: AccountChange) -> None:
         return
     if change.status == "suspended":
         principal.refuse_own_key(user.id, "No API key can suspend its owner")
-    if _is_new_address(user, change):
+    if _is_new_address(user, change) or (change.email is not msgspec.UNSET and user.pending_email is not None):
         principal.refuse_own_key(user.id, "No API key can change the e-mail address of its owner")
     if change.name is not msgspec.UNSET or change.metadata is not msgspec.UNSET:
         principal.require_scope("users:write")
@@ -254,7 +254,7 @@ def _entries(context: Context, user: User, change: UserChange) -> Iterable[Audit
 
 
 def _is_new_address(user: User, change: AccountChange) -> bool:
-    """Return whether a change names another address than the present one, in whatever spelling."""
+    """Return whether a change names another address. Other spellings of the present one do not count."""
     if change.email in (msgspec.UNSET, user.email):
         return False
     try:

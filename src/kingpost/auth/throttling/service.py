@@ -112,7 +112,7 @@ class Throttle:
         """
         client = self._client_keys("code-address", "code-usual", user_id, client_address, CODES_OF_A_NETWORK)
         if client is not None and self._passwords is None:
-            # Whoever turned the limit off limits networks in front of Kingpost. An account stays protected here.
+            # The operator has turned the limit off, so networks are not limited. Accounts stay protected.
             client = ClientKeys((), client.pair)
         return self._attempt(self._codes, AttemptKeys(self._key("code", user_id), client))
 
@@ -190,7 +190,7 @@ class Throttle:
 def networks_of(client_address: str) -> Sequence[Network]:
     """Return the networks that a client is counted under: first the one that is the client, then wider ones.
 
-    It is an IPv4 address, or the /64 and the /48 of an IPv6 address, whatever the notation of the address. Providers
+    It is an IPv4 address, or the /64 and the /48 of an IPv6 address, in any notation. Providers
     give a customer a /64, a /56 or a /48, so that counting the /64 alone would give a /48 65,536 times the attempts.
     """
     try:

@@ -39,7 +39,7 @@ local answer = {string.format('%.6f', now)}
 if deadline > 0 and now > deadline then
     return answer
 end
--- Move a counter of the future to the present: the clock was set back, and nobody may have to wait for so long.
+-- Move a counter of the future to the present: the clock was set back, and no client should have to wait for it.
 local function follow_clock(key, kept)
     local found = redis.call('HMGET', key, 'counted_at', 'waits_until')
     local ahead = tonumber(found[1] or 0) - now

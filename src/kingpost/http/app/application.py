@@ -47,6 +47,7 @@ from kingpost.settings import Settings, is_loopback
 type Scope = dict[str, Any]
 type Receive = Callable[[], Awaitable[dict[str, Any]]]
 type Send = Callable[[dict[str, Any]], Awaitable[None]]
+type ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 UUID = re.compile(ID_PATTERN)
 VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")

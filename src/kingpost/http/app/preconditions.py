@@ -14,12 +14,7 @@ IF_MATCH, IF_NONE_MATCH = b"if-match", b"if-none-match"
 
 
 class Preconditions:
-    """The preconditions of one request.
-
-    Attributes:
-        if_match: the tags of `If-Match`; absent if there is no such header.
-        if_none_match: the same for `If-None-Match`.
-    """
+    """The preconditions of one request."""
 
     __slots__ = ("_if_match", "_if_none_match")
 
@@ -75,6 +70,7 @@ class Preconditions:
 
 
 def _tags(headers: Mapping[bytes, bytes], name: bytes, shown: str) -> tuple[Tags] | None:
+    """Return the tags of a header in a tuple, because they are None for `*`; None if there is no such header."""
     value = headers.get(name)
     return None if value is None else (parse_tags(shown, value.decode("latin-1")),)
 

@@ -62,7 +62,7 @@ class Acceptor:
             self._take(accepted, peername)
 
     def _take(self, accepted: socket.socket, peername: object) -> None:
-        """Count a connection and open it. What does not fit is told why over plain HTTP, and reset otherwise."""
+        """Count a connection and open it. Beyond the bounds, answer 503 over plain HTTP, and reset a TLS connection."""
         service = self._service
         scheme = "http" if service.tls is None else "https"
         connection = Connection(service, Peer(peername, accepted.getsockname(), scheme, service.proxies))

@@ -74,7 +74,7 @@ class Proxies:
         """Return the client's address behind a trusted peer.
 
         `forwarded_for` is read from the right, where the nearest proxy has appended: the first address that is not
-        trusted is the client. An entry that is no address ends the walk, because whoever wrote it could have written
+        trusted is the client. An entry that is no address ends the walk, because its sender could have written
         anything to its left. The client is then the last address before it.
         """
         client = peer

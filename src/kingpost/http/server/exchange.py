@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from kingpost.http.app.application import STREAM_ABORTED, Application
+from kingpost.http.app.application import STREAM_ABORTED, ASGIApplication
 from kingpost.http.server.head import Head
 from kingpost.http.server.wire import response_head
 from kingpost.problems import Problem, Unavailable
@@ -84,7 +84,7 @@ class Exchange:
             "kingpost.peer": connection.peer.described,
         }
 
-    async def run(self, app: Application) -> None:
+    async def run(self, app: ASGIApplication) -> None:
         """Call the application. It answers every request, unless the client or the server has gone."""
         try:
             await app(self.scope, self.receive, self.send)

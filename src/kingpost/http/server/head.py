@@ -125,7 +125,7 @@ class HeadReader:
             self._feed(buffer if size - self._fed == len(buffer) else buffer[self._fed : size])
             self._fed = size
         if self._is_refused:
-            # Only the whole request line tells an unknown method from something that is not HTTP.
+            # Only a complete request line distinguishes an unknown method from bytes that are not HTTP.
             if end < 0 and b"\n" not in buffer and _BEGINNING.fullmatch(buffer):
                 return None
             raise _refusal(buffer[:size])

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: bytes in, requests to the application one after the other, bytes out.
 
 A request is read when the one before it is answered, so pipelined requests are answered in order and wait in the
-buffers of the sockets. Who does not send or read in time, or more than is allowed, loses the connection (`bounds.py`).
+buffers of the sockets. A client that sends or reads too slowly, or sends too much, is disconnected (`bounds.py`).
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import sys
 import termios
 from typing import Final
 
-from kingpost.http.app.application import Application
+from kingpost.http.app.application import ASGIApplication
 from kingpost.http.server import bounds
 from kingpost.http.server.chunked import ChunkedDecoder
 from kingpost.http.server.client import Peer, Proxies
@@ -34,7 +34,7 @@ class Service:
 
     def __init__(
         self,
-        app: Application,
+        app: ASGIApplication,
         connections: Connections,
         *,
         header_limit: int,
@@ -52,7 +52,7 @@ class Service:
 class Connection(asyncio.Protocol):
     """A connection. `deadline` is the time of the loop at which it expires, in seconds.
 
-    `is_refused` says that it is beyond a bound, and is only told so. `is_open` says that the event loop has it.
+    `is_refused` says that it is beyond a bound: it gets a 503 and is closed. `is_open` says that the event loop has it.
     """
 
     __slots__ = (
@@ -365,8 +365,8 @@ class Connection(asyncio.Protocol):
     def can_keep(self, exchange: Exchange) -> bool:
         """Return whether the connection can be used after a response that starts now.
 
-        The rest of an unread body is discarded if it is small. If the client was not asked to send the body, nobody
-        knows whether it will (RFC 9110, section 10.1.1).
+        The rest of an unread body is discarded if it is small. If the client still waits for 100 Continue, it
+        may or may not send the body (RFC 9110, section 10.1.1).
         """
         if exchange.is_complete:
             return True

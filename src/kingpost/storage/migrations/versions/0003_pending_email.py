@@ -1,6 +1,6 @@
 """The address of an account that waits for its confirmation.
 
-New columns without a default take no time, whatever the size of the table.
+New columns without a default take no time, also in a large table.
 """
 
 import sqlalchemy as sa

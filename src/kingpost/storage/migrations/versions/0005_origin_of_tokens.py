@@ -1,6 +1,6 @@
 """Where a link in a mail was asked for.
 
-New columns without a default take no time, whatever the size of the table.
+New columns without a default take no time, also in a large table.
 """
 
 import sqlalchemy as sa
